@@ -1,0 +1,1 @@
+"""GrainBench: what does finer-grained supervision buy in RLHF?"""

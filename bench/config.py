@@ -1,0 +1,145 @@
+"""The configuration of a run: frozen pydantic models; a field's description is its help text.
+
+A preset (`bench/presets/*.yaml`) gives the values and their sources, `--set path=value` overrides
+single ones, and the result is validated once, here. Every section is shared by all methods but
+`reward`, which holds the chosen method's own options and is validated by that method.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+KLKind = Literal["k1", "k2", "k3"]
+
+
+class Section(BaseModel):
+    """A part of the configuration: unknown fields are errors, values do not change."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class ModelConfig(Section):
+    """The base model and where it runs."""
+
+    path: str | None = Field(None, description="folder or hub id of the base; none: the suite's own")
+    revision: str | None = Field(None, description="revision on the hub")
+    device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
+    dtype: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="of the frozen base; auto: bfloat16 on a GPU, float32 on a CPU"
+    )
+
+
+class LoRAConfig(Section):
+    """The adapters that reward model, policy and value are trained in (arXiv:2106.09685)."""
+
+    r: int = Field(16, ge=1, description="rank")
+    alpha: int = Field(32, ge=1, description="scale numerator: the update is alpha / r * B A")
+    target_modules: Literal["all-linear"] | list[str] = Field(
+        "all-linear", description="which linear layers carry adapters"
+    )
+
+
+class SFTConfig(Section):
+    """Supervised fine-tuning on demonstrations; its result is the base of everything after."""
+
+    demonstrations: int = Field(4000, ge=1, description="how many, drawn with `seed`")
+    steps: int = Field(150, ge=0, description="optimiser steps; 0: the base is used as it is")
+    batch_size: int = Field(64, ge=1, description="demonstrations a step")
+    lr: float = Field(1e-3, gt=0, description="peak learning rate (AdamW), annealed to 0")
+    seed: int = Field(0, description="its own seed: one SFT model serves all seeds of a benchmark")
+    max_length: int = Field(256, ge=8, description="prompt + response tokens; longer ones are cut")
+    full: bool = Field(
+        True, description="train all weights; false: a LoRA adapter, merged afterwards"
+    )
+
+
+class PreferenceConfig(Section):
+    """Sampling, annotation and minimal editing of response pairs."""
+
+    pairs: int = Field(3000, ge=1, description="training pairs")
+    held_out: int = Field(400, ge=2, description="pairs kept back to measure the reward model")
+    temperature: float = Field(1.0, gt=0, description="of the SFT model's samples")
+    max_new_tokens: int = Field(80, ge=1, description="response tokens at most, EOS included")
+    flip: float = Field(0.25, ge=0, le=0.5, description="share of labels that are wrong (noise)")
+    editor: str | None = Field(None, description="registry name; none: the suite's own editor")
+    miss: float = Field(0.1, ge=0, le=1, description="share of errors that the editor overlooks")
+
+
+class RewardModelConfig(Section):
+    """Training of the reward model, whatever its granularity."""
+
+    epochs: int = Field(2, ge=1, description="passes over the pairs")
+    batch_size: int = Field(32, ge=1, description="pairs a step")
+    lr: float = Field(3e-3, gt=0, description="peak learning rate (AdamW), annealed to 0")
+    head_scale: float = Field(
+        10.0, gt=0, description="factor on the head's output, std 1/sqrt(d+1) at initialisation"
+    )
+    warmup: float = Field(0.05, ge=0, lt=1, description="share of the steps with rising rate")
+    max_grad_norm: float = Field(1.0, gt=0, description="gradients are clipped to this norm")
+    normalisation_samples: int = Field(
+        512, ge=2, description="SFT samples that fix the output's mean 0 and std 1"
+    )
+
+
+class PPOConfig(Section):
+    """PPO with a reward at every token (arXiv:1707.06347; arXiv:2203.02155)."""
+
+    steps: int = Field(100, ge=0, description="policy steps")
+    value_warmup_steps: int = Field(4, ge=0, description="value-only steps before them")
+    batch_size: int = Field(64, ge=1, description="prompts a step, one response each")
+    minibatch_size: int = Field(16, ge=1, description="responses an optimiser step")
+    epochs: int = Field(1, ge=1, description="passes over a step's responses")
+    prompts: int = Field(1800, ge=1, description="distinct prompts that are cycled through")
+    lr: float = Field(8e-4, gt=0, description="policy learning rate (AdamW)")
+    value_lr: float = Field(1e-3, gt=0, description="value learning rate (AdamW)")
+    clip_range: float = Field(0.2, gt=0, description="of the probability ratio")
+    value_clip_range: float = Field(0.2, gt=0, description="of the value's move")
+    gamma: float = Field(1.0, ge=0, le=1, description="discount")
+    gae_lambda: float = Field(0.95, ge=0, le=1, description="of the advantage estimate")
+    whiten_advantages: bool = Field(True, description="to mean 0, variance 1 over the batch")
+    temperature: float = Field(1.0, gt=0, description="of the rollouts")
+    max_new_tokens: int = Field(80, ge=1, description="response tokens at most, EOS included")
+    missing_eos_penalty: float = Field(
+        1.0, ge=0, description="taken from the last token's reward of an unfinished response"
+    )
+    kl_kind: KLKind = Field("k1", description="estimator of the per-token KL penalty")
+    kl_coef: float = Field(0.25, gt=0, description="the KL coefficient at the start")
+    kl_target: float = Field(4.0, gt=0, description="nats a sequence that the controller aims at")
+    kl_rate: float = Field(
+        0.1, ge=0, lt=1, description="most it moves a step, relative; 0: a fixed coefficient"
+    )
+    max_grad_norm: float = Field(1.0, gt=0, description="gradients are clipped to this norm")
+    eval_every: int = Field(10, ge=1, description="steps between validations")
+
+
+class EvaluationConfig(Section):
+    """Generation and judging of the final policy."""
+
+    judge: str | None = Field(None, description="registry name; none: the suite's own judge")
+    validation_prompts: int = Field(256, ge=2, description="choose the checkpoint")
+    test_prompts: int = Field(256, ge=2, description="the instructions of the win rate")
+    unseen_prompts: int = Field(128, ge=2, description="about entities no training prompt names")
+    samples: int = Field(2, ge=1, description="sampled responses an instruction")
+    temperature: float = Field(0.7, gt=0, description="of the sampled responses (AlpacaFarm: .7)")
+    max_new_tokens: int = Field(80, ge=1, description="response tokens at most, EOS included")
+    seed: int = Field(0, description="of the sampled responses, together with the run's seed")
+    probes: int = Field(100, ge=2, description="planted errors of each type for the reward model")
+
+
+class RunConfig(Section):
+    """Everything that determines a run's numbers, apart from code, packages and hardware."""
+
+    preset: str = Field("testbed", description="where the values came from")
+    suite: str = Field("testbed", description="registry name")
+    method: str = Field("token_ppo", description="registry name")
+    seed: int = Field(0, ge=0, description="source of every random choice of the run")
+    model: ModelConfig = ModelConfig()
+    lora: LoRAConfig = LoRAConfig()
+    sft: SFTConfig = SFTConfig()
+    preferences: PreferenceConfig = PreferenceConfig()
+    reward_model: RewardModelConfig = RewardModelConfig()
+    ppo: PPOConfig = PPOConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    reward: dict[str, Any] = Field({}, description="the method's own options")

@@ -1,0 +1,96 @@
+"""The kinds of data that stages hand to each other, and their JSONL files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from bench.errors import UserError
+
+
+class Row(BaseModel):
+    """One line of a JSONL file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Demonstration(Row):
+    """A prompt and a response to imitate."""
+
+    prompt: str
+    response: str
+
+
+class Preference(Row):
+    """Two responses to a prompt, of which an annotator preferred `chosen`."""
+
+    prompt: str
+    chosen: str
+    rejected: str
+
+
+class Ranking(Row):
+    """K responses to a prompt with their ranks, 0 best, ties allowed (arXiv:2203.02155)."""
+
+    prompt: str
+    responses: list[str]
+    ranks: list[int]
+
+
+class Edit(Row):
+    """A response and its minimal edit (arXiv:2406.02756, Section 2.1); `source` made the edit."""
+
+    prompt: str
+    original: str
+    edited: str
+    source: str
+
+
+class Comparison(Row):
+    """A judge's verdict on two outputs: 1 = `output_1`, 2 = `output_2`, 1.5 = tie."""
+
+    prompt: str
+    output_1: str
+    output_2: str
+    preference: float | None
+
+
+RowT = TypeVar("RowT", bound=Row)
+
+
+def write_rows(path: Path, rows: Iterable[Row]) -> None:
+    """Write `rows` as JSONL, one object a line."""
+    with path.open("w", encoding="utf-8") as file:
+        file.writelines(row.model_dump_json() + "\n" for row in rows)
+
+
+def read_rows(path: Path, kind: type[RowT]) -> list[RowT]:
+    """Read a JSONL file of `kind`; blank lines are passed over, nothing else is.
+
+    Raises:
+        UserError: naming file, line and field of the first row that is not a `kind`.
+    """
+    rows = []
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read {path}: {error}") from error
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            rows.append(_parse(line, kind, f"{path}, line {number}"))
+    return rows
+
+
+def _parse(line: str, kind: type[RowT], where: str) -> RowT:
+    try:
+        return kind.model_validate(json.loads(line))
+    except json.JSONDecodeError as error:
+        raise UserError(f"{where}: not JSON ({error})") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "the row"
+        raise UserError(f"{where}, field {field}: {first['msg']}") from error

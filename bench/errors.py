@@ -1,0 +1,13 @@
+"""Errors that a user can cause: shown as one line, never as a traceback."""
+
+
+class UserError(Exception):
+    """What is wrong, where, and how to mend it, in one or two lines.
+
+    Attributes:
+        exit_code: 2 for bad input (usage), 1 where the run itself failed, 3 for a regression.
+    """
+
+    def __init__(self, message: str, *, exit_code: int = 2) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code

@@ -1,0 +1,1 @@
+"""One frozen base with named LoRA adapters, the heads on it, and sampling from it."""

@@ -1,0 +1,227 @@
+"""One frozen base model in memory; everything that is trained is a named LoRA adapter on it.
+
+The reference policy is the base with all adapters off, so it costs no memory and cannot drift.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from torch import Tensor
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from bench.config import LoRAConfig, ModelConfig
+from bench.errors import UserError
+from bench.models.sequences import Sequences, join
+from bench.rl import token_logprobs
+
+
+class Tokens:
+    """A tokenizer with the suite's prompt template: text to ids and back.
+
+    Attributes:
+        eos_id: ends a response and is scored like any other token of it.
+        pad_id: fills up batches; which positions are padding is known from masks alone.
+    """
+
+    def __init__(self, tokenizer: Any, template: str) -> None:
+        self.tokenizer = tokenizer
+        self.template = template
+        if tokenizer.eos_token_id is None:
+            raise UserError(f"the tokenizer {tokenizer.name_or_path} has no EOS token: set one")
+        self.eos_id: int = tokenizer.eos_token_id
+        self.pad_id: int = self.eos_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+
+    def prompt(self, text: str) -> list[int]:
+        """Ids of the prompt in its template, BOS included where the tokenizer has one."""
+        ids: list[int] = self.tokenizer.encode(
+            self.template.format(prompt=text), add_special_tokens=True
+        )
+        return ids[:-1] if len(ids) > 1 and ids[-1] == self.eos_id else ids
+
+    def response(self, text: str) -> list[int]:
+        """Ids of a complete response, EOS at the end."""
+        return [*self.tokenizer.encode(text, add_special_tokens=False), self.eos_id]
+
+    def text(self, ids: list[int]) -> str:
+        """The text of a response, special tokens left out."""
+        return str(self.tokenizer.decode(ids, skip_special_tokens=True))
+
+    def pieces(self, ids: list[int]) -> list[str]:
+        """One readable piece of text a token."""
+        return [str(self.tokenizer.decode([i])) for i in ids]
+
+    def join(self, prompts: list[list[int]], responses: list[list[int]]) -> Sequences:
+        """A padded batch of token ids."""
+        return join(prompts, responses, self.pad_id)
+
+
+class Backbone:
+    """A causal language model with named LoRA adapters.
+
+    Attributes:
+        model: the PEFT model once an adapter was added, before that the bare base.
+        tokens: its tokenizer.
+        device: where it lives.
+    """
+
+    def __init__(self, model: Any, tokens: Tokens, device: torch.device) -> None:
+        self.model = model.to(device).eval().requires_grad_(False)
+        self.tokens = tokens
+        self.device = device
+
+    @classmethod
+    def load(cls, path: str, config: ModelConfig, template: str) -> Backbone:
+        """Load base and tokenizer from a folder or the hub.
+
+        Raises:
+            UserError: if they cannot be loaded; says from where.
+        """
+        device = pick_device(config.device)
+        dtype = pick_dtype(config.dtype, device)
+        local = {} if Path(path).exists() else {"revision": config.revision}
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(path, **local)
+            model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, **local)
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"cannot load the model {path}: {str(error).splitlines()[0]} "
+                "(model.path takes a folder or a hub id)"
+            ) from error
+        return cls(model, Tokens(tokenizer, template), device)
+
+    @property
+    def hidden_size(self) -> int:
+        """Width d of the hidden states."""
+        return int(self.model.config.hidden_size)
+
+    def add_adapter(
+        self, name: str, lora: LoRAConfig | None = None, folder: Path | None = None
+    ) -> None:
+        """Add adapter `name`: new, its output 0 (`lora`), or read from a PEFT `folder`."""
+        self.drop_adapter(name)
+        if folder is not None and isinstance(self.model, PeftModel):
+            self.model.load_adapter(str(folder), adapter_name=name)
+        elif folder is not None:
+            self.model = PeftModel.from_pretrained(self.model, str(folder), adapter_name=name)
+        elif lora is not None:
+            self._create(name, lora)
+        else:
+            raise TypeError("add_adapter takes lora or folder")
+        self.model.eval()
+
+    def _create(self, name: str, lora: LoRAConfig) -> None:
+        config = LoraConfig(
+            r=lora.r,
+            lora_alpha=lora.alpha,
+            lora_dropout=0.0,  # rollouts and updates must see the same policy
+            target_modules=lora.target_modules,
+            task_type="CAUSAL_LM",
+        )
+        if isinstance(self.model, PeftModel):
+            self.model.add_adapter(name, config)
+        else:
+            self.model = get_peft_model(self.model, config, adapter_name=name)
+
+    def drop_adapter(self, name: str) -> None:
+        """Remove adapter `name` if it is there."""
+        if isinstance(self.model, PeftModel) and name in self.model.peft_config:
+            if len(self.model.peft_config) == 1:
+                self.model = self.model.unload()
+            else:
+                self.model.delete_adapter(name)
+
+    def copy_adapter(self, source: str, target: str) -> None:
+        """Give adapter `target` the weights of `source`; both exist and have one shape."""
+        named = dict(self.model.named_parameters())
+        with torch.no_grad():
+            for name, parameter in named.items():
+                if f".{source}." in name:
+                    named[name.replace(f".{source}.", f".{target}.")].copy_(parameter)
+
+    def save_adapter(self, name: str, folder: Path) -> None:
+        """Write adapter `name` as a plain PEFT folder."""
+        self.model.save_pretrained(str(folder), selected_adapters=[name])
+        inner = folder / name  # PEFT puts every adapter not called "default" one level down
+        for file in inner.iterdir():
+            file.replace(folder / file.name)
+        inner.rmdir()
+
+    def parameters(self, name: str) -> list[torch.nn.Parameter]:
+        """The weights of adapter `name`."""
+        return [p for n, p in self.model.named_parameters() if f".{name}." in n]
+
+    @contextmanager
+    def using(self, adapter: str | None) -> Iterator[Any]:
+        """The model with `adapter` active; None is the reference, all adapters off."""
+        if not isinstance(self.model, PeftModel):
+            if adapter is not None:
+                raise KeyError(f"no adapter named {adapter}")
+            yield self.model
+        elif adapter is None:
+            with self.model.disable_adapter():
+                yield self.model
+        else:
+            self.model.set_adapter(adapter)
+            yield self.model
+
+    def logits(self, batch: Sequences, adapter: str | None) -> Tensor:
+        """(B, T, V): the distribution that each response token was drawn from."""
+        with self.using(adapter) as model:
+            output = model(
+                input_ids=batch.ids,
+                attention_mask=batch.attention.long(),
+                position_ids=batch.positions,
+                logits_to_keep=batch.mask.shape[1] + 1,
+                use_cache=False,
+            )
+        return output.logits[:, :-1]
+
+    def logprobs(self, batch: Sequences, adapter: str | None, temperature: float = 1.0) -> Tensor:
+        """(B, T) float32 log-probabilities of the response tokens; 0 at padding."""
+        logits = self.logits(batch, adapter).float() / temperature
+        return token_logprobs(logits, batch.responses) * batch.mask
+
+    def hidden(self, batch: Sequences, adapter: str | None) -> Tensor:
+        """(B, T + 1, d) last hidden states from the token before the response to its last token.
+
+        Column t is the state before response token t was drawn (what a value judges); column
+        t + 1 is the state that has seen it (what a reward judges).
+        """
+        with self.using(adapter) as model:
+            decoder = (model.get_base_model() if isinstance(model, PeftModel) else model).base_model
+            output = decoder(
+                input_ids=batch.ids,
+                attention_mask=batch.attention.long(),
+                position_ids=batch.positions,
+                use_cache=False,
+            )
+        return output.last_hidden_state[:, batch.prompt_width - 1 :]
+
+
+def pick_device(name: str) -> torch.device:
+    """`auto` is the first GPU where there is one, else the CPU.
+
+    Raises:
+        UserError: if the device is unknown or not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"model.device: {name} is not usable here: {error}") from error
+    return device
+
+
+def pick_dtype(name: str, device: torch.device) -> torch.dtype:
+    """`auto` is bfloat16 on a GPU, float32 on a CPU (where bfloat16 is slower)."""
+    if name == "auto":
+        return torch.bfloat16 if device.type == "cuda" else torch.float32
+    return torch.float32 if name == "float32" else torch.bfloat16

@@ -1,0 +1,137 @@
+"""Scalar heads on an adapter's hidden states: the reward model and the value function."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from bench.models.backbone import Backbone
+from bench.models.sequences import Sequences, chunks_by_length
+from bench.rl import masked_mean
+
+Granularity = Literal["sequence", "token"]
+SCORING_CHUNK = 64  # responses of like length scored together
+
+
+class ScalarHead(nn.Module):
+    """A linear map to one number, without bias, in float32.
+
+    Args:
+        hidden_size: d.
+        scale: factor on the output.
+        zero: start at 0 instead of std 1/sqrt(d+1) (arXiv:2009.01325, Appendix).
+        generator: source of the initial weights.
+    """
+
+    def __init__(
+        self,
+        hidden_size: int,
+        *,
+        scale: float = 1.0,
+        zero: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        std = 0.0 if zero else (hidden_size + 1) ** -0.5
+        self.weight = nn.Parameter(torch.randn(hidden_size, generator=generator) * std)
+        self.scale = scale
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """(..., d) hidden states to (...) numbers."""
+        return hidden.float() @ self.weight * self.scale
+
+
+class RewardModel:
+    """A reward at every response token, or one for the response, from adapter and head.
+
+    Attributes:
+        granularity: "sequence": R is the output at the last token; "token": every output r_t
+            counts and R is their mean (arXiv:2406.02756, Eq. 1).
+        mean, std: of R over SFT samples; `scores` and `token_scores` are normalised with them.
+    """
+
+    def __init__(
+        self, backbone: Backbone, adapter: str, head: ScalarHead, granularity: Granularity
+    ) -> None:
+        self.backbone, self.adapter, self.granularity = backbone, adapter, granularity
+        self.head = head.to(backbone.device)
+        self.mean, self.std = 0.0, 1.0
+
+    def outputs(self, batch: Sequences) -> Tensor:
+        """(B, T) the head's raw output after each response token."""
+        return self.head(self.backbone.hidden(batch, self.adapter)[:, 1:])
+
+    def response_scores(self, outputs: Tensor, mask: Tensor) -> Tensor:
+        """(B,) R of each response from the raw outputs (B, T)."""
+        if self.granularity == "token":
+            return masked_mean(outputs, mask, dim=1)
+        last = mask.sum(dim=1, keepdim=True) - 1
+        return outputs.gather(1, last).squeeze(1)
+
+    def scores(self, batch: Sequences) -> Tensor:
+        """(B,) normalised R, without gradient."""
+        outputs = map_rows(self.outputs, batch)
+        return (self.response_scores(outputs, batch.mask) - self.mean) / self.std
+
+    def token_scores(self, batch: Sequences) -> Tensor:
+        """(B, T) normalised outputs (r_t - mean) / std, without gradient; 0 at padding.
+
+        For a sequence model these are what R would be, had the response ended there.
+        """
+        outputs = map_rows(self.outputs, batch)
+        return (outputs - self.mean) / self.std * batch.mask
+
+    def save(self, folder: Path) -> None:
+        """Write the adapter (PEFT format), the head and the constants to `folder`."""
+        self.backbone.save_adapter(self.adapter, folder / "adapter")
+        save_file({"weight": self.head.weight.detach().cpu()}, folder / "head.safetensors")
+        constants = {
+            "granularity": self.granularity,
+            "mean": self.mean,
+            "std": self.std,
+            "scale": self.head.scale,
+        }
+        (folder / "reward_model.json").write_text(json.dumps(constants, indent=1) + "\n")
+
+    @classmethod
+    def load(cls, backbone: Backbone, adapter: str, folder: Path) -> RewardModel:
+        """Read what `save` wrote; the PEFT adapter gets the name `adapter`."""
+        constants = json.loads((folder / "reward_model.json").read_text())
+        backbone.add_adapter(adapter, folder=folder / "adapter")
+        head = ScalarHead(backbone.hidden_size, scale=constants["scale"], zero=True)
+        head.load_state_dict(load_file(folder / "head.safetensors"))
+        model = cls(backbone, adapter, head, constants["granularity"])
+        model.mean, model.std = constants["mean"], constants["std"]
+        return model
+
+
+class ValueModel:
+    """The expected return before each response token, from adapter and head."""
+
+    def __init__(self, backbone: Backbone, adapter: str, head: ScalarHead) -> None:
+        self.backbone, self.adapter = backbone, adapter
+        self.head = head.to(backbone.device)
+
+    def values(self, batch: Sequences) -> Tensor:
+        """(B, T) values of the states in which the response tokens were drawn."""
+        return self.head(self.backbone.hidden(batch, self.adapter)[:, :-1])
+
+
+@torch.no_grad()
+def map_rows(function: Callable[[Sequences], Tensor], batch: Sequences) -> Tensor:
+    """`function` (rows to (b, t)) over chunks of like length, gathered into (B, T), 0 at padding.
+
+    The result does not depend on the chunks (a test holds this); the time does.
+    """
+    result = torch.zeros(batch.mask.shape, device=batch.ids.device)
+    lengths = batch.attention.sum(dim=1).tolist()
+    for index in chunks_by_length(lengths, SCORING_CHUNK):
+        rows = batch.rows(index)
+        result[index, : rows.mask.shape[1]] = function(rows) * rows.mask
+    return result

@@ -1,0 +1,188 @@
+"""The plug-ins by name: built-in ones by a lazy reference, third parties' through entry points.
+
+A package adds a method without a change here by declaring, in its own pyproject.toml::
+
+    [project.entry-points."grainbench.methods"]
+    my_method = "my_package.my_method:MyMethod"
+
+and likewise `grainbench.judges`, `grainbench.suites` and `grainbench.editors`. Listing imports
+nothing of what is listed; `get` imports the one that is asked for.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Any, Generic, TypeVar
+
+from bench.errors import UserError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One plug-in that is known by name, not yet imported.
+
+    Attributes:
+        name: what users type.
+        target: where it is, as ``module:attribute``.
+        summary: one line for `python -m bench list`.
+        paper: the paper that it implements, or empty.
+        source: who provides it: "grainbench", or a distribution and its version.
+    """
+
+    name: str
+    target: str
+    summary: str
+    paper: str = ""
+    source: str = "grainbench"
+
+
+class Registry(Generic[T]):
+    """Plug-ins of one kind.
+
+    Args:
+        kind: the singular that messages use, as "method"; entry points are in the group
+            ``grainbench.<kind>s``.
+        builtins: the plug-ins that come with GrainBench.
+    """
+
+    def __init__(self, kind: str, builtins: Iterable[Entry] = ()) -> None:
+        self.kind = kind
+        self.group = f"grainbench.{kind}s"
+        self._builtins = tuple(builtins)
+
+    def entries(self) -> list[Entry]:
+        """Return every plug-in: the built-in ones in their order, then third parties' by name.
+
+        Raises:
+            UserError: two plug-ins have the same name.
+        """
+        known: dict[str, Entry] = {}
+        for entry in (*self._builtins, *self._third_party()):
+            if other := known.get(entry.name):
+                raise UserError(
+                    f"two {self.kind}s are named {entry.name!r}: {_where(other)} and "
+                    f"{_where(entry)}; rename or uninstall one"
+                )
+            known[entry.name] = entry
+        return list(known.values())
+
+    def names(self) -> list[str]:
+        """Return the names, sorted."""
+        return sorted(entry.name for entry in self.entries())
+
+    def entry(self, name: str) -> Entry:
+        """Look a plug-in up without importing it.
+
+        Raises:
+            UserError: no plug-in has this name.
+        """
+        entries = {entry.name: entry for entry in self.entries()}
+        if name not in entries:
+            raise UserError(unknown(self.kind, name, entries))
+        return entries[name]
+
+    def get(self, name: str) -> T:
+        """Import and return the plug-in `name`.
+
+        Raises:
+            UserError: no plug-in has this name, or importing it fails.
+        """
+        entry = self.entry(name)
+        module, _, attribute = entry.target.partition(":")
+        try:
+            found: Any = importlib.import_module(module)
+            for part in attribute.split(".") if attribute else ():
+                found = getattr(found, part)
+        except (ImportError, AttributeError) as error:
+            raise UserError(
+                f"cannot load {self.kind} {name!r} from {_where(entry)}: {error}", exit_code=1
+            ) from error
+        plugin: T = found
+        return plugin
+
+    def _third_party(self) -> list[Entry]:
+        found = [_from_entry_point(point) for point in metadata.entry_points(group=self.group)]
+        return sorted(found, key=lambda entry: (entry.name, entry.source))
+
+
+def unknown(kind: str, name: str, valid: Iterable[str]) -> str:
+    """Say that `name` is no `kind`, with the nearest match and all valid names."""
+    options = sorted(valid)
+    near = difflib.get_close_matches(name, options, n=1, cutoff=0.5)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return f"unknown {kind} {name!r}{hint} (one of: {', '.join(options) or 'none'})"
+
+
+def _where(entry: Entry) -> str:
+    return f"{entry.target} ({entry.source})"
+
+
+def _from_entry_point(point: metadata.EntryPoint) -> Entry:
+    target = f"{point.module}:{point.attr}"
+    if point.dist is None:
+        return Entry(point.name, target, summary="", source="unknown distribution")
+    summary = point.dist.metadata.get("Summary") or ""
+    source = f"{point.dist.name} {point.dist.version}"
+    return Entry(point.name, target, summary=summary, source=source)
+
+
+METHODS: Registry[Any] = Registry(
+    "method",
+    [
+        Entry("sft", "methods.sft:SFT", "supervised fine-tuning: the floor", "arXiv:2203.02155"),
+        Entry(
+            "ppo_rlhf",
+            "methods.ppo_rlhf:PPORLHF",
+            "one reward a response, learned from original pairs",
+            "arXiv:2203.02155",
+        ),
+        Entry(
+            "fine_grained_ppo",
+            "methods.fine_grained_ppo:FineGrainedPPO",
+            "one reward a response, learned from minimal edits",
+            "arXiv:2406.02756",
+        ),
+        Entry(
+            "token_ppo",
+            "methods.token_ppo:TokenPPO",
+            "a reward at every token, learned from minimal edits",
+            "arXiv:2406.02756",
+        ),
+        Entry(
+            "gold_ppo",
+            "methods.gold_ppo:GoldPPO",
+            "the gold score as reward: the testbed's ceiling",
+            "arXiv:2210.10760",
+        ),
+    ],
+)
+JUDGES: Registry[Any] = Registry(
+    "judge",
+    [
+        Entry(
+            "gold",
+            "judges.gold:Gold",
+            "the testbed's own program, which knows the truth",
+            "arXiv:2210.10760",
+        )
+    ],
+)
+SUITES: Registry[Any] = Registry(
+    "suite",
+    [
+        Entry(
+            "testbed",
+            "bench.suites.testbed.suite:Testbed",
+            "a small world whose truth is known; needs no download",
+            "arXiv:2210.10760",
+        )
+    ],
+)
+EDITORS: Registry[Any] = Registry("editor")
+REGISTRIES: tuple[Registry[Any], ...] = (METHODS, JUDGES, SUITES, EDITORS)

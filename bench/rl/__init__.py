@@ -1,0 +1,48 @@
+"""Pure tensor maths of RLHF: no I/O, no configuration, no logging, no in-place changes.
+
+Shapes, one legend for the whole project:
+
+    B   batch: responses (or preference pairs) handled together
+    T   response tokens, padded to the longest response of the batch
+    S   prompt + response tokens
+    V   vocabulary
+    K   responses ranked for one prompt
+
+``mask (B, T)`` is bool and True = counts. What stands at a position that does not count,
+NaN and infinity included, reaches neither a result nor a gradient. Float tensors are float32 or
+float64; half precision is refused, because sums over tokens and log-probability ratios lose their
+meaning in it (`token_logprobs` and `entropy` take half-precision logits and answer in float32).
+Log-probabilities, KL and entropy are in nats.
+
+Every function checks the shapes it is given and raises ``ValueError`` with both shapes; nothing
+broadcasts silently.
+"""
+
+from bench.rl.advantages import explained_variance, gae, whiten
+from bench.rl.kl import AdaptiveKLController, FixedKLController, KLKind, kl_estimate
+from bench.rl.logprobs import entropy, token_logprobs
+from bench.rl.masking import masked_mean, masked_sum
+from bench.rl.policy_losses import ppo_policy_loss, ppo_value_loss
+from bench.rl.preference_losses import bradley_terry_loss, ranking_loss, token_preference_loss
+from bench.rl.rewards import sequence_rewards, token_rewards
+
+__all__ = [
+    "AdaptiveKLController",
+    "FixedKLController",
+    "KLKind",
+    "bradley_terry_loss",
+    "entropy",
+    "explained_variance",
+    "gae",
+    "kl_estimate",
+    "masked_mean",
+    "masked_sum",
+    "ppo_policy_loss",
+    "ppo_value_loss",
+    "ranking_loss",
+    "sequence_rewards",
+    "token_logprobs",
+    "token_preference_loss",
+    "token_rewards",
+    "whiten",
+]

@@ -1,0 +1,73 @@
+"""Sums and means over counted positions."""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from bench.rl.checks import check_float, check_mask, check_same_shape
+
+
+def zero_masked(
+    x: Float[Tensor, "*shape"], mask: Bool[Tensor, "*shape"]
+) -> Float[Tensor, "*shape"]:
+    """Replace what does not count by 0, so that not even NaN or infinity there spreads.
+
+    A product with the mask would not do: ``nan * 0`` is ``nan``, in the gradient as well.
+
+    Args:
+        x: any shape.
+        mask: the shape of `x`, True = counts.
+
+    Returns:
+        The shape of `x`.
+    """
+    return torch.where(mask, x, 0.0)
+
+
+def masked_sum(
+    x: Float[Tensor, "*shape"], mask: Bool[Tensor, "*shape"], dim: int | None = None
+) -> Float[Tensor, "..."]:
+    """Sum of the counted elements: ``sum_i mask_i x_i``.
+
+    Args:
+        x: any shape, in any unit.
+        mask: the shape of `x`, True = counts.
+        dim: the dimension to sum over; None sums over all of them.
+
+    Returns:
+        A scalar, or the shape of `x` without `dim`; 0 where nothing counts.
+
+    Raises:
+        ValueError: if the shapes differ.
+        TypeError: if `x` is not float32 or float64, or `mask` not bool.
+    """
+    check_same_shape(x=x, mask=mask)
+    check_float(x=x)
+    check_mask(mask=mask)
+    kept = zero_masked(x, mask)
+    return kept.sum() if dim is None else kept.sum(dim)
+
+
+def masked_mean(
+    x: Float[Tensor, "*shape"], mask: Bool[Tensor, "*shape"], dim: int | None = None
+) -> Float[Tensor, "..."]:
+    """Mean of the counted elements: ``sum_i mask_i x_i / sum_i mask_i``.
+
+    Without `dim` each counted *token* weighs the same, so long responses weigh more than short
+    ones; ``masked_mean(x, mask, dim=1).mean()`` weighs each *response* the same.
+
+    Args:
+        x: any shape, in any unit.
+        mask: the shape of `x`, True = counts.
+        dim: the dimension to average over; None averages over all of them.
+
+    Returns:
+        A scalar, or the shape of `x` without `dim`; 0 (with gradient 0) where nothing counts.
+
+    Raises:
+        ValueError: if the shapes differ.
+        TypeError: if `x` is not float32 or float64, or `mask` not bool.
+    """
+    total = masked_sum(x, mask, dim)
+    count = mask.sum() if dim is None else mask.sum(dim)
+    return total / count.clamp(min=1)

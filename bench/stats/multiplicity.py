@@ -1,0 +1,80 @@
+"""Many comparisons at once: Holm's correction, rank groups, and what a test could have seen."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+from scipy import stats
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down adjusted p-values, in the order given.
+
+    ``p_(k) -> max_{j <= k} min(1, (m - j + 1) p_(j))``: the family-wise error rate is held under
+    any dependence.
+
+    Raises:
+        ValueError: if a p-value is NaN or outside [0, 1].
+
+    References: S. Holm (1979), Scand. J. Statist. 6(2), 65-70.
+    """
+    if wrong := [p for p in p_values if not 0 <= p <= 1]:
+        raise ValueError(f"a p-value lies between 0 and 1, but one is {wrong[0]}")
+    adjusted, largest = [0.0] * len(p_values), 0.0
+    for step, index in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
+        largest = max(largest, min(1.0, (len(p_values) - step) * p_values[index]))
+        adjusted[index] = largest
+    return adjusted
+
+
+def rank_groups(
+    means: Mapping[str, float],
+    p_values: Mapping[tuple[str, str], float],
+    alpha: float = 0.05,
+) -> dict[str, int]:
+    """Rank groups 1, 2, ... of methods, best mean first; what ties shares a group.
+
+    Down the order of means, a new group begins at each method that differs significantly (Holm
+    over all pairs) from any member of the group above it. So two methods that differ are never in
+    one group; two that do not may still stand in neighbouring groups, for "does not differ from"
+    is not transitive.
+
+    Args:
+        means: of each method.
+        p_values: unadjusted p of each compared pair, in either order; a pair that is not there
+            was not compared, and does not separate.
+        alpha: family-wise error rate.
+    """
+    pairs = list(p_values)
+    adjusted = zip(pairs, holm([p_values[pair] for pair in pairs]), strict=True)
+    differ = {frozenset(pair) for pair, p in adjusted if p <= alpha}
+    groups: dict[str, int] = {}
+    members: list[str] = []
+    number = 1
+    for name in sorted(means, key=lambda name: (-means[name], name)):
+        if any(frozenset((name, member)) in differ for member in members):
+            number, members = number + 1, []
+        groups[name] = number
+        members.append(name)
+    return groups
+
+
+def minimum_detectable_effect(
+    standard_error: float, *, df: float = math.inf, alpha: float = 0.05, power: float = 0.8
+) -> float:
+    """Smallest true difference that a two-sided test finds with the given power.
+
+    ``(t_{1 - alpha/2} + t_{power}) * standard error``, in the unit of the standard error.
+
+    Args:
+        standard_error: of the difference.
+        df: degrees of freedom of its t.
+        alpha: level of the test; alpha / m for one of m comparisons (Bonferroni, which Holm's
+            first step is).
+        power: probability that such a difference is found.
+
+    References: H. S. Bloom (1995), Evaluation Review 19(5), 547-556.
+    """
+    quantile = stats.t if math.isfinite(df) else stats.norm
+    arguments = (df,) if math.isfinite(df) else ()
+    critical = quantile.ppf(1 - alpha / 2, *arguments) + quantile.ppf(power, *arguments)
+    return float(critical) * standard_error

@@ -1,0 +1,1 @@
+"""Suites: where prompts, demonstrations and judgements come from."""

@@ -1,0 +1,85 @@
+"""The testbed as a suite: what the harness calls. Everything is text; nothing here needs torch."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+from bench.suites.testbed import annotator, editor, gold, probes, prompts, writer
+
+
+class Testbed:
+    """A small world whose truth is known, with its annotator, editor, judge and base model.
+
+    Attributes:
+        name: registry name.
+        summary: one line for `list`.
+        paper: where the idea of a gold reward comes from.
+        prompt_template: how a prompt is put to the model; "{prompt}" stands for the text.
+        model_path: folder of the shipped tokenizer and base model.
+        splits: names that `prompts` accepts.
+        probe_kinds: errors that `plant` can plant.
+    """
+
+    name = "testbed"
+    summary = "Synthetic facts, a simulated annotator and editor, and a gold judge; runs on a CPU."
+    paper = "arXiv:2210.10760"
+    prompt_template = "<|user|>{prompt}<|assistant|>"
+    model_path = str(Path(__file__).parent / "assets")
+    splits = prompts.SPLITS
+    probe_kinds = probes.PROBE_KINDS
+
+    def demonstrations(self, n: int, seed: int) -> list[tuple[str, str]]:
+        """Draw n (prompt, response) pairs for supervised fine-tuning, with the writer's errors."""
+        rng = random.Random(f"demonstration responses:{seed}")
+        asked = prompts.sample_prompts("demonstrations", n, seed)
+        return [(prompt, writer.write(prompts.parse_prompt(prompt), rng)) for prompt in asked]
+
+    def prompts(self, split: str, n: int, seed: int) -> list[str]:
+        """Draw n prompts of a split; evaluation splits are the same for every seed.
+
+        Raises:
+            ValueError: for an unknown split, or more prompts than an evaluation split has.
+        """
+        return prompts.sample_prompts(split, n, seed)
+
+    def references(self, prompts: list[str]) -> list[str]:
+        """The reference answer of each prompt; depends on nothing else."""
+        return [writer.reference(prompt) for prompt in prompts]
+
+    def prefer(
+        self,
+        prompt: str,
+        first: str,
+        second: str,
+        rng: random.Random,
+        flip: float = annotator.FLIP,
+    ) -> int:
+        """0 if the simulated annotator prefers the first response, 1 for the second."""
+        return annotator.prefer(prompt, first, second, rng, flip=flip)
+
+    def edit(
+        self, prompt: str, response: str, rng: random.Random, miss: float = editor.MISS
+    ) -> str:
+        """The minimal edit of a response; each error is overlooked with probability `miss`."""
+        return editor.edit(prompt, response, rng, miss=miss)
+
+    def score(self, prompt: str, response: str) -> float:
+        """Gold score, in [-2, 1]."""
+        return gold.score(prompt, response)
+
+    def counts(self, prompt: str, response: str) -> gold.Counts:
+        """What the gold score is made of."""
+        return gold.counts(prompt, response)
+
+    def wrong_spans(self, prompt: str, response: str) -> list[tuple[int, int]]:
+        """Character spans of the errors, ordered and disjoint."""
+        return gold.wrong_spans(prompt, response)
+
+    def clean_response(self, prompt: str, rng: random.Random) -> str:
+        """A response with a gold score of 1."""
+        return probes.clean_response(prompt, rng)
+
+    def plant(self, prompt: str, clean: str, kind: str, rng: random.Random) -> str | None:
+        """The clean text with one error of a kind, or None where there is no room for one."""
+        return probes.plant(prompt, clean, kind, rng)

@@ -1,0 +1,1 @@
+"""The training loops: supervised fine-tuning, reward models, PPO."""

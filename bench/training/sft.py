@@ -1,0 +1,86 @@
+"""Supervised fine-tuning: imitate demonstrations, loss on the response's tokens only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+
+from bench.config import LoRAConfig, SFTConfig
+from bench.data import Demonstration
+from bench.models.backbone import Backbone
+from bench.training.optimisation import (
+    adamw,
+    finite,
+    generator,
+    linear_schedule,
+    shuffled_batches,
+    step,
+)
+
+ADAPTER = "sft"
+MAX_GRAD_NORM = 1.0
+WARMUP = 0.05
+
+
+def train_sft(
+    backbone: Backbone,
+    demonstrations: Sequence[Demonstration],
+    config: SFTConfig,
+    lora: LoRAConfig,
+    on_step: Callable[[dict[str, float]], None] = lambda row: None,
+) -> int:
+    """Fine-tune the base in place (`config.full`) or in an adapter named "sft".
+
+    Args:
+        backbone: a base without adapters.
+        demonstrations: what to imitate; cycled through until `config.steps` are done.
+        config: budget and learning rate.
+        lora: the adapter's shape where `config.full` is off.
+        on_step: called with {"step", "loss"} (nats a token) after every step.
+
+    Returns:
+        Response tokens trained on.
+
+    Raises:
+        Diverged: if the loss is not finite.
+    """
+    rows = [_tokenise(backbone, row, config.max_length) for row in demonstrations]
+    parameters = _trainable(backbone, config, lora)
+    optimiser = adamw([(parameters, config.lr)])
+    schedule = linear_schedule(optimiser, config.steps, WARMUP)
+    adapter = None if config.full else ADAPTER
+    rng = generator("sft", config.seed)
+    done, tokens = 0, 0
+    while done < config.steps:
+        for index in shuffled_batches([len(p) + len(r) for p, r in rows], config.batch_size, rng):
+            batch = backbone.tokens.join([rows[i][0] for i in index], [rows[i][1] for i in index])
+            batch = batch.to(backbone.device)
+            loss = -backbone.logprobs(batch, adapter).sum() / batch.mask.sum()
+            finite(loss, "the SFT loss").backward()
+            step(optimiser, parameters, MAX_GRAD_NORM)
+            schedule.step()
+            done, tokens = done + 1, tokens + int(batch.mask.sum())
+            on_step({"step": done, "loss": loss.item()})
+            if done == config.steps:
+                break
+    backbone.model.requires_grad_(False)
+    return tokens
+
+
+def _tokenise(
+    backbone: Backbone, row: Demonstration, max_length: int
+) -> tuple[list[int], list[int]]:
+    prompt = backbone.tokens.prompt(row.prompt)
+    return prompt, backbone.tokens.response(row.response)[: max(1, max_length - len(prompt))]
+
+
+def _trainable(
+    backbone: Backbone, config: SFTConfig, lora: LoRAConfig
+) -> list[torch.nn.Parameter]:
+    if config.full:
+        backbone.model.requires_grad_(True)
+        return list(backbone.model.parameters())
+    torch.manual_seed(config.seed)
+    backbone.add_adapter(ADAPTER, lora)
+    return backbone.parameters(ADAPTER)

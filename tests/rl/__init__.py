@@ -1,0 +1,1 @@
+"""Tests of `bench.rl` (a package, to share the references between modules)."""

@@ -1,0 +1,18 @@
+"""Run-time shape checks: the jaxtyping annotations of `bench.rl` hold in every test here."""
+
+import sys
+from collections.abc import Iterator
+
+import jaxtyping
+import pytest
+
+if "bench.rl" not in sys.modules:  # once imported, by another folder's tests, it is too late
+    jaxtyping.install_import_hook(("bench.rl",), "beartype.beartype")
+
+
+@pytest.fixture
+def no_hook() -> Iterator[None]:
+    """Switch the annotations' checks off: what remains is what a user gets."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)

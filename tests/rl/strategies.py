@@ -1,0 +1,73 @@
+"""Random batches for the property tests, and every masked function of `bench.rl` in one table."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from hypothesis import strategies as st
+from torch import Tensor
+
+from bench import rl
+
+Outputs = tuple[Tensor, ...]
+
+
+@dataclass
+class Batch:
+    """Three (B, T) tensors and a mask in which every row counts something."""
+
+    x: tuple[Tensor, Tensor, Tensor]
+    mask: Tensor
+
+
+def random_batch(seed: int, rows: int, length: int) -> Batch:
+    """Draw a float64 batch whose mask has gaps anywhere (left, right, inside)."""
+    generator = torch.Generator().manual_seed(seed)
+    draws = torch.randn(3, rows, length, generator=generator, dtype=torch.float64)
+    mask = torch.rand(rows, length, generator=generator) < 0.6
+    always = torch.randint(length, (rows,), generator=generator)
+    mask |= torch.arange(length) == always[:, None]
+    return Batch((draws[0], draws[1], draws[2]), mask)
+
+
+batches = st.builds(
+    random_batch,
+    seed=st.integers(0, 2**31),
+    rows=st.integers(1, 4),
+    length=st.integers(1, 7),
+)
+
+
+def _sequence_rewards(x: Outputs, mask: Tensor) -> Outputs:
+    scores = rl.masked_sum(x[1], mask, dim=1)
+    return (rl.sequence_rewards(scores, x[0], mask, kl_coef=0.1),)
+
+
+# per token, each row on its own
+ROW_FUNCTIONS: dict[str, Callable[[Outputs, Tensor], Outputs]] = {
+    "sequence_rewards": _sequence_rewards,
+    "token_rewards": lambda x, m: (rl.token_rewards(x[0], x[1], m, kl_coef=0.1),),
+    "gae": lambda x, m: rl.gae(x[0], x[1], m, gamma=0.9, gae_lambda=0.8),
+}
+# per token, with statistics of the whole batch
+BATCH_FUNCTIONS: dict[str, Callable[[Outputs, Tensor], Outputs]] = {
+    "whiten": lambda x, m: (rl.whiten(x[0], m),),
+    "whiten_keep_mean": lambda x, m: (rl.whiten(x[0], m, shift_mean=False),),
+}
+# scalars: means over tokens
+TOKEN_MEANS: dict[str, Callable[[Outputs, Tensor], Outputs]] = {
+    "masked_mean": lambda x, m: (rl.masked_mean(x[0], m),),
+    "ppo_policy_loss": lambda x, m: (rl.ppo_policy_loss(x[0], x[1], x[2], m, clip_range=0.2),),
+    "ppo_value_loss": lambda x, m: (rl.ppo_value_loss(x[0], x[1], x[2], m, clip_range=0.2),),
+}
+# scalars of other kinds
+SCALARS: dict[str, Callable[[Outputs, Tensor], Outputs]] = {
+    "masked_sum": lambda x, m: (rl.masked_sum(x[0], m),),
+    "explained_variance": lambda x, m: (rl.explained_variance(x[0], x[1], m),),
+    "token_preference_loss": lambda x, m: (rl.token_preference_loss(x[0], m, x[1], m),),
+    "token_preference_loss_changed": lambda x, m: (
+        rl.token_preference_loss(x[0], m, x[1], m, x[2].abs() > 1, x[2] > 0),
+    ),
+}
+PER_TOKEN = ROW_FUNCTIONS | BATCH_FUNCTIONS
+ALL = PER_TOKEN | TOKEN_MEANS | SCALARS

@@ -1,0 +1,116 @@
+"""The world's shape, the wording of prompts, and the splits."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.suites.testbed.language import CONSTRAINTS, PHRASINGS
+from bench.suites.testbed.prompts import (
+    EVALUATION_SPLITS,
+    SPLITS,
+    TRAINING_SPLITS,
+    Request,
+    draw_request,
+    parse_prompt,
+    render_prompt,
+    sample_prompts,
+)
+from bench.suites.testbed.world import WORLD, build_world
+
+
+def test_the_world_has_the_stated_size_and_is_the_same_each_time() -> None:
+    assert sum(len(entity.facts) for entity in WORLD.entities) == 520
+    assert len(WORLD.with_role("rlhf")) == 40
+    assert len(WORLD.with_role("unseen")) == 13
+    assert build_world() == WORLD
+
+
+def test_misconceptions_are_wrong_and_as_frequent_as_stated() -> None:
+    facts = [fact for entity in WORLD.entities for fact in entity.facts.values()]
+    assert all(fact.misconception != fact.value for fact in facts)
+    misconceived = [fact.error for fact in facts if fact.error > 0.03]
+    assert 0.69 < len(misconceived) / len(facts) < 0.81
+    assert all(0.30 <= error <= 0.65 for error in misconceived)
+
+
+@st.composite
+def requests(draw: st.DrawFn) -> Request:
+    entity = draw(st.sampled_from(WORLD.entities))
+    attributes = draw(st.permutations(entity.attributes))
+    size = draw(st.integers(1, 4))
+    return Request(entity, tuple(attributes[:size]), draw(st.sampled_from(list(CONSTRAINTS))))
+
+
+@given(requests(), st.integers(0, len(PHRASINGS) - 1))
+def test_a_prompt_gives_its_request_back(request: Request, phrasing: int) -> None:
+    assert parse_prompt(render_prompt(request, phrasing)) == request
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("Hello there", "no phrasing fits"),
+        ("Tell me the capital of Atlantis.", "Atlantis"),
+        ("Tell me the young of France.", "'young' is no attribute of France"),
+        ("Tell me the capital and capital of France.", "asked twice"),
+        ("Tell me the capital of France. Use rhymes.", "Use rhymes."),
+    ],
+)
+def test_what_is_not_understood_is_named(text: str, named: str) -> None:
+    with pytest.raises(ValueError, match=named):
+        parse_prompt(text)
+
+
+def test_evaluation_prompts_are_in_no_training_split_nor_in_one_another() -> None:
+    training = {p for split in TRAINING_SPLITS for p in sample_prompts(split, 30_000, 0)}
+    evaluation = [p for split in EVALUATION_SPLITS for p in sample_prompts(split, 256, 0)]
+    assert len(set(evaluation)) == len(evaluation)
+    assert training.isdisjoint(evaluation)
+
+
+def test_test_requests_differ_from_training_in_more_than_wording() -> None:
+    def combination(prompt: str) -> tuple[str, frozenset[str], str]:
+        request = parse_prompt(prompt)
+        return request.entity.name, frozenset(request.attributes), request.constraint
+
+    trained = {combination(p) for p in sample_prompts("ppo", 20_000, 0)}
+    assert trained.isdisjoint(map(combination, sample_prompts("test", 256, 0)))
+
+
+def test_unseen_entities_are_asked_about_in_their_split_only() -> None:
+    for split in SPLITS:
+        roles = {parse_prompt(p).entity.role for p in sample_prompts(split, 100, 0)}
+        assert roles == ({"unseen"} if split == "unseen" else {"rlhf"})
+
+
+def test_pretraining_requests_keep_clear_of_evaluation() -> None:
+    rng = random.Random(0)
+    evaluation = {p for split in EVALUATION_SPLITS for p in sample_prompts(split, 2000, 0)}
+    for entity in WORLD.with_role("rlhf"):
+        for _ in range(50):
+            request = draw_request(entity, rng)
+            texts = {render_prompt(request, i) for i in range(len(PHRASINGS))}
+            assert texts.isdisjoint(evaluation)
+
+
+def test_seeds_move_training_splits_only() -> None:
+    for split in SPLITS:
+        same = sample_prompts(split, 50, 0) == sample_prompts(split, 50, 1)
+        assert same == (split in EVALUATION_SPLITS)
+        assert sample_prompts(split, 50, 3) == sample_prompts(split, 50, 3)
+
+
+def test_a_smaller_evaluation_sample_is_a_prefix_of_a_larger_one() -> None:
+    assert sample_prompts("test", 256, 0)[:40] == sample_prompts("test", 40, 0)
+
+
+def test_enough_preference_prompts_and_a_clear_end_of_the_others() -> None:
+    assert len(sample_prompts("preference", 4000, 0)) == 4000
+    with pytest.raises(ValueError, match=r"1000000 prompts asked of 'test', which has \d+"):
+        sample_prompts("test", 10**6, 0)
+    with pytest.raises(ValueError, match="unknown split 'tset'"):
+        sample_prompts("tset", 1, 0)
