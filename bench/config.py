@@ -63,7 +63,6 @@ class PreferenceConfig(Section):
     temperature: float = Field(1.0, gt=0, description="of the SFT model's samples")
     max_new_tokens: int = Field(80, ge=1, description="response tokens at most, EOS included")
     flip: float = Field(0.25, ge=0, le=0.5, description="share of labels that are wrong (noise)")
-    editor: str | None = Field(None, description="registry name; none: the suite's own editor")
     miss: float = Field(0.1, ge=0, le=1, description="share of errors that the editor overlooks")
 
 
@@ -117,7 +116,7 @@ class PPOConfig(Section):
 class EvaluationConfig(Section):
     """Generation and judging of the final policy."""
 
-    judge: str | None = Field(None, description="registry name; none: the suite's own judge")
+    judge: str = Field("gold", description="registry name")
     validation_prompts: int = Field(256, ge=2, description="choose the checkpoint")
     test_prompts: int = Field(256, ge=2, description="the instructions of the win rate")
     unseen_prompts: int = Field(128, ge=2, description="about entities no training prompt names")

@@ -200,14 +200,14 @@ def _check_keys(
 
 
 def _unknown_key(model: type[BaseModel], key: str, section: str) -> str:
-    """Name the nearest key of `model`, or else of any section."""
-    name = f"{section}.{key}" if section else key
+    """Name the nearest key: of the section, or else the same one or the nearest of another."""
+    leaves = {doc.path.split(".")[-1]: doc.path for doc in describe() if "." in doc.path}
     near = difflib.get_close_matches(key, model.model_fields, n=1, cutoff=0.6)
     hint = [".".join(filter(None, [section, match])) for match in near]
-    if not hint:
-        paths = [doc.path for doc in describe()]
-        hint = [path for path in paths if path.split(".")[-1] == key]
-        hint = hint or difflib.get_close_matches(name, paths, n=1, cutoff=0.75)
+    if key in leaves:
+        hint = [leaves[key]]
+    elif not hint:
+        hint = [leaves[match] for match in difflib.get_close_matches(key, leaves, n=1, cutoff=0.6)]
     suggestion = f"; did you mean {hint[0]}?" if hint else ""
     kind = f"key of {section}" if section else "key"
     return f"no {kind} is named {key!r}{suggestion} (valid: {', '.join(model.model_fields)})"

@@ -127,12 +127,13 @@ def _from_entry_point(point: metadata.EntryPoint) -> Entry:
     target = f"{point.module}:{point.attr}"
     if point.dist is None:
         return Entry(point.name, target, summary="", source="unknown distribution")
-    summary = point.dist.metadata.get("Summary") or ""
+    about = point.dist.metadata
+    summary = about["Summary"] if "Summary" in about else ""  # noqa: SIM401 (no `get` in its type)
     source = f"{point.dist.name} {point.dist.version}"
     return Entry(point.name, target, summary=summary, source=source)
 
 
-METHODS: Registry[Any] = Registry(
+methods: Registry[Any] = Registry(
     "method",
     [
         Entry("sft", "methods.sft:SFT", "supervised fine-tuning: the floor", "arXiv:2203.02155"),
@@ -162,7 +163,7 @@ METHODS: Registry[Any] = Registry(
         ),
     ],
 )
-JUDGES: Registry[Any] = Registry(
+judges: Registry[Any] = Registry(
     "judge",
     [
         Entry(
@@ -173,7 +174,7 @@ JUDGES: Registry[Any] = Registry(
         )
     ],
 )
-SUITES: Registry[Any] = Registry(
+suites: Registry[Any] = Registry(
     "suite",
     [
         Entry(
@@ -184,5 +185,5 @@ SUITES: Registry[Any] = Registry(
         )
     ],
 )
-EDITORS: Registry[Any] = Registry("editor")
-REGISTRIES: tuple[Registry[Any], ...] = (METHODS, JUDGES, SUITES, EDITORS)
+editors: Registry[Any] = Registry("editor")
+registries: tuple[Registry[Any], ...] = (methods, judges, suites, editors)

@@ -56,6 +56,11 @@ class Tokens:
         """One readable piece of text a token."""
         return [str(self.tokenizer.decode([i])) for i in ids]
 
+    def offsets(self, text: str) -> list[tuple[int, int]]:
+        """Character span of each token of a response, EOS left out."""
+        encoded = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        return [(start, end) for start, end in encoded["offset_mapping"]]
+
     def join(self, prompts: list[list[int]], responses: list[list[int]]) -> Sequences:
         """A padded batch of token ids."""
         return join(prompts, responses, self.pad_id)
@@ -135,6 +140,10 @@ class Backbone:
                 self.model = self.model.unload()
             else:
                 self.model.delete_adapter(name)
+
+    def merge_adapter(self, name: str) -> None:
+        """Add the only adapter, `name`, into the base for good."""
+        self.model = self.model.merge_and_unload().requires_grad_(False).eval()
 
     def copy_adapter(self, source: str, target: str) -> None:
         """Give adapter `target` the weights of `source`; both exist and have one shape."""

@@ -31,7 +31,7 @@ class TwoWay(Estimate):
     basis: str
 
 
-def two_way(differences: ArrayLike) -> TwoWay:
+def two_way(differences: ArrayLike, *, bootstrap: bool = True) -> TwoWay:
     """Grand mean of a seeds x instructions table under crossed random effects.
 
     ``d_si = mu + seed_s + prompt_i + e_si``; with the mean squares of the two-way table, ::
@@ -50,6 +50,7 @@ def two_way(differences: ArrayLike) -> TwoWay:
     Args:
         differences: (S, N) values, or differences of two methods, same instructions in each row;
             an instruction that is NaN in any seed is left out of all, and counted as missing.
+        bootstrap: False spares the BCa interval of S = 1 (t takes its place), for many p-values.
 
     Returns:
         With S = 1: BCa interval and t over instructions, labelled `ONE_RUN`.
@@ -66,7 +67,7 @@ def two_way(differences: ArrayLike) -> TwoWay:
     if table.ndim != 2 or not table.size:
         raise ValueError(f"differences must be (seeds, instructions), have shape {table.shape}")
     if len(table) == 1:
-        one = mean_interval(table[0])
+        one = mean_interval(table[0], bootstrap=bootstrap)
         p = p_value(one.mean, one.standard_error, one.n - 1, one.n)
         return TwoWay(**vars(one), p_value=p, df=one.n - 1, seeds=1, basis=ONE_RUN)
     complete = table[:, ~np.isnan(table).any(axis=0)]

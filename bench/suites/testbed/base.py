@@ -1,4 +1,4 @@
-"""Rebuild the testbed's tokenizer and pretrained base from nothing: about ten minutes on two cores.
+"""Rebuild the testbed's tokenizer and pretrained base from nothing: 6 to 10 minutes on two cores.
 
     python -m bench.suites.testbed.base [--out DIR] [--documents N]
 

@@ -228,11 +228,15 @@ def _clauses(
     joined = False
     while True:
         cut = text.find(JOINER, start, end)
+        stop = end if cut < 0 else cut
+        bare = text[start:stop].strip()
+        if bare:
+            first = text.index(bare, start)
+            yield first, first + len(bare), joined, cut < 0, mark
+        else:  # nothing before a joiner: the joiner itself is what cannot be understood
+            yield stop, stop + len(JOINER.rstrip()), joined, cut < 0, mark
         if cut < 0:
-            yield start, end, joined, True, mark
             return
-        # Nothing between two joiners: the joiner itself is what cannot be understood.
-        yield start, max(cut, start + len(JOINER.rstrip()) * (cut == start)), joined, False, mark
         start, joined = cut + len(JOINER), True
 
 

@@ -6,7 +6,7 @@ import random
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bench.suites.testbed.annotator import prefer
@@ -144,6 +144,8 @@ FRAGMENTS = st.sampled_from(
 )
 
 
+@example("The capital of France is , and The capital of France is ")
+@example(", and , and  , and Paris is the capital of France?! .")
 @given(st.lists(FRAGMENTS, max_size=12).map("".join))
 def test_any_patchwork_can_be_scored(response: str) -> None:
     check_spans(response)

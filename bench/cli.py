@@ -1,0 +1,273 @@
+"""The verbs of `python -m bench`: arguments in, calls out, results printed.
+
+Heavy libraries are imported inside the verbs that need them, so that help and `list` are quick.
+"""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from bench.errors import UserError
+from bench.terminal import complain, fail, guarded, quiet_libraries, show, table, use_threads
+
+if TYPE_CHECKING:
+    from bench.config import RunConfig
+    from bench.progress import Progress
+    from bench.store import Store
+
+app = typer.Typer(
+    name="bench",
+    help="GrainBench: what does finer-grained supervision buy in RLHF?",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Preset = Annotated[str, typer.Option(help="A name from bench/presets, or a YAML file.")]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="As ppo.lr=1e-4; repeatable.")
+]
+Results = Annotated[Path, typer.Option(envvar="BENCH_RESULTS", help="Where records are.")]
+SuiteName = Annotated[str | None, typer.Option("--suite", help="Only this suite.")]
+Format = Annotated[str, typer.Option("--format", help="table, md or csv.")]
+
+
+def main() -> None:
+    """Run the command line."""
+    quiet_libraries()
+    app()
+
+
+@app.command()
+@guarded
+def run(
+    method: Annotated[str, typer.Option(help="A name from `list`; several as a,b,c.")],
+    suite: Annotated[str | None, typer.Option(help="Instead of the preset's.")] = None,
+    preset: Preset = "testbed",
+    seed: Annotated[int | None, typer.Option(min=0, help="Of every random choice.")] = None,
+    seeds: Annotated[str | None, typer.Option(help="Several runs, as 0,1,2.")] = None,
+    overrides: Overrides = None,
+    store: Annotated[
+        Path | None, typer.Option(help="Finished stages; default: BENCH_STORE or a user cache.")
+    ] = None,
+    results: Results = Path("results"),
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the stages, run none.")] = False,
+    jobs: Annotated[int, typer.Option(min=1, help="Runs at a time, each a process.")] = 1,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of torch.")] = None,
+) -> None:
+    """Train and judge methods; stages that are in the store already are not computed again."""
+    from bench.progress import Progress
+    from bench.store import Store
+
+    signal.signal(signal.SIGTERM, _interrupt)
+    use_threads(threads)
+    configs = _configs(method, suite, preset, seed, seeds, overrides or [])
+    progress = Progress()
+    stages = Store(store, warn=progress.say)
+    if dry_run:
+        _print_plans(configs, stages)
+        return
+    if jobs > 1 and len(configs) > 1:
+        _run_parallel(configs, overrides or [], stages, results, min(jobs, len(configs)), threads)
+    else:
+        _run_here(configs, stages, results, progress)
+    _print_rows(configs, results)
+
+
+@app.command("list")
+@guarded
+def list_plugins() -> None:
+    """Methods, judges, suites, editors and presets by name."""
+    from bench.presets import preset_names
+    from bench.registry import registries
+
+    for registry in registries:
+        rows = [
+            (entry.name, entry.summary, entry.paper, entry.source) for entry in registry.entries()
+        ]
+        if rows:
+            show(table(f"{registry.kind}s", ["name", "", "paper", "from"], rows))
+    show(table("presets", ["name"], [(name,) for name in preset_names()]))
+
+
+@app.command()
+@guarded
+def config(
+    section: Annotated[str | None, typer.Argument(help="As ppo; all if left out.")] = None,
+    preset: Preset = "testbed",
+    method: Annotated[str | None, typer.Option(help="Show its own options (reward.*) too.")] = None,
+    overrides: Overrides = None,
+) -> None:
+    """Every field with its value, what it may be, and what it means."""
+    from bench.loading import describe, load_config, method_options
+
+    loaded = load_config(preset, overrides, method=method)
+    docs = [] if section == "reward" and method else describe(loaded, section)
+    if method and section in (None, "reward"):
+        docs = [doc for doc in docs if doc.path != "reward"] + method_options(loaded)
+    rows = [(doc.path, str(doc.value), doc.expected, doc.description) for doc in docs]
+    show(table(f"preset {preset}", ["field", "value", "may be", "meaning"], rows))
+
+
+@app.command()
+@guarded
+def leaderboard(
+    suite: SuiteName = None, results: Results = Path("results"), format: Format = "table"
+) -> None:
+    """All runs side by side, with standard errors, intervals and rank groups."""
+    from leaderboard.render import leaderboard as rendered
+
+    if format not in ("table", "md", "csv"):
+        raise UserError(f"--format {format}: choose table, md or csv")
+    board, problems = rendered(results, suite, format)  # type: ignore[arg-type]
+    _print(board)
+    complain(problems)
+
+
+@app.command("show")
+@guarded
+def show_run(
+    run: Annotated[str, typer.Argument(help="A run's folder, or its name below --results.")],
+    results: Results = Path("results"),
+) -> None:
+    """One run: configuration, stages, metrics, curves and samples with their token rewards."""
+    from leaderboard.show import show as rendered
+
+    show(rendered(_find_run(run, results)))
+
+
+@app.command()
+@guarded
+def check(
+    run: Annotated[str, typer.Argument(help="A run, or a folder of runs.")],
+    baseline: Annotated[Path, typer.Option(help="What `baseline` wrote, or a folder of runs.")],
+    results: Results = Path("results"),
+) -> None:
+    """Hold runs against a baseline's intervals; exit code 3 where a metric left them."""
+    from leaderboard.check import check as checked
+
+    folder = _find_run(run, results)
+    found = [folder] if _is_run(folder) else sorted(p for p in folder.iterdir() if _is_run(p))
+    if not found:
+        raise UserError(f"no run in {folder}", exit_code=3)
+    reports = [checked(path, baseline) for path in found]
+    for report in reports:
+        show(report.render())
+    failures = [f"{report.run}: {line}" for report in reports for line in report.failures]
+    if failures or not all(report.ok for report in reports):
+        fail("regression: " + ("; ".join(failures) or "nothing was checked"), 3)
+
+
+@app.command()
+@guarded
+def baseline(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of runs of one label.")],
+    out: Annotated[Path, typer.Option(help="The JSON file to write.")],
+) -> None:
+    """Make the intervals that `check` uses, from one or more runs."""
+    from bench.record import read_record
+    from leaderboard.check import write_baseline
+
+    write_baseline([read_record(path) for path in runs], out)
+    typer.echo(f"wrote {out}")
+
+
+@app.command()
+@guarded
+def compare(
+    base: Annotated[str, typer.Argument(help="A label of the leaderboard, as sft.")],
+    metric: Annotated[str, typer.Option(help="As win_rate or gold_score.")] = "win_rate",
+    suite: SuiteName = None,
+    results: Results = Path("results"),
+    format: Format = "table",
+) -> None:
+    """All methods against one, paired by seed and instruction, Holm-corrected."""
+    from leaderboard import compare as comparing
+
+    found = comparing.compare(results, suite, base, metric)
+    _print(comparing.render_markdown(found) if format == "md" else comparing.render(found))
+
+
+@app.command()
+@guarded
+def figures(
+    out: Annotated[Path, typer.Option(help="The folder to write to.")],
+    suite: Annotated[str, typer.Option(help="Whose runs.")] = "testbed",
+    results: Results = Path("results"),
+) -> None:
+    """Draw score against KL and against steps, and the reward models' accuracies."""
+    from leaderboard.figures import write_figures
+
+    for path in write_figures(results, out, suite):
+        typer.echo(path)
+
+
+def _configs(
+    method: str,
+    suite: str | None,
+    preset: str,
+    seed: int | None,
+    seeds: str | None,
+    overrides: list[str],
+) -> list[RunConfig]:
+    """One configuration a method and seed, all checked before the first run starts."""
+    from bench import registry
+    from bench.loading import load_config
+
+    if seed is not None and seeds is not None:
+        raise UserError("give --seed or --seeds, not both")
+    try:
+        numbers = [int(part) for part in seeds.split(",")] if seeds is not None else [seed]
+    except ValueError:
+        raise UserError(f"--seeds {seeds}: expected whole numbers, as in --seeds 0,1,2") from None
+    names = [name.strip() for name in method.split(",") if name.strip()]
+    for name in names:
+        registry.methods.entry(name)
+    configs = [
+        load_config(preset, overrides, method=name, suite=suite, seed=number)
+        for number in dict.fromkeys(numbers)
+        for name in dict.fromkeys(names)
+    ]
+    if not configs:
+        raise UserError("--method names no method; `python -m bench list` shows them")
+    registry.suites.entry(configs[0].suite)
+    return configs
+
+
+def _name(config: RunConfig) -> str:
+    return f"{config.method} seed {config.seed}"
+
+
+def _print_plans(configs: list[RunConfig], store: Store) -> None:
+    from bench.runner import plan
+
+    for one in configs:
+        rows = [
+            (stage.name, stage.key, "stored" if stage.cached else "to do", stage.summary)
+            for stage in plan(one, store)
+        ]
+        show(table(f"{_name(one)} (store: {store.root})", ["stage", "key", "", "what"], rows))
+
+
+def _run_here(configs: list[RunConfig], store: Store, results: Path, progress: Progress) -> None:
+    from bench.runner import run as execute
+
+    ended_badly = []
+    for one in configs:
+        progress.say(f"{_name(one)}, suite {one.suite}, preset {one.preset}; store {store.root}")
+        record = execute(one, store=store, results=results, progress=progress)
+        stored = [stage.name for stage in record.stages if stage.cached]
+        known = f" ({len(stored)} from the store: {', '.join(stored)})" if stored else ""
+        progress.say(
+            f"{_name(one)}: {record.status}, {len(record.stages)} stages{known}; record in "
+            f"{results / record.suite / record.run_id}"
+        )
+        if record.status != "ok":
+            ended_badly.append(f"{_name(one)}: {record.status}: {record.error}")
+    if ended_badly:
+        raise UserError("; ".join(ended_badly), exit_code=1)

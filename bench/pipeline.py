@@ -1,0 +1,129 @@
+"""Stages: functions of their inputs and their part of the configuration, stored under a hash.
+
+A method describes its run as a graph of stages; nothing is computed while it does. `execute`
+walks the graph: what is in the store is read, what is not is built, and what two methods or seeds
+share has the same key and is built once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.provenance import source_digest
+
+if TYPE_CHECKING:
+    from bench.config import RunConfig
+    from bench.models.backbone import Backbone
+    from bench.progress import Progress
+    from bench.store import Artifact, Store
+
+Build = Callable[["Context", Path, list[Path]], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A step of a run.
+
+    Attributes:
+        name: what people read and the folder in the store.
+        config: JSON-able; everything beside the inputs and the code that decides the result.
+        inputs: the stages whose artifacts it reads.
+        sources: modules and packages whose code decides the result.
+        build: writes the artifact into a folder, from the inputs' folders; returns statistics.
+        summary: one line for the plan.
+    """
+
+    name: str
+    config: Mapping[str, Any]
+    inputs: tuple[Stage, ...]
+    sources: tuple[str, ...]
+    build: Build
+    summary: str = ""
+
+    @cached_property
+    def key(self) -> str:
+        """Hash of all that decides the artifact."""
+        parts = {
+            "name": self.name,
+            "config": self.config,
+            "inputs": [stage.key for stage in self.inputs],
+            "code": source_digest(self.sources),
+        }
+        text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+    def graph(self) -> list[Stage]:
+        """This stage and all it needs, inputs first, each once."""
+        found: dict[str, Stage] = {}
+        for stage in self.inputs:
+            found |= {s.key: s for s in stage.graph()}
+        found[self.key] = self
+        return list(found.values())
+
+
+@dataclass
+class Context:
+    """What a building stage may use beside its inputs.
+
+    Attributes:
+        config: the run's configuration; a stage reads only what its key covers.
+        suite: the world.
+        progress: where it reports.
+        backbones: the SFT model in memory, kept between stages; keyed by its artifact.
+    """
+
+    config: RunConfig
+    suite: Any
+    progress: Progress
+    backbones: dict[Path, Backbone] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Executed:
+    """A stage's artifact and whether it was there already."""
+
+    stage: Stage
+    artifact: Artifact
+    cached: bool
+
+
+def execute(target: Stage, context: Context, store: Store) -> list[Executed]:
+    """Build `target` and all it needs; returns them in order, inputs first.
+
+    Raises:
+        UserError: for what a user can mend (a full disk, a model that is not there).
+        Diverged: if training did.
+    """
+    done: dict[str, Executed] = {}
+    for stage in target.graph():
+        found = store.find(stage.name, stage.key)
+        cached = found is not None
+        if found is None:
+            inputs = [done[s.key].artifact.path for s in stage.inputs]
+            with store.building(stage.name, stage.key) as build:
+                if build.artifact is None:  # else another process made it while we waited
+                    build.stats.update(stage.build(context, build.path, inputs))
+                    build.stats["peak_memory_gib"] = peak_memory_gib()
+            found = store.find(stage.name, stage.key)
+            if found is None:
+                raise RuntimeError(f"stage {stage.name} left no artifact")
+        done[stage.key] = Executed(stage, found, cached)
+    return list(done.values())
+
+
+def peak_memory_gib() -> float:
+    """The most memory that this process has held so far: on the GPU if it uses one, else RAM."""
+    import resource
+    import sys
+
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        return float(torch.cuda.max_memory_allocated()) / 2**30
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30

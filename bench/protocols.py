@@ -1,0 +1,148 @@
+"""What a plug-in implements. No logic; the registry finds the implementations by name."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from bench.config import Section
+    from bench.pipeline import Stage
+    from bench.stages import Stages
+
+
+class Suite(Protocol):
+    """Prompts, demonstrations, annotator, editor and references: the world of a benchmark.
+
+    Attributes:
+        prompt_template: how a prompt is put to the model; "{prompt}" stands for its text.
+        model_path: the default base model, a folder or a hub id.
+    """
+
+    name: str
+    prompt_template: str
+    model_path: str
+
+    def demonstrations(self, n: int, seed: int) -> list[tuple[str, str]]:
+        """n (prompt, response) pairs to imitate."""
+        ...
+
+    def prompts(self, split: str, n: int, seed: int) -> list[str]:
+        """n prompts of "preference", "ppo", "validation", "test" or "unseen"."""
+        ...
+
+    def references(self, prompts: list[str]) -> list[str]:
+        """The response that a judge sets beside a method's, for each prompt."""
+        ...
+
+    def prefer(
+        self, prompt: str, first: str, second: str, rng: random.Random, flip: float
+    ) -> int:
+        """0 if the annotator prefers the first response, 1 for the second."""
+        ...
+
+    def edit(self, prompt: str, response: str, rng: random.Random, miss: float) -> str:
+        """The minimal edit of a response."""
+        ...
+
+
+class Counts(Protocol):
+    """What a gold score is made of, for one response."""
+
+    right: int
+    wrong: int
+    requested: int
+    omitted: int
+    duplicates: int
+    hype: int
+    rude: int
+    unparsed: int
+
+
+@runtime_checkable
+class GoldSuite(Protocol):
+    """A suite that knows the truth, and so can say how good a response is and where it is wrong."""
+
+    probe_kinds: Sequence[str]
+
+    def score(self, prompt: str, response: str) -> float:
+        """Gold score of a response."""
+        ...
+
+    def counts(self, prompt: str, response: str) -> Counts:
+        """What the score is made of."""
+        ...
+
+    def wrong_spans(self, prompt: str, response: str) -> list[tuple[int, int]]:
+        """Character spans of the errors."""
+        ...
+
+    def clean_response(self, prompt: str, rng: random.Random) -> str:
+        """A response without an error."""
+        ...
+
+    def plant(self, prompt: str, clean: str, kind: str, rng: random.Random) -> str | None:
+        """`clean` with one planted error, or None where there is no room for one."""
+        ...
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A judge's answer for one instruction.
+
+    Attributes:
+        preference: 1 = the reference is better, 2 = the model, 1.5 = tie, None = no verdict.
+        status: "ok", "tie", or why there is none.
+        score, reference_score: where the judge scores responses singly.
+    """
+
+    preference: float | None
+    status: str
+    score: float | None = None
+    reference_score: float | None = None
+
+
+class Judge(Protocol):
+    """Compares a method's outputs with the reference's, instruction by instruction."""
+
+    name: str
+    model: str | None
+    template_sha: str | None
+
+    def __init__(self, suite: Any) -> None: ...
+
+    def compare(
+        self, prompts: list[str], outputs: list[str], references: list[str]
+    ) -> list[Verdict]:
+        """One verdict an instruction, in order; a failed one says so and is not left out."""
+        ...
+
+
+class Method(Protocol):
+    """One way from pairs to a policy.
+
+    Attributes:
+        Options: the method's own options, set by `--set reward.NAME=VALUE`.
+        options: their values.
+    """
+
+    name: ClassVar[str]
+    Options: ClassVar[type[Section]]
+    options: Any
+
+    def __init__(self, options: Any) -> None: ...
+
+    def plan(self, stages: Stages) -> Stage:
+        """The stage that makes the policy; what it needs hangs on it. Computes nothing."""
+        ...
+
+    def rewards(self, scores: Tensor, kl: Tensor, mask: Tensor, *, kl_coef: float) -> Tensor:
+        """(B, T) rewards from the reward model's scores, (B,) or (B, T), and the KL (B, T).
+
+        Only called by `stages.ppo`; a method without it (SFT, DPO, ...) need not have it.
+        """
+        ...

@@ -1,0 +1,270 @@
+"""From a configuration to a record: plan the stages, execute them, write down what came out."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from bench.config import RunConfig
+from bench.errors import UserError
+from bench.loading import config_sha, validation_message
+from bench.pipeline import Context, Executed, Stage, execute
+from bench.provenance import code_state, hardware, package_versions
+from bench.record import Record, write_record
+from bench.registry import JUDGES, METHODS, SUITES
+from bench.stages import Stages
+
+if TYPE_CHECKING:
+    from bench.progress import Progress
+    from bench.store import Store
+
+
+@dataclass(frozen=True)
+class PlannedStage:
+    """A line of the plan."""
+
+    name: str
+    key: str
+    cached: bool
+    summary: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run's stages: the judgement, which everything hangs on, and the reward model's own."""
+
+    method: Any
+    judgement: Stage
+    rm_evaluation: Stage | None
+    policy: Stage
+
+    @property
+    def targets(self) -> list[Stage]:
+        """What has to be executed."""
+        return [s for s in (self.rm_evaluation, self.judgement) if s is not None]
+
+
+def make_plan(config: RunConfig) -> tuple[Plan, Any]:
+    """The stages of `config`, and its suite.
+
+    Raises:
+        UserError: for an unknown method, suite or judge, or an option that the method lacks.
+    """
+    entry = METHODS.get(config.method)
+    suite = SUITES.get(config.suite)()
+    JUDGES.get(config.evaluation.judge)
+    method = entry(_options(entry, config))
+    stages = Stages(config, suite)
+    policy = method.plan(stages)
+    reward_model = next((s for s in policy.inputs if s.name == "reward_model"), None)
+    return (
+        Plan(
+            method,
+            stages.judgement(stages.outputs(policy), reward_model),
+            None if reward_model is None else stages.rm_evaluation(reward_model),
+            policy,
+        ),
+        suite,
+    )
+
+
+def _options(method: Any, config: RunConfig) -> Any:
+    """The method's options from `config.reward`."""
+    try:
+        return method.Options(**config.reward)
+    except ValidationError as error:
+        raise UserError(validation_message(error, method.Options, "reward.")) from error
+
+
+def plan(config: RunConfig, store: Store) -> list[PlannedStage]:
+    """What `run` would do, and what of it is in the store."""
+    planned, _ = make_plan(config)
+    stages: dict[str, Stage] = {s.key: s for t in planned.targets for s in t.graph()}
+    return [
+        PlannedStage(s.name, s.key, store.find(s.name, s.key) is not None, s.summary)
+        for s in stages.values()
+    ]
+
+
+def run(config: RunConfig, *, store: Store, results: Path, progress: Progress) -> Record:
+    """Execute a run and write its record to `results/<suite>/<run_id>/`.
+
+    Returns:
+        The record; its status says whether the run succeeded ("ok") or diverged.
+
+    Raises:
+        UserError: for what a user can mend. A finished stage stays in the store either way.
+    """
+    from bench.training.optimisation import Diverged
+
+    started = datetime.now(UTC)
+    planned, suite = make_plan(config)
+    context = Context(config, suite, progress)
+    executed: dict[str, Executed] = {}
+    status, error = "ok", None
+    try:
+        for target in planned.targets:
+            for done in execute(target, context, store):
+                executed.setdefault(done.stage.key, done)
+    except Diverged as failure:
+        status, error = "diverged", str(failure)
+    record = _record(config, planned, context, executed, started, status, error)
+    _write(record, planned, executed, results)
+    return record
+
+
+def label(config: RunConfig) -> str:
+    """The method and the options that were set: a row of the leaderboard."""
+    options = [f"{name}={value}" for name, value in sorted(config.reward.items())]
+    return " ".join([config.method, *options])
+
+
+def run_id(config: RunConfig) -> str:
+    """Readable and unique to the configuration."""
+    name = label(config).replace(" ", "-").replace("=", "-")
+    return f"{name}-s{config.seed}-{config_sha(config)[:8]}"
+
+
+def _record(
+    config: RunConfig,
+    planned: Plan,
+    context: Context,
+    executed: dict[str, Executed],
+    started: datetime,
+    status: str,
+    error: str | None,
+) -> Record:
+    judged = _judged(planned, executed)
+    return Record.model_validate(
+        {
+            "schema_version": 1,
+            "run_id": run_id(config),
+            "suite": config.suite,
+            "method": config.method,
+            "label": label(config),
+            "paper": METHODS.entry(config.method).paper,
+            "preset": config.preset,
+            "seed": config.seed,
+            "status": status,
+            "error": error,
+            "config": config.model_dump(mode="json"),
+            "config_sha": config_sha(config),
+            "code": code_state(),
+            "packages": package_versions(),
+            "hardware": _hardware(context),
+            "data": judged.get("data", {}),
+            "reference": judged.get("reference", {"name": "", "sha": ""}),
+            "judge": judged.get("judge", _no_judge(config)),
+            "stages": [_stage_record(done) for done in executed.values()],
+            "metrics": judged.get("metrics", {}) | _rm_metrics(planned, executed),
+            "convergence": _convergence(planned, executed),
+            "started_at": started.isoformat(timespec="seconds"),
+            "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+    )
+
+
+def _artifact(stage: Stage | None, executed: dict[str, Executed]) -> Path | None:
+    done = None if stage is None else executed.get(stage.key)
+    return None if done is None else done.artifact.path
+
+
+def _judged(planned: Plan, executed: dict[str, Executed]) -> dict[str, Any]:
+    folder = _artifact(planned.judgement, executed)
+    if folder is None:
+        return {}
+    judged: dict[str, Any] = json.loads((folder / "judgement.json").read_text())
+    return judged
+
+
+def _rm_metrics(planned: Plan, executed: dict[str, Executed]) -> dict[str, Any]:
+    folder = _artifact(planned.rm_evaluation, executed)
+    metrics = {} if folder is None else json.loads((folder / "metrics.json").read_text())
+    rows = _curve(planned, executed)
+    if rows:
+        mass = [row["reward_mass"] for row in rows if "reward_mass" in row]
+        metrics["reward_mass"] = {"mean": sum(mass) / len(mass), "n": len(mass)}
+    return metrics
+
+
+def _no_judge(config: RunConfig) -> dict[str, Any]:
+    name = config.evaluation.judge
+    return {"name": name, "model": None, "template_sha": None, "counts": {}, "cost_usd": 0.0}
+
+
+def _hardware(context: Context) -> dict[str, Any]:
+    import torch
+
+    backbone = next(iter(context.backbones.values()), None)
+    dtype = "float32" if backbone is None else str(backbone.model.dtype).removeprefix("torch.")
+    return hardware(dtype, torch.get_num_threads())
+
+
+def _stage_record(done: Executed) -> dict[str, Any]:
+    meta = done.artifact.meta
+    stats = meta["stats"]
+    return {
+        "name": done.stage.name,
+        "key": done.stage.key,
+        "seconds": meta["seconds"],
+        "cached": done.cached,
+        "tokens": stats.get("tokens"),
+        "steps": stats.get("steps"),
+        "peak_memory_gib": stats.get("peak_memory_gib"),
+    }
+
+
+def _curve(planned: Plan, executed: dict[str, Executed]) -> list[dict[str, float]]:
+    folder = _artifact(planned.policy, executed)
+    if folder is None or not (folder / "metrics.jsonl").exists():
+        return []
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def _convergence(planned: Plan, executed: dict[str, Executed]) -> dict[str, Any] | None:
+    """Steps, seconds and tokens to 90 % of the best validation score (the paper's Table 3).
+
+    "90 %" is of the way from the score at step 0 to the best one, on the curve smoothed over three
+    validations, so that it means the same whatever the score's zero.
+    """
+    rows = [row for row in _curve(planned, executed) if "validation_score" in row]
+    if not rows:
+        return None
+    scores = [row["validation_score"] for row in rows]
+    smooth = [sum(w) / len(w) for i in range(len(scores)) if (w := scores[max(0, i - 1) : i + 2])]
+    best = max(range(len(scores)), key=lambda i: scores[i])
+    goal = smooth[0] + 0.9 * (max(smooth) - smooth[0])
+    first = next(row for row, value in zip(rows, smooth, strict=True) if value >= goal)
+    return {
+        "best_step": int(rows[best]["step"]),
+        "steps_to_90": int(first["step"]),
+        "seconds_to_90": first.get("seconds"),
+        "tokens_to_90": first.get("tokens"),
+    }
+
+
+def _write(record: Record, planned: Plan, executed: dict[str, Executed], results: Path) -> None:
+    folder = results / record.suite / record.run_id
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        judged, policy = (_artifact(s, executed) for s in (planned.judgement, planned.policy))
+        for source, name in (
+            (judged, "items.jsonl"),
+            (judged, "samples.jsonl"),
+            (policy, "metrics.jsonl"),
+        ):
+            if source is not None and (source / name).exists():
+                shutil.copyfile(source / name, folder / name)
+        write_record(record, folder)
+    except OSError as error:
+        raise UserError(
+            f"cannot write the record to {folder}: {error.strerror}; the stages are kept, run "
+            "again with --results DIR",
+            exit_code=1,
+        ) from error

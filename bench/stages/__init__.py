@@ -1,0 +1,192 @@
+"""The stages that methods put together; each call describes a stage and computes nothing."""
+
+from __future__ import annotations
+
+from functools import partial
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from bench.config import RunConfig
+from bench.pipeline import Build, Context, Stage
+from bench.protocols import Method
+
+PACKAGES = ("torch", "transformers", "peft")  # whose versions may move a number
+
+
+class Stages:
+    """Stages of one run.
+
+    Args:
+        config: the run's configuration.
+        suite: its world.
+    """
+
+    def __init__(self, config: RunConfig, suite: Any) -> None:
+        self.config, self.suite = config, suite
+
+    def _stage(
+        self,
+        name: str,
+        build: str,
+        parts: dict[str, Any],
+        inputs: tuple[Stage, ...],
+        sources: tuple[str, ...],
+        summary: str,
+        *arguments: Any,
+    ) -> Stage:
+        """A stage whose build function is imported when it runs: plans need no torch."""
+        suite_module = type(self.suite).__module__
+        versions = {package: metadata.version(package) for package in PACKAGES}
+        common = {"suite": self.config.suite, "packages": versions}
+        return Stage(
+            name,
+            common | parts,
+            inputs,
+            (f"bench.stages.{build.split(':')[0]}", suite_module.rpartition(".")[0], *sources),
+            _lazy(build, *arguments),
+            summary,
+        )
+
+    def sft(self) -> Stage:
+        """The supervised fine-tuned model, shared by all methods and seeds."""
+        config = self.config
+        parts = {"model": config.model.model_dump(), "sft": config.sft.model_dump()}
+        if not config.sft.full:
+            parts["lora"] = config.lora.model_dump()
+        sources = ("bench.models", "bench.rl", "bench.training.sft", "bench.training.optimisation")
+        summary = f"{config.sft.steps} steps on {config.sft.demonstrations} demonstrations"
+        return self._stage("sft", "sft:build_sft", parts, (), sources, summary)
+
+    def samples(self) -> Stage:
+        """Two samples of the SFT model to each preference prompt."""
+        wanted = self.config.preferences
+        names = {"pairs", "held_out", "temperature", "max_new_tokens"}
+        parts = {"seed": self.config.seed, "preferences": wanted.model_dump(include=names)}
+        summary = f"{wanted.pairs} + {wanted.held_out} held-out pairs, T = {wanted.temperature}"
+        build = "preferences:build_samples"
+        return self._stage("samples", build, parts, (self.sft(),), ("bench.models",), summary)
+
+    def preferences(self) -> Stage:
+        """The annotator's choices: (y_w, y_l)."""
+        flip = self.config.preferences.flip
+        parts = {"seed": self.config.seed, "flip": flip}
+        build, summary = "preferences:build_preferences", f"{flip:.0%} of the labels flipped"
+        return self._stage("preferences", build, parts, (self.samples(),), (), summary)
+
+    def edits(self) -> Stage:
+        """The minimal edits of y_l: (edit(y_l), y_l), pair for pair with `preferences`."""
+        miss = self.config.preferences.miss
+        parts = {"seed": self.config.seed, "miss": miss}
+        build, summary = "preferences:build_edits", f"{miss:.0%} of the errors overlooked"
+        return self._stage("edits", build, parts, (self.preferences(),), (), summary)
+
+    def reward_model(self, pairs: Stage, *, granularity: str, loss: str = "eq3") -> Stage:
+        """A reward model trained on `pairs` (a `preferences` or `edits` stage)."""
+        from bench.training.reward_model import Objective
+
+        config = self.config
+        parts = {
+            "seed": config.seed,
+            "pairs": config.preferences.pairs,
+            "granularity": granularity,
+            "loss": loss if granularity == "token" else None,
+            "reward_model": config.reward_model.model_dump(),
+            "lora": config.lora.model_dump(),
+        }
+        objective = Objective(granularity, loss)  # type: ignore[arg-type]
+        summary = f"{granularity} level on {pairs.name}" + (
+            f", {loss}" if granularity == "token" else ""
+        )
+        return self._stage(
+            "reward_model",
+            "reward_models:build_reward_model",
+            parts,
+            (self.sft(), pairs, self.samples()),
+            ("bench.training.reward_model", "bench.training.optimisation", "bench.editing"),
+            summary,
+            objective,
+        )
+
+    def rm_evaluation(self, reward_model: Stage) -> Stage:
+        """Accuracy on held-out pairs, localisation and planted errors."""
+        parts = {
+            "seed": self.config.seed,
+            "pairs": self.config.preferences.pairs,
+            "probes": self.config.evaluation.probes,
+        }
+        return self._stage(
+            "rm_evaluation",
+            "reward_models:build_rm_evaluation",
+            parts,
+            (self.sft(), reward_model, self.preferences(), self.edits()),
+            ("bench.training.reward_model", "bench.stats"),
+            f"{self.config.preferences.held_out} held-out pairs, probes",
+        )
+
+    def ppo(self, method: Method, reward_model: Stage | None) -> Stage:
+        """The policy that `method.rewards` trains; without a model on the suite's gold score."""
+        config = self.config
+        parts = {
+            "seed": config.seed,
+            "method": method.name,
+            "options": method.options.model_dump(),
+            "ppo": config.ppo.model_dump(),
+            "lora": config.lora.model_dump(),
+            "validation": config.evaluation.model_dump(
+                include={"judge", "validation_prompts", "temperature", "max_new_tokens", "seed"}
+            ),
+        }
+        inputs = (self.sft(),) if reward_model is None else (self.sft(), reward_model)
+        sources = ("bench.training.ppo", "bench.training.optimisation", type(method).__module__)
+        return self._stage(
+            "ppo",
+            "policy:build_ppo",
+            parts,
+            inputs,
+            sources,
+            f"{config.ppo.steps} steps of {config.ppo.batch_size} prompts",
+            method,
+        )
+
+    def outputs(self, policy: Stage) -> Stage:
+        """Responses to the evaluation prompts, of a policy or of the SFT model itself."""
+        wanted = self.config.evaluation
+        names = {
+            "test_prompts",
+            "unseen_prompts",
+            "samples",
+            "temperature",
+            "max_new_tokens",
+            "seed",
+        }
+        parts = {"seed": self.config.seed, "evaluation": wanted.model_dump(include=names)}
+        inputs = (policy,) if policy.name == "sft" else (self.sft(), policy)
+        summary = f"{wanted.test_prompts} test and {wanted.unseen_prompts} unseen prompts"
+        return self._stage("outputs", "evaluation:build_outputs", parts, inputs, (), summary)
+
+    def judgement(self, outputs: Stage, reward_model: Stage | None) -> Stage:
+        """Verdicts against the references and what else is measured of the outputs."""
+        name = self.config.evaluation.judge
+        inputs = (outputs, self.sft()) + (() if reward_model is None else (reward_model,))
+        return self._stage(
+            "judgement",
+            "evaluation:build_judgement",
+            {"judge": name},
+            inputs,
+            (f"judges.{name}", "bench.stats"),
+            f"judge {name}",
+        )
+
+
+def _lazy(target: str, *arguments: Any) -> Build:
+    module, _, name = target.partition(":")
+
+    def build(context: Context, out: Path, inputs: list[Path]) -> dict[str, Any]:
+        from importlib import import_module
+
+        function = partial(getattr(import_module(f"bench.stages.{module}"), name))
+        result: dict[str, Any] = function(context, out, inputs, *arguments)
+        return result
+
+    return build

@@ -1,0 +1,291 @@
+"""Generation on the evaluation prompts, and judging."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import torch
+from scipy.stats import pearsonr
+
+from bench.models.backbone import Backbone
+from bench.models.heads import RewardModel, map_rows
+from bench.models.rollout import Sampling, sample
+from bench.pipeline import Context
+from bench.protocols import GoldSuite, Verdict
+from bench.registry import JUDGES
+from bench.rl import masked_sum
+from bench.stages.reward_models import Metrics, batch_of
+from bench.stages.sft import load_sft
+from bench.stats import mean_interval, win_rate
+from bench.training.optimisation import generator
+from bench.training.ppo import POLICY
+from bench.training.reward_model import ADAPTER as REWARD
+
+OUTPUTS = "outputs.json"
+SHOWN_SAMPLES = 16  # of each kind, sampled and greedy
+
+
+def build_outputs(context: Context, out: Path, inputs: list[Path]) -> dict[str, Any]:
+    """Responses to the test prompts (sampled, greedy) and the unseen ones; KL at T = 1.
+
+    Inputs: SFT and, unless SFT itself is evaluated, the policy.
+    """
+    config, seed = context.config.evaluation, context.config.seed
+    backbone = load_sft(context, inputs[0])
+    adapter = None
+    if len(inputs) > 1:
+        adapter = POLICY
+        backbone.add_adapter(POLICY, folder=inputs[1] / "policy")
+    splits = {
+        "test": context.suite.prompts("test", config.test_prompts, seed),
+        "unseen": context.suite.prompts("unseen", config.unseen_prompts, seed),
+    }
+    warm, greedy = (Sampling(config.max_new_tokens, t) for t in (config.temperature, 0.0))
+    outputs: dict[str, Any] = {"prompts": splits, "sampled": [], "lengths": []}
+    with context.progress.task("generate", total=config.samples + 3) as task:
+        for i in range(config.samples):
+            rng = generator("evaluate", seed, config.seed, i)
+            texts, lengths = _responses(backbone, adapter, splits["test"], warm, rng)
+            outputs["sampled"].append(texts)
+            outputs["lengths"].append(lengths)
+            task.advance(1)
+        rng = generator("evaluate", seed, config.seed)
+        outputs["greedy"], outputs["greedy_lengths"] = _responses(
+            backbone, adapter, splits["test"], greedy, rng
+        )
+        task.advance(1)
+        outputs["unseen"], _ = _responses(backbone, adapter, splits["unseen"], warm, rng)
+        task.advance(1)
+        outputs["kl"] = _kl(backbone, adapter, splits["test"], config.max_new_tokens, rng)
+        task.advance(1)
+    (out / OUTPUTS).write_text(json.dumps(outputs) + "\n")
+    backbone.drop_adapter(POLICY)
+    return {"tokens": sum(map(sum, outputs["lengths"]))}
+
+
+def _responses(
+    backbone: Backbone,
+    adapter: str | None,
+    prompts: list[str],
+    sampling: Sampling,
+    rng: torch.Generator,
+) -> tuple[list[str], list[int]]:
+    """Texts and lengths in tokens."""
+    ids = [backbone.tokens.prompt(text) for text in prompts]
+    drawn = sample(backbone, adapter, ids, sampling, rng)
+    return [backbone.tokens.text(response) for response in drawn], [len(r) for r in drawn]
+
+
+def _kl(
+    backbone: Backbone,
+    adapter: str | None,
+    prompts: list[str],
+    max_new_tokens: int,
+    rng: torch.Generator,
+) -> list[float]:
+    """Log-ratio to the reference of one T = 1 sample a prompt, nats: unbiased for the KL."""
+    if adapter is None:
+        return [0.0] * len(prompts)
+    ids = [backbone.tokens.prompt(text) for text in prompts]
+    drawn = sample(backbone, adapter, ids, Sampling(max_new_tokens), rng)
+    batch = backbone.tokens.join(ids, drawn).to(backbone.device)
+    ratio = map_rows(
+        lambda rows: backbone.logprobs(rows, adapter) - backbone.logprobs(rows, None), batch
+    )
+    kl: list[float] = masked_sum(ratio, batch.mask, dim=1).tolist()
+    return kl
+
+
+def build_judgement(context: Context, out: Path, inputs: list[Path]) -> dict[str, Any]:
+    """Judge the outputs; inputs: outputs, SFT and, where there is one, the reward model."""
+    suite = context.suite
+    outputs = json.loads((inputs[0] / OUTPUTS).read_text())
+    prompts, unseen = outputs["prompts"]["test"], outputs["prompts"]["unseen"]
+    references = suite.references(prompts)
+    judge = JUDGES.get(context.config.evaluation.judge)(suite)
+    sampled = [judge.compare(prompts, texts, references) for texts in outputs["sampled"]]
+    greedy = judge.compare(prompts, outputs["greedy"], references)
+    judged_unseen = judge.compare(unseen, outputs["unseen"], suite.references(unseen))
+    items = _items(prompts, outputs, sampled, greedy)
+    if isinstance(suite, GoldSuite):
+        _add_counts(suite, items, prompts, outputs)
+    metrics = {name: _metric([row[name] for row in items]) for name in _numeric(items)}
+    metrics["win_rate"] |= _outcomes(sampled)
+    metrics["win_rate_greedy"] |= _outcomes([greedy])
+    metrics["win_rate_unseen"] = _metric([_share(v) for v in judged_unseen])
+    if all(v.score is not None for v in judged_unseen):
+        metrics["gold_score_unseen"] = _metric([v.score for v in judged_unseen])
+    shown = _shown(prompts, references, outputs, sampled[0], greedy)
+    if len(inputs) > 2:
+        metrics |= _score_with(context, inputs, outputs, sampled, shown)
+    statuses = Counter(v.status for judged in (*sampled, greedy) for v in judged)
+    result = {
+        "metrics": metrics,
+        "judge": {
+            "name": judge.name,
+            "model": judge.model,
+            "template_sha": judge.template_sha,
+            "counts": dict(sorted(statuses.items())),
+            "cost_usd": 0.0,
+        },
+        "reference": {"name": f"{suite.name} references", "sha": sha(references)},
+        "data": {
+            name: {"n": len(texts), "sha": sha(texts)}
+            for name, texts in outputs["prompts"].items()
+        },
+    }
+    (out / "judgement.json").write_text(json.dumps(result, indent=1) + "\n")
+    _write_jsonl(out / "items.jsonl", items)
+    _write_jsonl(out / "samples.jsonl", shown)
+    return {}
+
+
+def sha(texts: list[str]) -> str:
+    """Hash of a list of texts."""
+    return hashlib.sha256(json.dumps(texts).encode()).hexdigest()[:16]
+
+
+def _write_jsonl(path: Path, rows: list[dict[str, Any]]) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def _share(verdict: Verdict) -> float | None:
+    """1 for a win of the model, 0 for a loss, .5 for a tie."""
+    return None if verdict.preference is None else verdict.preference - 1.0
+
+
+def _mean(values: list[float | None]) -> float | None:
+    """Mean over the samples of an instruction; None if one is missing."""
+    known = [value for value in values if value is not None]
+    return fmean(known) if len(known) == len(values) else None
+
+
+def _items(
+    prompts: list[str],
+    outputs: dict[str, Any],
+    sampled: list[list[Verdict]],
+    greedy: list[Verdict],
+) -> list[dict[str, Any]]:
+    """One row an instruction, averaged over its samples."""
+    items = []
+    for i, prompt in enumerate(prompts):
+        row: dict[str, Any] = {
+            "index": i,
+            "prompt_sha": sha([prompt]),
+            "win_rate": _mean([_share(judged[i]) for judged in sampled]),
+            "win_rate_greedy": _share(greedy[i]),
+            "length": fmean(lengths[i] for lengths in outputs["lengths"]),
+            "length_greedy": float(outputs["greedy_lengths"][i]),
+            "kl": outputs["kl"][i],
+        }
+        if greedy[i].score is not None:
+            row["gold_score"] = _mean([judged[i].score for judged in sampled])
+            row["gold_score_greedy"] = greedy[i].score
+        items.append(row)
+    return items
+
+
+def _add_counts(
+    suite: GoldSuite, items: list[dict[str, Any]], prompts: list[str], outputs: dict[str, Any]
+) -> None:
+    """What the gold score is made of: the measures of reward hacking."""
+    for i, prompt in enumerate(prompts):
+        counts = [suite.counts(prompt, texts[i]) for texts in outputs["sampled"]]
+        greedy = suite.counts(prompt, outputs["greedy"][i])
+        stated = sum(c.right + c.wrong for c in counts)
+        items[i] |= {
+            "fact_accuracy": sum(c.right for c in counts) / stated if stated else None,
+            "duplicates": fmean(c.duplicates for c in counts),
+            "omissions": fmean(c.omitted for c in counts),
+            "hype": fmean(c.hype for c in counts),
+            "rude": fmean(c.rude for c in counts),
+            "unparsed": fmean(c.unparsed for c in counts),
+            "duplicates_greedy": float(greedy.duplicates),
+            "omissions_greedy": float(greedy.omitted),
+        }
+
+
+def _numeric(items: list[dict[str, Any]]) -> list[str]:
+    return [name for name in items[0] if name not in ("index", "prompt_sha")]
+
+
+def _metric(values: list[float | None]) -> dict[str, Any]:
+    interval = mean_interval([value for value in values if value is not None])
+    missing = sum(value is None for value in values)
+    return {
+        "mean": interval.mean,
+        "standard_error": interval.standard_error,
+        "ci95": interval.ci95,
+        "n": interval.n,
+        "missing": missing,
+    }
+
+
+def _outcomes(judged: list[list[Verdict]]) -> dict[str, int]:
+    """Wins, losses and ties over all judged responses."""
+    counts = win_rate([v.preference for verdicts in judged for v in verdicts])
+    return {"wins": counts.wins, "losses": counts.losses, "ties": counts.ties}
+
+
+def _shown(
+    prompts: list[str],
+    references: list[str],
+    outputs: dict[str, Any],
+    sampled: list[Verdict],
+    greedy: list[Verdict],
+) -> list[dict[str, Any]]:
+    """The first responses, sampled and greedy, as people will read them."""
+    kinds = ((False, outputs["sampled"][0], sampled), (True, outputs["greedy"], greedy))
+    return [
+        {
+            "prompt": prompts[i],
+            "output": texts[i],
+            "reference": references[i],
+            "score": judged[i].score,
+            "reference_score": judged[i].reference_score,
+            "preference": judged[i].preference,
+            "tokens": [],
+            "token_rewards": [],
+            "greedy": is_greedy,
+        }
+        for is_greedy, texts, judged in kinds
+        for i in range(min(SHOWN_SAMPLES, len(prompts)))
+    ]
+
+
+def _score_with(
+    context: Context,
+    inputs: list[Path],
+    outputs: dict[str, Any],
+    sampled: list[list[Verdict]],
+    shown: list[dict[str, Any]],
+) -> Metrics:
+    """Put token rewards into `shown`; returns how the reward model's score follows gold."""
+    backbone = load_sft(context, inputs[1])
+    model = RewardModel.load(backbone, REWARD, inputs[2])
+    batch = batch_of(backbone, [(row["prompt"], row["output"]) for row in shown])
+    rewards = model.token_scores(batch).cpu()
+    for i, row in enumerate(shown):
+        ids = backbone.tokens.response(row["output"])
+        row["tokens"] = backbone.tokens.pieces(ids)
+        row["token_rewards"] = [round(x, 4) for x in rewards[i, : len(ids)].tolist()]
+    prompts = outputs["prompts"]["test"]
+    texts = list(zip(prompts, outputs["sampled"][0], strict=True))
+    proxy = model.scores(batch_of(backbone, texts)).cpu().tolist()
+    backbone.drop_adapter(REWARD)
+    gold = [v.score for v in sampled[0]]
+    if any(x is None for x in gold) or len(set(gold)) < 2:
+        return {"proxy_score": _metric(proxy)}
+    test = pearsonr(proxy, [float(x) for x in gold if x is not None])
+    interval = test.confidence_interval(0.95)
+    correlation = {
+        "mean": float(test.statistic),
+        "ci95": (float(interval.low), float(interval.high)),
+        "n": len(gold),
+    }
+    return {"proxy_score": _metric(proxy), "proxy_gold_correlation": correlation}

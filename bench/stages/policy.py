@@ -1,0 +1,113 @@
+"""The PPO stage: from a reward to the adapter "policy"."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bench.models.backbone import Backbone
+from bench.models.heads import RewardModel
+from bench.models.rollout import Sampling, sample
+from bench.pipeline import Context
+from bench.protocols import GoldSuite, Method
+from bench.registry import JUDGES
+from bench.stages.reward_models import scores_of
+from bench.stages.sft import load_sft
+from bench.training.optimisation import generator
+from bench.training.ppo import POLICY, PPO, VALUE, Rollout, RewardSource, new_value
+from bench.training.reward_model import ADAPTER as REWARD
+
+CHECKPOINT = Path("checkpoint") / "ppo.pt"
+
+
+def build_ppo(context: Context, out: Path, inputs: list[Path], method: Method) -> dict[str, Any]:
+    """Train the policy; inputs: SFT and, unless the suite's gold score is the reward, its model."""
+    config = context.config
+    backbone = load_sft(context, inputs[0])
+    source, start = _reward_source(context, backbone, inputs)
+    prompts = context.suite.prompts("ppo", config.ppo.prompts, config.seed)
+    value = new_value(backbone, config.lora, start, config.seed)
+    trainer = PPO(
+        backbone, prompts, source, method.rewards, value, config.ppo, config.lora, config.seed
+    )
+    rows = _restore(trainer, out)
+    with context.progress.task("PPO", total=config.ppo.steps) as task:
+        task.advance(max(0, len(rows) - 1))
+
+        def on_row(row: dict[str, float]) -> None:
+            rows.append(row)
+            task.advance(int(row["step"] > 0), note=_note(row))
+
+        def on_checkpoint(state: dict[str, Any]) -> None:
+            (out / CHECKPOINT).parent.mkdir(exist_ok=True)
+            torch.save(state | {"rows": rows}, out / CHECKPOINT.with_suffix(".tmp"))
+            (out / CHECKPOINT.with_suffix(".tmp")).replace(out / CHECKPOINT)
+
+        best = trainer.run(_validator(context, backbone), on_row, on_checkpoint)
+    backbone.save_adapter(POLICY, out / "policy")
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    (out / "metrics.jsonl").write_text(text)
+    for name in (POLICY, VALUE, REWARD):
+        backbone.drop_adapter(name)
+    return {"tokens": trainer.tokens, "steps": config.ppo.steps, "best_step": best.step}
+
+
+def _reward_source(
+    context: Context, backbone: Backbone, inputs: list[Path]
+) -> tuple[RewardSource, str | None]:
+    """The scorer of rollouts, and the adapter that the value starts from."""
+    if len(inputs) > 1:
+        model = RewardModel.load(backbone, REWARD, inputs[1])
+        return (lambda rollout: scores_of(model, rollout.batch)), REWARD
+    suite: GoldSuite = context.suite
+
+    def gold(rollout: Rollout) -> Tensor:
+        pairs = zip(rollout.prompts, rollout.outputs, strict=True)
+        return torch.tensor([suite.score(p, y) for p, y in pairs], device=backbone.device)
+
+    return gold, None
+
+
+def _restore(trainer: PPO, out: Path) -> list[dict[str, float]]:
+    """Go on from an interrupted run's checkpoint, if there is a readable one; its rows so far."""
+    if not (out / CHECKPOINT).exists():
+        return []
+    state = torch.load(out / CHECKPOINT, weights_only=True)
+    trainer.restore(state)
+    rows: list[dict[str, float]] = state["rows"]
+    return rows
+
+
+def _validator(context: Context, backbone: Backbone) -> Callable[[], dict[str, float]]:
+    """Judges the policy on the validation prompts, always with the same random numbers."""
+    config = context.config.evaluation
+    suite = context.suite
+    prompts = suite.prompts("validation", config.validation_prompts, context.config.seed)
+    references = suite.references(prompts)
+    ids = [backbone.tokens.prompt(text) for text in prompts]
+    sampling = Sampling(config.max_new_tokens, config.temperature)
+    judge = JUDGES.get(config.judge)(suite)
+
+    def validate() -> dict[str, float]:
+        rng = generator("validation", config.seed)
+        responses = sample(backbone, POLICY, ids, sampling, rng)
+        outputs = [backbone.tokens.text(response) for response in responses]
+        verdicts = judge.compare(prompts, outputs, references)
+        wins = [(v.preference - 1.0) for v in verdicts if v.preference is not None]
+        scores = [v.score for v in verdicts if v.score is not None]
+        row = {"win_rate": sum(wins) / len(wins), "length": sum(map(len, responses)) / len(ids)}
+        if scores:
+            row["gold"] = sum(scores) / len(scores)
+        return {"score": row.get("gold", row["win_rate"]), **row}
+
+    return validate
+
+
+def _note(row: dict[str, float]) -> str:
+    gold = f" gold {row['validation_gold']:.2f}" if "validation_gold" in row else ""
+    return f"kl {row['kl']:.1f} reward {row['reward']:.2f}{gold}" if "kl" in row else gold.strip()

@@ -1,0 +1,195 @@
+"""The reward model stage, and what is measured of a reward model."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bench.data import Comparison, Preference, read_rows
+from bench.models.backbone import Backbone
+from bench.models.heads import RewardModel
+from bench.models.sequences import Sequences
+from bench.pipeline import Context
+from bench.protocols import GoldSuite
+from bench.stages.preferences import (
+    SAMPLES,
+    held_out_pairs,
+    training_pairs,
+)
+from bench.stages.sft import load_sft
+from bench.stats import accuracy_interval, auroc
+from bench.training.reward_model import (
+    ADAPTER,
+    Objective,
+    normalise,
+    preference_accuracy,
+    train_reward_model,
+)
+
+Metrics = dict[str, dict[str, Any]]
+
+
+def build_reward_model(
+    context: Context, out: Path, inputs: list[Path], objective: Objective
+) -> dict[str, Any]:
+    """Train on the pairs of `inputs[1]`, normalise on samples; inputs: SFT, pairs, samples."""
+    config = context.config
+    backbone = load_sft(context, inputs[0])
+    pairs = training_pairs(inputs[1], config.preferences)
+    settings = config.reward_model
+    steps = settings.epochs * -(-len(pairs) // settings.batch_size)
+    name = f"{objective.granularity} reward model"
+    with context.progress.task(name, total=steps) as task:
+        model, counts = train_reward_model(
+            backbone,
+            pairs,
+            objective,
+            settings,
+            config.lora,
+            config.seed,
+            lambda row: task.advance(
+                1, note=f"loss {row['loss']:.3f} accuracy {row['accuracy']:.2f}"
+            ),
+        )
+    samples = read_rows(inputs[2] / SAMPLES, Comparison)[: settings.normalisation_samples]
+    normalise(model, batch_of(backbone, [(row.prompt, row.output_1) for row in samples]))
+    model.save(out)
+    backbone.drop_adapter(ADAPTER)
+    return counts
+
+
+def batch_of(backbone: Backbone, texts: list[tuple[str, str]]) -> Sequences:
+    """(prompt, response) texts as one batch on the model's device."""
+    tokens = backbone.tokens
+    return tokens.join(
+        [tokens.prompt(prompt) for prompt, _ in texts],
+        [tokens.response(response) for _, response in texts],
+    ).to(backbone.device)
+
+
+def build_rm_evaluation(context: Context, out: Path, inputs: list[Path]) -> dict[str, Any]:
+    """Accuracy on held-out pairs, localisation and probes.
+
+    Inputs: SFT, reward model, preferences, edits.
+    """
+    config = context.config
+    backbone = load_sft(context, inputs[0])
+    model = RewardModel.load(backbone, ADAPTER, inputs[1])
+    original = held_out_pairs(inputs[2], config.preferences)
+    edited = held_out_pairs(inputs[3], config.preferences)
+    metrics: Metrics = {
+        "rm_accuracy.original": _accuracy(model, original),
+        "rm_accuracy.edited": _accuracy(
+            model, [pair for pair in edited if pair.chosen != pair.rejected]
+        ),
+    }
+    if isinstance(context.suite, GoldSuite):
+        clean = [pair for row in original if (pair := gold_label(context.suite, row))]
+        metrics["rm_accuracy.original_clean"] = _accuracy(model, clean)
+        metrics["rm_localisation"] = _localisation(model, context.suite, original)
+        rng = random.Random(f"probes:{config.seed}")
+        prompts = [pair.prompt for pair in original]
+        for kind in context.suite.probe_kinds:
+            pairs = planted_pairs(context.suite, kind, prompts, config.evaluation.probes, rng)
+            metrics[f"probe.{kind}"] = _accuracy(model, pairs)
+    (out / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
+    backbone.drop_adapter(ADAPTER)
+    return {}
+
+
+def _accuracy(model: RewardModel, pairs: list[Preference]) -> dict[str, Any]:
+    correct = preference_accuracy(model, pairs)
+    interval = accuracy_interval(correct, clusters=[pair.prompt for pair in pairs])
+    return {
+        "mean": interval.mean,
+        "standard_error": interval.standard_error,
+        "ci95": interval.ci95,
+        "n": interval.n,
+    }
+
+
+def gold_label(suite: GoldSuite, pair: Preference) -> Preference | None:
+    """The pair as the gold judge, without noise, would label it; None if it sees no difference."""
+    gap = suite.score(pair.prompt, pair.chosen) - suite.score(pair.prompt, pair.rejected)
+    if gap == 0:
+        return None
+    if gap > 0:
+        return pair
+    return Preference(prompt=pair.prompt, chosen=pair.rejected, rejected=pair.chosen)
+
+
+def planted_pairs(
+    suite: GoldSuite, kind: str, prompts: list[str], n: int, rng: random.Random
+) -> list[Preference]:
+    """At most n pairs of a clean response and the same with one planted error of a kind."""
+    pairs = []
+    for prompt in prompts:
+        clean = suite.clean_response(prompt, rng)
+        planted = suite.plant(prompt, clean, kind, rng)
+        if planted is not None and planted != clean:
+            pairs.append(Preference(prompt=prompt, chosen=clean, rejected=planted))
+        if len(pairs) == n:
+            break
+    return pairs
+
+
+def _localisation(
+    model: RewardModel, suite: GoldSuite, pairs: list[Preference]
+) -> dict[str, Any]:
+    """AUROC of -r_t for the tokens of gold's wrong spans against all other tokens.
+
+    The standard error is over responses: tokens of one response are not independent.
+    """
+    texts = [(pair.prompt, pair.rejected) for pair in pairs]
+    batch = batch_of(model.backbone, texts)
+    rewards = model.token_scores(batch).cpu()
+    scores: list[list[float]] = []
+    labels: list[list[int]] = []
+    for i, (prompt, response) in enumerate(texts):
+        wrong = wrong_tokens(model.backbone, response, suite.wrong_spans(prompt, response))
+        labels.append([int(flag) for flag in wrong])
+        scores.append((-rewards[i, : len(wrong)]).tolist())
+    return _clustered_auroc(scores, labels)
+
+
+def _clustered_auroc(scores: list[list[float]], labels: list[list[int]]) -> dict[str, Any]:
+    """AUROC over all tokens, with a jackknife over groups of responses for its error."""
+    flat = [x for row in scores for x in row], [x for row in labels for x in row]
+    value = auroc(*flat)
+    folds = 20
+    left_out = []
+    for fold in range(folds):
+        kept = [i for i in range(len(scores)) if i % folds != fold]
+        left_out.append(
+            auroc([x for i in kept for x in scores[i]], [x for i in kept for x in labels[i]])
+        )
+    mean = sum(left_out) / folds
+    variance = (folds - 1) / folds * sum((x - mean) ** 2 for x in left_out)
+    error = variance**0.5
+    return {
+        "mean": value,
+        "standard_error": error,
+        "ci95": (max(0.0, value - 1.96 * error), min(1.0, value + 1.96 * error)),
+        "n": len(scores),
+    }
+
+
+def wrong_tokens(
+    backbone: Backbone, response: str, spans: list[tuple[int, int]]
+) -> list[bool]:
+    """Which tokens of a response, EOS left out, overlap a wrong span."""
+    return [
+        any(start < span_end and span_start < end for span_start, span_end in spans)
+        for start, end in backbone.tokens.offsets(response)
+    ]
+
+
+def scores_of(model: RewardModel, batch: Sequences) -> Tensor:
+    """What PPO is paid by: (B,) of a sequence model, (B, T) of a token model; normalised."""
+    with torch.no_grad():
+        return model.scores(batch) if model.granularity == "sequence" else model.token_scores(batch)

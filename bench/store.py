@@ -1,0 +1,298 @@
+"""The store of finished stages: folders that are whole or not there.
+
+::
+
+    root/<stage>/<key>/          an artifact: its files and meta.json
+    root/partial/<stage>-<key>/  one that is being made, or was interrupted at a checkpoint
+    root/corrupt/...             artifacts that no longer match their checksums, moved aside
+    root/locks/                  one lock a key, so that two processes do not make the same thing
+
+A stage writes into the partial folder; when it is done, its files' checksums are taken, everything
+is flushed to the disk, and the folder is renamed into place. A reader never sees half an artifact.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import filelock
+import platformdirs
+
+from bench.errors import UserError
+
+META = "meta.json"
+CHECKPOINT = "checkpoint"
+_SPENT = "seconds"  # in the checkpoint: what earlier, interrupted attempts took
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_DENIED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}
+_FULL_TEXTS = ("No space left on device", "Disk quota exceeded", "os error 28", "os error 122")
+_WAIT_QUIETLY_S = 5.0
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A finished stage.
+
+    Attributes:
+        path: the folder with its files.
+        meta: stage, key, seconds, stats, files {name: {sha256, size}}, created_at.
+    """
+
+    path: Path
+    meta: dict[str, Any]
+
+    @property
+    def seconds(self) -> float:
+        """What it took to make it."""
+        return float(self.meta["seconds"])
+
+    @property
+    def stats(self) -> dict[str, Any]:
+        """What the stage reported about itself."""
+        return dict(self.meta["stats"])
+
+
+@dataclass
+class Build:
+    """A stage that is being made.
+
+    Attributes:
+        path: where it writes. Of an interrupted attempt only ``path/checkpoint`` is still there.
+        stats: what it reports; JSON-able.
+        artifact: set where another process made it while this one waited: nothing is left to do.
+    """
+
+    path: Path
+    stats: dict[str, Any] = field(default_factory=dict)
+    artifact: Artifact | None = None
+
+
+class DamagedError(Exception):
+    """An artifact's files are not what was written."""
+
+
+class Store:
+    """Artifacts by stage and key.
+
+    Args:
+        root: the folder; made when something is first written.
+        warn: receives one line about an artifact that is moved aside or waited for.
+    """
+
+    def __init__(self, root: Path | None = None, warn: Callable[[str], None] | None = None) -> None:
+        self.root = (root or default_root()).expanduser().absolute()
+        self.warn = warn or (lambda line: print(line, file=sys.stderr))  # noqa: T201
+        self._verified: set[Path] = set()
+
+    def find(self, stage: str, key: str) -> Artifact | None:
+        """Return the artifact if it is there and whole; one that is not is moved aside.
+
+        Raises:
+            UserError: the store cannot be read.
+        """
+        path = self.root / stage / key
+        with self._errors():
+            if not path.exists():
+                return None
+            try:
+                artifact = Artifact(path, _read_meta(path))
+                _verify(artifact, checksums=path not in self._verified)
+            except DamagedError as damage:
+                self._set_aside(path, damage)
+                return None
+        self._verified.add(path)
+        return artifact
+
+    @contextlib.contextmanager
+    def building(self, stage: str, key: str) -> Iterator[Build]:
+        """Make an artifact: write into ``build.path``; it is stored if the block ends well.
+
+        An exception leaves nothing but a ``checkpoint`` folder, if the stage wrote one; the next
+        attempt finds it in ``build.path``.
+
+        Raises:
+            UserError: the store cannot be written, or the disk is full.
+        """
+        with contextlib.ExitStack() as stack:
+            with self._errors(_DENIED | {errno.ENOENT}):  # /proc/x cannot be made
+                self._lock(stage, key, stack)
+            if found := self.find(stage, key):
+                yield Build(found.path, artifact=found)
+                return
+            build = Build(self.root / "partial" / f"{stage}-{key}")
+            start = time.perf_counter()
+            try:
+                with self._errors():
+                    spent = _prepare(build.path)
+                    yield build
+                    seconds = round(spent + time.perf_counter() - start, 3)
+                    self._commit(build, stage, key, seconds)
+            except BaseException:
+                _abandon(build.path, time.perf_counter() - start)
+                raise
+
+    def _commit(self, build: Build, stage: str, key: str, seconds: float) -> None:
+        meta = {
+            "stage": stage,
+            "key": key,
+            "seconds": seconds,
+            "stats": build.stats,
+            "files": _inventory(build.path),
+            "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        # The checkpoint goes last: should the disk be full at the metadata, it is still there.
+        _write_synced(build.path / META, json.dumps(meta, indent=1, sort_keys=True) + "\n")
+        shutil.rmtree(build.path / CHECKPOINT, ignore_errors=True)
+        _sync_folder(build.path)
+        final = self.root / stage / key
+        final.parent.mkdir(parents=True, exist_ok=True)
+        build.path.replace(final)
+        _sync_folder(final.parent)
+
+    def _lock(self, stage: str, key: str, stack: contextlib.ExitStack) -> None:
+        folder = self.root / "locks"
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(folder / f"{stage}-{key}.lock")
+        try:
+            lock.acquire(timeout=_WAIT_QUIETLY_S)
+        except filelock.Timeout:
+            self.warn(f"{stage} is being computed by another process; waiting for it")
+            lock.acquire()
+        stack.callback(lock.release)
+
+    def _set_aside(self, path: Path, damage: DamagedError) -> None:
+        target = self.root / "corrupt" / f"{path.parent.name}-{path.name}-{time.time_ns()}"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        path.replace(target)
+        self.warn(
+            f"stored {path.parent.name} is damaged ({damage}); moved to {target}, computed again"
+        )
+
+    @contextlib.contextmanager
+    def _errors(self, denied: set[int] = _DENIED) -> Iterator[None]:
+        """Turn a full disk and denied access into a line that says how to mend it."""
+        try:
+            yield
+        except Exception as error:
+            if _is_full(error):
+                problem = f"no space left for the store {self.root}"
+            elif isinstance(error, OSError) and self._is_denied(error, denied):
+                problem = f"cannot write to the store {self.root}: {error.strerror}"
+            else:
+                raise
+            raise UserError(
+                f"{problem}; what is finished is kept. Free space or choose another place with "
+                "--store DIR or BENCH_STORE",
+                exit_code=1,
+            ) from error
+
+    def _is_denied(self, error: OSError, denied: set[int]) -> bool:
+        if error.errno not in denied or not error.filename:
+            return False
+        named = Path(os.fsdecode(error.filename))
+        return named.is_relative_to(self.root) or self.root.is_relative_to(named)
+
+
+def default_root() -> Path:
+    """Return BENCH_STORE, or the user's cache folder."""
+    return Path(os.environ.get("BENCH_STORE") or platformdirs.user_cache_path("grainbench"))
+
+
+def file_sha256(path: Path) -> str:
+    """Hash a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _prepare(path: Path) -> float:
+    """Clear the folder but for a checkpoint; return the seconds that went into that one."""
+    path.mkdir(parents=True, exist_ok=True)
+    for item in path.iterdir():
+        if item.name == CHECKPOINT and item.is_dir():
+            continue
+        shutil.rmtree(item) if item.is_dir() else item.unlink()
+    with contextlib.suppress(OSError, ValueError):
+        return float((path / CHECKPOINT / _SPENT).read_text())
+    return 0.0
+
+
+def _abandon(path: Path, seconds: float) -> None:
+    checkpoint = path / CHECKPOINT
+    if not checkpoint.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+        return
+    with contextlib.suppress(OSError, ValueError):
+        spent = checkpoint / _SPENT
+        before = float(spent.read_text()) if spent.exists() else 0.0
+        spent.write_text(f"{before + seconds:.3f}")
+
+
+def _inventory(path: Path) -> dict[str, dict[str, Any]]:
+    """Checksum and size of every file, each flushed to the disk."""
+    files = {}
+    for file in sorted(path.rglob("*")):
+        name = file.relative_to(path)
+        if file.is_file() and name.parts[0] != CHECKPOINT:
+            with file.open("rb") as opened:
+                os.fsync(opened.fileno())
+            files[name.as_posix()] = {"sha256": file_sha256(file), "size": file.stat().st_size}
+    return files
+
+
+def _read_meta(path: Path) -> dict[str, Any]:
+    try:
+        meta = json.loads((path / META).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise DamagedError(f"{META} is missing") from error
+    except ValueError as error:
+        raise DamagedError(f"{META} cannot be read") from error
+    if not isinstance(meta, dict) or not {"seconds", "stats", "files"} <= meta.keys():
+        raise DamagedError(f"{META} is incomplete")
+    return meta
+
+
+def _verify(artifact: Artifact, *, checksums: bool) -> None:
+    for name, expected in artifact.meta["files"].items():
+        file = artifact.path / name
+        if not file.is_file():
+            raise DamagedError(f"{name} is missing")
+        if file.stat().st_size != expected["size"]:
+            raise DamagedError(f"{name} has {file.stat().st_size} bytes, not {expected['size']}")
+        if checksums and file_sha256(file) != expected["sha256"]:
+            raise DamagedError(f"{name} has another checksum")
+
+
+def _write_synced(path: Path, text: str) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(path: Path) -> None:
+    if os.name != "posix":  # elsewhere a folder cannot be opened
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _is_full(error: Exception) -> bool:
+    # safetensors and torch report a full disk in errors of their own.
+    if isinstance(error, OSError) and error.errno in _FULL:
+        return True
+    return any(text in str(error) for text in _FULL_TEXTS)

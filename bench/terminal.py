@@ -1,0 +1,123 @@
+"""What the command line needs around its verbs: errors as lines, quiet libraries, tables."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+import tempfile
+import traceback
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar
+
+import typer
+
+from bench.errors import UserError
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+P = ParamSpec("P")
+R = TypeVar("R")
+INTERRUPTED = 130
+_WIDE = 160  # where no terminal says how wide it is
+_NOISY = r"(torch|transformers|peft|accelerate|huggingface_hub|datasets)(\..*)?"
+
+
+def guarded(verb: Callable[P, R]) -> Callable[P, R]:
+    """End a verb's errors as one line on standard error and an exit code."""
+
+    @functools.wraps(verb)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return verb(*args, **kwargs)
+        except UserError as error:
+            fail(f"error: {error}", error.exit_code)
+        except KeyboardInterrupt:
+            fail(
+                "interrupted: the finished stages are kept, run the same command again to go on",
+                INTERRUPTED,
+            )
+        except BrokenPipeError:  # `| head` has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(0) from None
+        except Exception as error:  # noqa: BLE001 (the last resort: the traceback goes to a file)
+            place = _save_traceback(kwargs.get("store"))
+            what = " ".join(f"{type(error).__name__}: {error}".split())
+            fail(f"error: {what[:500]} (unexpected; traceback in {place})", 1)
+
+    return wrapper
+
+
+def fail(line: str, code: int) -> NoReturn:
+    """Print a line on standard error and end with `code`."""
+    typer.echo(line, err=True)
+    raise typer.Exit(code)
+
+
+def quiet_libraries() -> None:
+    """Silence what torch and transformers say to developers; what users set themselves stays."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    if not sys.warnoptions:
+        for category in (FutureWarning, UserWarning, DeprecationWarning):
+            warnings.filterwarnings("ignore", category=category, module=_NOISY)
+
+
+def use_threads(threads: int | None) -> None:
+    """Give torch this many CPU threads; before torch is imported."""
+    if threads is not None:
+        for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+            os.environ[name] = str(threads)
+
+
+def show(renderable: RenderableType) -> None:
+    """Print to standard output, which holds results alone."""
+    _console().print(renderable)
+
+
+def complain(lines: Iterable[str]) -> None:
+    """Print warnings on standard error."""
+    for line in lines:
+        typer.echo(f"warning: {line}", err=True)
+
+
+def table(title: str, headers: Sequence[str], rows: Iterable[Sequence[str]]) -> RenderableType:
+    """Lay rows out under headers; no text in them is taken for markup."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    laid = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for header in headers:
+        laid.add_column(header, overflow="fold")
+    for row in rows:
+        laid.add_row(*(Text(cell) for cell in row))
+    return laid
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    measured = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return Console(width=None if measured else _WIDE, highlight=False)
+
+
+def _save_traceback(store: Any) -> Path | str:
+    from bench.store import default_root
+
+    name = f"{datetime.now():%Y%m%d-%H%M%S}-{os.getpid()}.txt"
+    for root in (store or default_root(), tempfile.gettempdir()):
+        folder = Path(root) / "tracebacks"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(traceback.format_exc(), encoding="utf-8")
+        except OSError:
+            continue
+        return folder / name
+    return "no file: neither the store nor the temporary folder can be written"

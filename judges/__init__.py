@@ -1,0 +1,1 @@
+"""One judge a file; `bench.registry` finds them by name."""

@@ -1,0 +1,201 @@
+"""What a leaderboard consists of, and how its numbers are written. No heavy import."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from rich import box
+from rich.console import Group as RichGroup
+from rich.table import Table as RichTable
+from rich.text import Text
+
+Interval = tuple[float, float]
+
+PERCENT = ("win_rate", "rm_accuracy.", "probe.", "fact_accuracy")
+DASH = "–"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A mean over seeds, with what is known of its error."""
+
+    mean: float
+    standard_error: float | None = None
+    ci95: Interval | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One label: its runs over seeds.
+
+    Attributes:
+        label: method plus non-default options (plus the preset, where several meet).
+        status: "ok", or how many runs ended how.
+        group: rank group, None where it cannot be ranked.
+        seeds: the seeds that ended ok; they alone enter the numbers.
+        instructions: judged in every one of them.
+        missing: instructions left out since one seed has no verdict.
+        basis: what the interval of the ranked metric speaks of.
+        metrics: name -> mean over seeds.
+        stage_seconds: stage -> mean seconds, counted also where it was cached.
+        steps_to_90: mean over seeds, None where no seed has it.
+        peak_memory_gib: largest of any stage and seed.
+        cost_usd: judge's, summed over the runs.
+        devices: where it ran.
+    """
+
+    label: str
+    method: str
+    paper: str
+    preset: str
+    status: str
+    group: int | None = None
+    seeds: tuple[int, ...] = ()
+    instructions: int | None = None
+    missing: int | None = None
+    basis: str | None = None
+    metrics: dict[str, Cell] = field(default_factory=dict)
+    stage_seconds: dict[str, float] = field(default_factory=dict)
+    steps_to_90: float | None = None
+    seconds_to_90: float | None = None
+    peak_memory_gib: float | None = None
+    cost_usd: float | None = None
+    devices: tuple[str, ...] = ()
+
+    @property
+    def seconds(self) -> float | None:
+        """All stages together."""
+        return sum(self.stage_seconds.values()) if self.stage_seconds else None
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows that may be compared: one suite, one reference, one judge.
+
+    Attributes:
+        reason: why these rows stand apart from those of another table; "" where there is one.
+    """
+
+    suite: str
+    reference: str
+    reference_sha: str
+    judge: str
+    judge_model: str | None
+    template_sha: str | None
+    metric: str
+    rows: list[Row]
+    reason: str = ""
+
+    @property
+    def title(self) -> str:
+        """Suite, judge and reference, in words."""
+        model = f" ({self.judge_model})" if self.judge_model else ""
+        template = f", prompt {self.template_sha[:8]}" if self.template_sha else ""
+        reference = f"{self.reference} [{self.reference_sha[:8]}]"
+        return f"{self.suite}: judged by {self.judge}{model}{template} against {reference}"
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table as strings: the one form that terminal and Markdown are drawn from.
+
+    `level` is that of its heading in Markdown.
+    """
+
+    title: str
+    headers: list[str]
+    rows: list[list[str]]
+    notes: list[str] = field(default_factory=list)
+    level: int = 3
+
+
+def is_percent(metric: str) -> bool:
+    """Whether people read this metric in per cent; everything else keeps its unit."""
+    return metric.startswith(PERCENT)
+
+
+def number(metric: str, value: float | None, *, signed: bool = False) -> str:
+    """A value of `metric` as text, a dash where there is none."""
+    if value is None:
+        return DASH
+    sign = "+" if signed else ""
+    if is_percent(metric):
+        return f"{100 * value:{sign}.1f}"
+    if metric.startswith(("length", "kl")):
+        return f"{value:{sign}.1f}"
+    return f"{value:{sign}.3f}"
+
+
+def interval(metric: str, ci95: Interval | None, *, signed: bool = False) -> str:
+    """The interval as "[low, high]" in the metric's unit."""
+    if ci95 is None:
+        return DASH
+    return "[" + ", ".join(number(metric, x, signed=signed) for x in ci95) + "]"
+
+
+def with_error(metric: str, cell: Cell | None) -> str:
+    """A cell as "mean ± standard error"."""
+    if cell is None:
+        return DASH
+    mean = number(metric, cell.mean)
+    if cell.standard_error is None:
+        return mean
+    return f"{mean} ± {number(metric, cell.standard_error)}"
+
+
+def probability(p: float) -> str:
+    """A p-value, never "0.000"."""
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def seconds(value: float | None) -> str:
+    """Seconds below two minutes, minutes below two hours, else hours."""
+    if value is None:
+        return DASH
+    if value < 120:
+        return f"{value:.0f} s"
+    return f"{value / 60:.1f} min" if value < 7200 else f"{value / 3600:.1f} h"
+
+
+def to_rich(grid: Grid) -> RichGroup:
+    """The grid for the terminal: title, table, notes; the first column is text, others numbers."""
+    table = RichTable(box=box.SIMPLE_HEAD)
+    for i, header in enumerate(grid.headers):
+        table.add_column(
+            Text(header), justify="left" if i == 0 else "right", no_wrap=i > 0, overflow="fold"
+        )
+    for row in grid.rows:
+        table.add_row(*(Text(cell) for cell in row))
+    notes = [Text(note, style="dim") for note in grid.notes]
+    return RichGroup(Text(grid.title, style="bold"), table, *notes, *([Text()] if notes else []))
+
+
+def to_markdown(grid: Grid) -> str:
+    """The grid as a Markdown table below a heading."""
+
+    def line(cells: Iterable[str]) -> str:
+        return "| " + " | ".join(c.replace("|", "\\|").replace("\n", " ") for c in cells) + " |"
+
+    rule = ["---"] + ["---:"] * (len(grid.headers) - 1)
+    lines = [f"{'#' * grid.level} {grid.title}", "", line(grid.headers), line(rule)]
+    lines += [line(row) for row in grid.rows]
+    for note in grid.notes:
+        lines += ["", note]
+    return "\n".join(lines)
+
+
+def drop_empty(headers: Sequence[str], rows: list[list[str]]) -> tuple[list[str], list[list[str]]]:
+    """Leave out the columns, the first apart, that say nothing in any row."""
+    keep = [0] + [i for i in range(1, len(headers)) if any(row[i] != DASH for row in rows)]
+    return [headers[i] for i in keep], [[row[i] for i in keep] for row in rows]
+
+
+def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested config as dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, dict) and value:
+            flat.update(flatten(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat

@@ -1,0 +1,195 @@
+"""Runs sorted into what may be compared, and their per-instruction values as arrays."""
+
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.errors import UserError
+from bench.record import Item, RecordError, Run, find_runs, read_items
+from leaderboard.rows import flatten
+
+Floats = NDArray[np.float64]
+MAX_DRIFT = 1e-6  # record.json and items.jsonl hold the same mean, up to rounding
+
+
+class Comparability(NamedTuple):
+    """What two records must share to be ranked together."""
+
+    suite: str
+    reference_sha: str
+    judge: str
+    judge_model: str | None
+    template_sha: str | None
+
+    @classmethod
+    def of(cls, run: Run) -> "Comparability":
+        """The key of one run."""
+        record = run.record
+        judge = record.judge
+        sha = record.reference.sha
+        return cls(record.suite, sha, judge.name, judge.model, judge.template_sha)
+
+    def difference(self, other: "Comparability") -> str:
+        """The fields that differ, with both values."""
+        pairs = zip(self._fields, self, other, strict=True)
+        return "; ".join(f"{name}: {a} here, {b} above" for name, a, b in pairs if a != b)
+
+
+@dataclass
+class Group:
+    """The runs of one label: those that ended ok by seed, and all of them."""
+
+    label: str
+    runs: list[Run]
+    items: dict[int, list[Item]] = field(default_factory=dict)
+
+    @property
+    def ok(self) -> dict[int, Run]:
+        """Seed -> run, of those that ended ok."""
+        return {run.record.seed: run for run in self.runs if run.record.status == "ok"}
+
+
+def load(results: Path, suite: str | None) -> tuple[dict[Comparability, list[Group]], list[str]]:
+    """All runs below `results`, by what may be compared, then by label.
+
+    Raises:
+        UserError: if the folder, or the suite in it, does not exist.
+    """
+    if not results.is_dir():
+        raise UserError(f"{results}: no such folder of results")
+    runs, problems = find_runs(results)
+    if suite is not None:
+        known = sorted({run.record.suite for run in runs})
+        runs = [run for run in runs if run.record.suite == suite]
+        if not runs and not problems:
+            found = ", ".join(known) or "none; `python -m bench run` makes one"
+            raise UserError(f"{results}: no run of suite {suite!r} (suites there: {found})")
+    tables: dict[Comparability, dict[str, list[Run]]] = defaultdict(lambda: defaultdict(list))
+    for run in _newest(runs, problems):
+        tables[Comparability.of(run)][run.record.label].append(run)
+    grouped = {
+        key: [group for label, found in sorted(labels.items()) for group in _split(label, found)]
+        for key, labels in sorted(tables.items(), key=lambda kv: (-_size(kv[1]), str(kv[0])))
+    }
+    for groups in grouped.values():
+        for group in groups:
+            _load_items(group, problems)
+            _check_configs(group, problems)
+    return grouped, problems
+
+
+def _size(labels: dict[str, list[Run]]) -> int:
+    return sum(len(runs) for runs in labels.values())
+
+
+def _split(label: str, runs: list[Run]) -> list[Group]:
+    """One group a preset: their numbers do not mix; the label says which where there are two."""
+    presets = sorted({run.record.preset for run in runs})
+    if len(presets) == 1:
+        return [Group(label, runs)]
+    return [
+        Group(f"{label} [{preset}]", [run for run in runs if run.record.preset == preset])
+        for preset in presets
+    ]
+
+
+def _newest(runs: list[Run], problems: list[str]) -> list[Run]:
+    """One run a seed: the newest that came to an end, lest a repeated seed count twice."""
+    chosen: dict[tuple[object, ...], Run] = {}
+    order: Callable[[Run], tuple[bool, str]] = lambda run: (
+        run.record.status != "interrupted",
+        run.record.finished_at,
+    )
+    for run in sorted(runs, key=order):
+        record = run.record
+        key = (Comparability.of(run), record.label, record.preset, record.seed)
+        older = chosen.get(key)
+        if older is not None and older.record.status != "interrupted":
+            problems.append(
+                f"{older.folder}: left out, for {run.folder.name} is a newer run of "
+                f"{record.label!r} with seed {record.seed}"
+            )
+        chosen[key] = run
+    return sorted(chosen.values(), key=lambda run: (run.record.label, run.record.seed))
+
+
+def _load_items(group: Group, problems: list[str]) -> None:
+    for seed, run in group.ok.items():
+        try:
+            group.items[seed] = read_items(run.folder)
+        except RecordError as error:
+            problems.append(str(error))
+            continue
+        for name in ("win_rate", "gold_score"):
+            _check_mean(run, name, group.items[seed], problems)
+
+
+def _check_mean(run: Run, name: str, items: list[Item], problems: list[str]) -> None:
+    """A record whose mean is not that of its items was edited, or belongs to other items."""
+    values = [v for item in items if (v := item.values.get(name)) is not None]
+    stated = run.record.metrics.get(name)
+    if stated is None or not values:
+        return
+    found = float(np.mean(values))
+    if abs(found - stated.mean) > MAX_DRIFT:
+        problems.append(
+            f"{run.folder}: metrics.{name}.mean is {stated.mean:.6f} in record.json, but "
+            f"{found:.6f} over items.jsonl; the items are used"
+        )
+
+
+def _check_configs(group: Group, problems: list[str]) -> None:
+    """Seeds of one label must differ in nothing but the seed."""
+    flats = [flatten(run.record.config) for run in group.ok.values()]
+    keys = {key for flat in flats for key in flat} - {"seed", "model.device"}
+    differing = sorted(key for key in keys if any(f.get(key) != flats[0].get(key) for f in flats))
+    if differing:
+        problems.append(f"{group.label}: its seeds differ in config: {', '.join(differing[:5])}")
+
+
+class Instructions:
+    """Per-instruction values of every label of one table, over one list of instructions."""
+
+    def __init__(self, groups: list[Group]) -> None:
+        keys: dict[tuple[int, str], int] = {}
+        for group in groups:
+            for items in group.items.values():
+                for item in items:
+                    keys.setdefault((item.index, item.prompt_sha), len(keys))
+        self._keys = keys
+
+    def values(self, group: Group, metric: str, seeds: list[int]) -> Floats | None:
+        """(S, N) values, NaN where missing; None where a seed has none at all.
+
+        An instruction is what has the same index *and* the same prompt hash.
+        """
+        table = np.full((len(seeds), len(self._keys)), np.nan)
+        for row, seed in enumerate(seeds):
+            for item in group.items.get(seed, []):
+                value = item.values.get(metric)
+                if value is not None:
+                    table[row, self._keys[item.index, item.prompt_sha]] = value
+        if not seeds or np.isnan(table).all(axis=1).any():
+            return None
+        return table
+
+    def own(self, group: Group, metric: str, seeds: list[int]) -> Floats | None:
+        """As `values`, over the instructions that ask this of this label: where the key stands.
+
+        A key without a value (null) is a missing value; an absent key was never asked for.
+        """
+        table = self.values(group, metric, seeds)
+        if table is None:
+            return None
+        asked = {
+            self._keys[item.index, item.prompt_sha]
+            for seed in seeds
+            for item in group.items[seed]
+            if metric in item.values
+        }
+        return table[:, sorted(asked)]

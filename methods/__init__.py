@@ -1,0 +1,1 @@
+"""One method a file; `bench.registry` finds them by name."""

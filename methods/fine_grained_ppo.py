@@ -1,0 +1,40 @@
+"""Fine-grained PPO: the reward model learns from minimal edits instead of preferences.
+
+An editor changes the less preferred response y_l only where it must (arXiv:2406.02756,
+Section 2.1), and (edit(y_l), y_l) replaces (y_w, y_l), pair for pair:
+
+    L = -E[log sigma(R_edit - R_l)],    R = r(x, y) at the last token
+
+PPO is that of `ppo_rlhf`: [-b KL_1, ..., -b KL_{T-1}, R - b KL_T]. Against `ppo_rlhf` only the
+data changes; against `token_ppo` only the granularity of the reward.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from bench.config import Section
+from bench.pipeline import Stage
+from bench.rl import sequence_rewards
+from bench.stages import Stages
+
+
+class FineGrainedPPO:
+    """Sequence reward model on edited pairs, then PPO."""
+
+    name = "fine_grained_ppo"
+
+    class Options(Section):
+        """None."""
+
+    def __init__(self, options: FineGrainedPPO.Options) -> None:
+        self.options = options
+
+    def plan(self, stages: Stages) -> Stage:
+        """Edits -> sequence reward model -> PPO."""
+        reward_model = stages.reward_model(stages.edits(), granularity="sequence")
+        return stages.ppo(self, reward_model)
+
+    def rewards(self, scores: Tensor, kl: Tensor, mask: Tensor, *, kl_coef: float) -> Tensor:
+        """[-b KL_1, ..., R - b KL_T] (B, T), from R = `scores` (B,)."""
+        return sequence_rewards(scores, kl, mask, kl_coef=kl_coef)

@@ -1,0 +1,36 @@
+"""The ceiling: PPO on the suite's gold score itself, as in Gao et al. (arXiv:2210.10760).
+
+No reward model and no editor: what is left between this and another method is what that method's
+reward model does not know. Rewards in PPO, with g the gold score and b the KL coefficient:
+
+    [-b KL_1, ..., -b KL_{T-1}, g - b KL_T]
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from bench.config import Section
+from bench.pipeline import Stage
+from bench.rl import sequence_rewards
+from bench.stages import Stages
+
+
+class GoldPPO:
+    """PPO on the gold score."""
+
+    name = "gold_ppo"
+
+    class Options(Section):
+        """None."""
+
+    def __init__(self, options: GoldPPO.Options) -> None:
+        self.options = options
+
+    def plan(self, stages: Stages) -> Stage:
+        """PPO alone."""
+        return stages.ppo(self, None)
+
+    def rewards(self, scores: Tensor, kl: Tensor, mask: Tensor, *, kl_coef: float) -> Tensor:
+        """[-b KL_1, ..., g - b KL_T] (B, T), from g = `scores` (B,)."""
+        return sequence_rewards(scores, kl, mask, kl_coef=kl_coef)

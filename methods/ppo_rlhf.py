@@ -1,0 +1,43 @@
+"""PPO-RLHF: one reward for the whole response, learned from preferences.
+
+Reward model on (y_w, y_l), arXiv:2203.02155, Eq. 1 and arXiv:2406.02756, Section 2:
+
+    L = -E[log sigma(R_w - R_l)],    R = r(x, y) at the last token
+
+Rewards in PPO, with b the KL coefficient:
+
+    [-b KL_1, ..., -b KL_{T-1}, R - b KL_T]
+
+Differences from the paper: R is normalised to mean 0 and std 1 over SFT samples, as it is for
+every method here.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from bench.config import Section
+from bench.pipeline import Stage
+from bench.rl import sequence_rewards
+from bench.stages import Stages
+
+
+class PPORLHF:
+    """Sequence reward model on original pairs, then PPO."""
+
+    name = "ppo_rlhf"
+
+    class Options(Section):
+        """None."""
+
+    def __init__(self, options: PPORLHF.Options) -> None:
+        self.options = options
+
+    def plan(self, stages: Stages) -> Stage:
+        """Preferences -> sequence reward model -> PPO."""
+        reward_model = stages.reward_model(stages.preferences(), granularity="sequence")
+        return stages.ppo(self, reward_model)
+
+    def rewards(self, scores: Tensor, kl: Tensor, mask: Tensor, *, kl_coef: float) -> Tensor:
+        """[-b KL_1, ..., R - b KL_T] (B, T), from R = `scores` (B,)."""
+        return sequence_rewards(scores, kl, mask, kl_coef=kl_coef)

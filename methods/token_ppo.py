@@ -1,0 +1,61 @@
+"""Token-level PPO: a reward at every token, learned from minimal edits (arXiv:2406.02756).
+
+Reward model on (edit(y_l), y_l), with R(tau) = (1/T) sum_t r_t (Eq. 1):
+
+    Eq. 3  L = -E[log sigma((1/T_w) sum_t    r_t^w - (1/T_l) sum_t    r_t^l)]
+    Eq. 4  L = -E[log sigma((1/T_w) sum_{U1} r_t^w - (1/T_l) sum_{U1} r_t^l)]
+
+where U1 are the tokens that the edit changed. Rewards in PPO, with b the KL coefficient:
+
+    [r_1 - b KL_1, ..., r_T - b KL_T]
+
+Differences from the paper: r_t is normalised by the mean and std that R(tau) has over SFT samples
+and divided by T, so that a response's rewards sum to its normalised R(tau). The undivided sum is T
+times as large: granularity would be confounded with the reward's scale, and a policy paid per
+token grows its responses (docs/testbed.md).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+from torch import Tensor
+
+from bench.config import Section
+from bench.pipeline import Stage
+from bench.rl import masked_sum, sequence_rewards, token_rewards
+from bench.stages import Stages
+
+
+class TokenPPO:
+    """Token reward model on edited pairs, then PPO."""
+
+    name = "token_ppo"
+
+    class Options(Section):
+        """How the reward model learns and where its reward is paid."""
+
+        loss: Literal["eq3", "eq4"] = Field(
+            "eq3", description="eq3: all tokens; eq4: the tokens that the edit changed"
+        )
+        granularity: Literal["token", "sequence"] = Field(
+            "token", description="token: r_t at t; sequence: their mean at the last token"
+        )
+
+    def __init__(self, options: TokenPPO.Options) -> None:
+        self.options = options
+
+    def plan(self, stages: Stages) -> Stage:
+        """Edits -> token reward model -> PPO."""
+        reward_model = stages.reward_model(
+            stages.edits(), granularity="token", loss=self.options.loss
+        )
+        return stages.ppo(self, reward_model)
+
+    def rewards(self, scores: Tensor, kl: Tensor, mask: Tensor, *, kl_coef: float) -> Tensor:
+        """[r_1 / T - b KL_1, ..., r_T / T - b KL_T] (B, T), from r_t = `scores` (B, T)."""
+        shares = scores / mask.sum(dim=1, keepdim=True)
+        if self.options.granularity == "sequence":
+            return sequence_rewards(masked_sum(shares, mask, dim=1), kl, mask, kl_coef=kl_coef)
+        return token_rewards(shares, kl, mask, kl_coef=kl_coef)
