@@ -15,9 +15,9 @@ from bench.errors import UserError
 from bench.terminal import complain, fail, guarded, quiet_libraries, show, table, use_threads
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from bench.config import RunConfig
-    from bench.progress import Progress
-    from bench.store import Store
 
 app = typer.Typer(
     name="bench",
@@ -30,7 +30,8 @@ app = typer.Typer(
 
 Preset = Annotated[str, typer.Option(help="A name from bench/presets, or a YAML file.")]
 Overrides = Annotated[
-    list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="As ppo.lr=1e-4; repeatable.")
+    list[str] | None,
+    typer.Option("--set", metavar="PATH=VALUE", help="As ppo.lr=1e-4; repeatable."),
 ]
 Results = Annotated[Path, typer.Option(envvar="BENCH_RESULTS", help="Where records are.")]
 SuiteName = Annotated[str | None, typer.Option("--suite", help="Only this suite.")]
@@ -59,24 +60,35 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the stages, run none.")] = False,
     jobs: Annotated[int, typer.Option(min=1, help="Runs at a time, each a process.")] = 1,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of torch.")] = None,
+    rows: Annotated[bool, typer.Option(hidden=True)] = True,
 ) -> None:
     """Train and judge methods; stages that are in the store already are not computed again."""
+    from bench import launch
     from bench.progress import Progress
     from bench.store import Store
 
     signal.signal(signal.SIGTERM, _interrupt)
     use_threads(threads)
-    configs = _configs(method, suite, preset, seed, seeds, overrides or [])
+    configs = launch.configurations(
+        method, suite=suite, preset=preset, seed=seed, seeds=seeds, overrides=overrides or []
+    )
     progress = Progress()
     stages = Store(store, warn=progress.say)
     if dry_run:
-        _print_plans(configs, stages)
+        for one in configs:
+            show(launch.plan_table(one, stages))
         return
     if jobs > 1 and len(configs) > 1:
-        _run_parallel(configs, overrides or [], stages, results, min(jobs, len(configs)), threads)
+        jobs = min(jobs, len(configs))
+        failures = launch.run_parallel(
+            configs, overrides or [], stages.root, results, jobs, threads, progress.say
+        )
     else:
-        _run_here(configs, stages, results, progress)
-    _print_rows(configs, results)
+        failures = launch.run_here(configs, stages, results, progress)
+    if rows:
+        _print_rows(configs, results)
+    if failures:
+        raise UserError("; ".join(failures), exit_code=1)
 
 
 @app.command("list")
@@ -84,9 +96,9 @@ def run(
 def list_plugins() -> None:
     """Methods, judges, suites, editors and presets by name."""
     from bench.presets import preset_names
-    from bench.registry import registries
+    from bench.registry import REGISTRIES
 
-    for registry in registries:
+    for registry in REGISTRIES:
         rows = [
             (entry.name, entry.summary, entry.paper, entry.source) for entry in registry.entries()
         ]
@@ -207,67 +219,47 @@ def figures(
         typer.echo(path)
 
 
-def _configs(
-    method: str,
-    suite: str | None,
-    preset: str,
-    seed: int | None,
-    seeds: str | None,
-    overrides: list[str],
-) -> list[RunConfig]:
-    """One configuration a method and seed, all checked before the first run starts."""
-    from bench import registry
-    from bench.loading import load_config
+def _print_rows(configs: list[RunConfig], results: Path) -> None:
+    """Print the leaderboard's rows of the methods that ran."""
+    from dataclasses import replace
 
-    if seed is not None and seeds is not None:
-        raise UserError("give --seed or --seeds, not both")
-    try:
-        numbers = [int(part) for part in seeds.split(",")] if seeds is not None else [seed]
-    except ValueError:
-        raise UserError(f"--seeds {seeds}: expected whole numbers, as in --seeds 0,1,2") from None
-    names = [name.strip() for name in method.split(",") if name.strip()]
-    for name in names:
-        registry.methods.entry(name)
-    configs = [
-        load_config(preset, overrides, method=name, suite=suite, seed=number)
-        for number in dict.fromkeys(numbers)
-        for name in dict.fromkeys(names)
-    ]
-    if not configs:
-        raise UserError("--method names no method; `python -m bench list` shows them")
-    registry.suites.entry(configs[0].suite)
-    return configs
+    from leaderboard.aggregate import tables
+    from leaderboard.render import result_grid
+    from leaderboard.rows import to_rich
+
+    ran = {one.method for one in configs}
+    found, problems = tables(results, configs[0].suite)
+    for board in found:
+        rows = [row for row in board.rows if row.method in ran]
+        if rows:
+            show(to_rich(result_grid(replace(board, rows=rows))))
+    complain(problems)
 
 
-def _name(config: RunConfig) -> str:
-    return f"{config.method} seed {config.seed}"
+def _print(board: RenderableType | str) -> None:
+    """Print text as it is, and everything else as rich lays it out."""
+    if isinstance(board, str):
+        typer.echo(board.rstrip("\n"))
+    else:
+        show(board)
 
 
-def _print_plans(configs: list[RunConfig], store: Store) -> None:
-    from bench.runner import plan
-
-    for one in configs:
-        rows = [
-            (stage.name, stage.key, "stored" if stage.cached else "to do", stage.summary)
-            for stage in plan(one, store)
-        ]
-        show(table(f"{_name(one)} (store: {store.root})", ["stage", "key", "", "what"], rows))
+def _is_run(folder: Path) -> bool:
+    return (folder / "record.json").is_file()
 
 
-def _run_here(configs: list[RunConfig], store: Store, results: Path, progress: Progress) -> None:
-    from bench.runner import run as execute
+def _find_run(run: str, results: Path) -> Path:
+    """Return the folder `run`, or the one of this name below `results`."""
+    from bench.registry import unknown
 
-    ended_badly = []
-    for one in configs:
-        progress.say(f"{_name(one)}, suite {one.suite}, preset {one.preset}; store {store.root}")
-        record = execute(one, store=store, results=results, progress=progress)
-        stored = [stage.name for stage in record.stages if stage.cached]
-        known = f" ({len(stored)} from the store: {', '.join(stored)})" if stored else ""
-        progress.say(
-            f"{_name(one)}: {record.status}, {len(record.stages)} stages{known}; record in "
-            f"{results / record.suite / record.run_id}"
-        )
-        if record.status != "ok":
-            ended_badly.append(f"{_name(one)}: {record.status}: {record.error}")
-    if ended_badly:
-        raise UserError("; ".join(ended_badly), exit_code=1)
+    if Path(run).exists():
+        return Path(run)
+    known = {path.parent.name: path.parent for path in results.glob("*/*/record.json")}
+    if run not in known:
+        raise UserError(unknown("run", run, known) + f", in {results}")
+    return known[run]
+
+
+def _interrupt(_signal: int, _frame: Any) -> NoReturn:
+    """Treat a scheduler's SIGTERM as Ctrl-C: the stage that runs is put away."""
+    raise KeyboardInterrupt

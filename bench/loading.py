@@ -23,9 +23,9 @@ from pydantic.fields import FieldInfo
 
 from bench.config import RunConfig
 from bench.errors import UserError
-from bench.registry import unknown
+from bench.presets import FOLDER, preset_names
+from bench.registry import METHODS, unknown
 
-PRESETS = Path(__file__).parent / "presets"
 _FREE = "reward"  # the method's own options: checked by the method, not here
 
 
@@ -76,11 +76,6 @@ def load_config(
     return _validate(values)
 
 
-def preset_names() -> list[str]:
-    """Return the names of the presets that come with GrainBench."""
-    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
-
-
 def preset_path(preset: str) -> Path:
     """Find the file of a preset given by name or by path.
 
@@ -91,7 +86,7 @@ def preset_path(preset: str) -> Path:
         return Path(preset)
     if preset not in preset_names():
         raise UserError(unknown("preset", preset, preset_names()) + "; or give a .yaml file's path")
-    return PRESETS / f"{preset}.yaml"
+    return FOLDER / f"{preset}.yaml"
 
 
 def config_sha(config: RunConfig) -> str:
@@ -116,6 +111,19 @@ def describe(config: RunConfig | None = None, section: str | None = None) -> lis
     return found
 
 
+def method_options(config: RunConfig) -> list[FieldDoc]:
+    """List the own options of the configuration's method, as `describe` does.
+
+    Raises:
+        UserError: the method cannot be loaded, or an option is wrong.
+    """
+    options: type[BaseModel] = METHODS.get(config.method).Options
+    try:
+        return list(_walk(options(**config.reward), f"{_FREE}."))
+    except ValidationError as error:
+        raise UserError(validation_message(error, options, f"{_FREE}.")) from error
+
+
 def validation_message(error: ValidationError, model: type[BaseModel], prefix: str = "") -> str:
     """Say in one line which field's value is wrong, what is allowed, and what was given.
 
@@ -128,7 +136,7 @@ def validation_message(error: ValidationError, model: type[BaseModel], prefix: s
     keys = [str(part) for part in first["loc"]]
     holder, name = _holder(model, keys)
     if name is not None and first["type"] == "extra_forbidden":
-        return _unknown_key(holder, name, prefix + ".".join(keys[:-1]))
+        return _unknown_key(holder, name, (prefix + ".".join(keys[:-1])).rstrip("."))
     if name is None or name not in holder.model_fields:
         return f"{prefix}{'.'.join(keys)}: {first['msg']} (given: {first['input']!r})"
     depth = next(i for i, key in enumerate(keys) if key == name) + 1

@@ -133,7 +133,7 @@ def _from_entry_point(point: metadata.EntryPoint) -> Entry:
     return Entry(point.name, target, summary=summary, source=source)
 
 
-methods: Registry[Any] = Registry(
+METHODS: Registry[Any] = Registry(
     "method",
     [
         Entry("sft", "methods.sft:SFT", "supervised fine-tuning: the floor", "arXiv:2203.02155"),
@@ -163,7 +163,7 @@ methods: Registry[Any] = Registry(
         ),
     ],
 )
-judges: Registry[Any] = Registry(
+JUDGES: Registry[Any] = Registry(
     "judge",
     [
         Entry(
@@ -174,7 +174,7 @@ judges: Registry[Any] = Registry(
         )
     ],
 )
-suites: Registry[Any] = Registry(
+SUITES: Registry[Any] = Registry(
     "suite",
     [
         Entry(
@@ -185,5 +185,5 @@ suites: Registry[Any] = Registry(
         )
     ],
 )
-editors: Registry[Any] = Registry("editor")
-registries: tuple[Registry[Any], ...] = (methods, judges, suites, editors)
+EDITORS: Registry[Any] = Registry("editor")
+REGISTRIES: tuple[Registry[Any], ...] = (METHODS, JUDGES, SUITES, EDITORS)

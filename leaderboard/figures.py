@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import UserError
-from bench.record import RecordError, read_curves
+from bench.record import CURVES, read_curves
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,11 +36,11 @@ def write_figures(results: Path, out: Path, suite: str) -> list[Path]:
     - ``<score>-kl``: the same against the KL reached at that step (mean over seeds)
     - ``rm-accuracy``: reward-model accuracy on held-out pairs and planted errors, 95 % intervals
 
-    of the suite's largest table (one reference, one judge), where the score is the gold score, or the win rate where a suite has no gold score. The same
-    records give the same SVG, byte for byte.
+    of the suite's largest table (one reference, one judge), where the score is the gold score, or
+    the win rate where a suite has no gold score. The same records give the same SVG, byte for byte.
 
     Raises:
-        UserError: if there is no ok run of the suite, or `out` cannot be written.
+        UserError: if there is no ok run of the suite, a curve cannot be read, or `out` cannot be written.
     """
     import matplotlib as mpl
 
@@ -67,16 +67,13 @@ def write_figures(results: Path, out: Path, suite: str) -> list[Path]:
 def load_curves(groups: "list[Group]") -> "pd.DataFrame":
     """Validation points of all ok runs: label, seed, step and the ``validation_*`` columns.
 
-    A run without readable curves (sft has none) is left out.
+    A run without a curve (sft has none) is left out.
     """
     import pandas as pd
 
     rows: list[dict[str, Any]] = []
     for label, run in [(group.label, run) for group in groups for run in group.ok.values()]:
-        try:
-            points = read_curves(run.folder)
-        except RecordError:
-            continue
+        points = read_curves(run.folder) if (run.folder / CURVES).exists() else []
         for point in points:
             values = {k: v for k, v in point.values.items() if k.startswith("validation_")}
             if any(v is not None for v in values.values()):

@@ -16,7 +16,7 @@ from bench.models.sequences import Sequences, chunks_by_length
 from bench.rl import masked_mean
 
 Granularity = Literal["sequence", "token"]
-SCORING_CHUNK = 64  # responses of like length scored together
+SCORING_CHUNK = 16  # responses of like length scored together
 
 
 class ScalarHead(nn.Module):

@@ -1,0 +1,136 @@
+"""From the options of `python -m bench run` to runs: here one by one, or side by side."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench import registry
+from bench.errors import UserError
+from bench.jobs import Job, run_jobs
+from bench.loading import load_config
+from bench.terminal import table
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from bench.config import RunConfig
+    from bench.progress import Progress
+    from bench.store import Store
+
+
+def configurations(
+    method: str,
+    *,
+    suite: str | None,
+    preset: str,
+    seed: int | None,
+    seeds: str | None,
+    overrides: list[str],
+) -> list[RunConfig]:
+    """Make one configuration a seed and method, all checked before the first run starts.
+
+    Args:
+        method: names, separated by commas.
+        suite: instead of the preset's.
+        preset: a name, or a file.
+        seed: of a single run a method.
+        seeds: numbers, separated by commas, instead of `seed`.
+        overrides: "path=value".
+
+    Raises:
+        UserError: naming the option that is wrong.
+    """
+    if seed is not None and seeds is not None:
+        raise UserError("give --seed or --seeds, not both")
+    try:
+        numbers = [seed] if seeds is None else [int(part) for part in seeds.split(",")]
+    except ValueError:
+        raise UserError(f"--seeds {seeds}: expected whole numbers, as in --seeds 0,1,2") from None
+    methods = [name.strip() for name in method.split(",") if name.strip()]
+    if not methods:
+        raise UserError("--method names no method; `python -m bench list` shows them")
+    for name in methods:
+        registry.METHODS.entry(name)
+    configs = [
+        load_config(preset, overrides, method=name, suite=suite, seed=number)
+        for number in dict.fromkeys(numbers)
+        for name in dict.fromkeys(methods)
+    ]
+    registry.SUITES.entry(configs[0].suite)
+    return configs
+
+
+def title(config: RunConfig) -> str:
+    """Name a run for people."""
+    return f"{config.method} seed {config.seed}"
+
+
+def plan_table(config: RunConfig, store: Store) -> RenderableType:
+    """Lay out a run's stages, and which of them are in the store."""
+    from bench.runner import plan
+
+    rows = [
+        (stage.name, stage.key, "stored" if stage.cached else "to do", stage.summary)
+        for stage in plan(config, store)
+    ]
+    return table(f"{title(config)} (store: {store.root})", ["stage", "key", "", "what"], rows)
+
+
+def run_here(
+    configs: Sequence[RunConfig], store: Store, results: Path, progress: Progress
+) -> list[str]:
+    """Run one after the other; returns a line for each that did not end well."""
+    from bench.runner import run
+
+    failures = []
+    for config in configs:
+        name = title(config)
+        progress.say(f"{name}: suite {config.suite}, preset {config.preset}, store {store.root}")
+        record = run(config, store=store, results=results, progress=progress)
+        stored = [stage.name for stage in record.stages if stage.cached]
+        known = f", {len(stored)} of them stored before ({', '.join(stored)})" if stored else ""
+        folder = results / record.suite / record.run_id
+        progress.say(f"{name}: {record.status}; {len(record.stages)} stages{known}; {folder}")
+        if record.status != "ok":
+            failures.append(f"{name} {record.status}: {record.error}")
+    return failures
+
+
+def run_parallel(
+    configs: Sequence[RunConfig],
+    overrides: Sequence[str],
+    store: Path,
+    results: Path,
+    workers: int,
+    threads: int | None,
+    say: Callable[[str], None],
+) -> list[str]:
+    """Run in `workers` processes, which share the cores; returns a line for each that failed."""
+    threads = threads or max(1, (os.cpu_count() or 1) // workers)
+    jobs = [_job(config, overrides, store, results, threads) for config in configs]
+    codes = run_jobs(jobs, workers, say)
+    return [
+        f"{job.name} failed (exit code {code})"
+        for job, code in zip(jobs, codes, strict=True)
+        if code
+    ]
+
+
+def _job(
+    config: RunConfig, overrides: Sequence[str], store: Path, results: Path, threads: int
+) -> Job:
+    options = {
+        "--method": config.method,
+        "--suite": config.suite,
+        "--preset": config.preset,
+        "--seed": config.seed,
+        "--store": store,
+        "--results": results,
+        "--threads": threads,
+    }
+    arguments = ["run", "--no-rows", *(f"{name}={value}" for name, value in options.items())]
+    arguments += [f"--set={override}" for override in overrides]
+    return Job(title(config), tuple(arguments))

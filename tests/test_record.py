@@ -1,0 +1,172 @@
+import json
+import math
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from bench.errors import UserError
+from bench.record import (
+    JudgeRecord,
+    Metric,
+    Record,
+    RecordError,
+    Reference,
+    find_runs,
+    read_curves,
+    read_items,
+    read_record,
+    read_records,
+    read_samples,
+    write_record,
+)
+from bench.stats import accuracy_interval, win_rate
+
+
+def make(**fields) -> Record:
+    defaults = {
+        "run_id": "r1",
+        "suite": "testbed",
+        "method": "sft",
+        "label": "sft",
+        "preset": "testbed",
+        "seed": 0,
+        "status": "ok",
+        "config": {"b": {"c": 1}, "a": [1, "é"]},
+        "config_sha": "00",
+        "reference": Reference(name="gold", sha="ab"),
+        "judge": JudgeRecord(name="gold"),
+        "metrics": {"win_rate": Metric(mean=0.5, ci95=(0.4, 0.6), n=10)},
+        "started_at": "2026-01-01T00:00:00Z",
+        "finished_at": "2026-01-01T00:01:00Z",
+    }
+    return Record(**{**defaults, **fields})
+
+
+def edit(path: Path, *keys: str, value: object) -> None:
+    body = json.loads(path.read_text())
+    inner = body
+    for key in keys[:-1]:
+        inner = inner[key]
+    inner[keys[-1]] = value
+    path.write_text(json.dumps(body))
+
+
+def test_a_record_comes_back_equal_and_is_written_in_one_form(tmp_path):
+    path = write_record(make(), tmp_path / "run")
+    assert read_record(path) == make()
+    assert read_record(tmp_path / "run") == make()
+    text = path.read_text(encoding="utf-8")
+    assert text.endswith("}\n")
+    assert list(json.loads(text)) == sorted(json.loads(text))
+    assert "é" in text
+    assert [p.name for p in (tmp_path / "run").iterdir()] == ["record.json"]
+    write_record(make(), tmp_path / "run")
+    assert path.read_text(encoding="utf-8") == text
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_mean_that_is_not_finite_is_refused(tmp_path, value):
+    with pytest.raises(ValidationError, match="finite"):
+        Metric(mean=value)
+    path = write_record(make(), tmp_path)
+    edit(path, "metrics", "win_rate", "mean", value=value)
+    with pytest.raises(RecordError, match=r"record\.json: metrics\.win_rate\.mean: .*finite"):
+        read_record(path)
+
+
+@pytest.mark.parametrize(
+    ("keys", "value", "message"),
+    [
+        (("status",), "fine", "status"),
+        (("sed",), 1, "sed: Extra inputs"),
+        (("schema_version",), 2, "schema_version"),
+        (("metrics", "win_rate", "ci95"), [0.7, 0.1], "begins at 0.7"),
+        (("metrics", "win_rate", "wins"), "many", "metrics.win_rate.wins"),
+        (("reference",), None, "reference"),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path, keys, value, message):
+    path = write_record(make(), tmp_path)
+    edit(path, *keys, value=value)
+    with pytest.raises(RecordError, match=message) as caught:
+        read_record(path)
+    assert str(path) in str(caught.value)
+    assert isinstance(caught.value, UserError)
+    assert caught.value.exit_code == 2
+
+
+def test_half_a_file_is_named_with_its_line(tmp_path):
+    path = write_record(make(), tmp_path)
+    path.write_text(path.read_text()[:40])
+    with pytest.raises(RecordError, match=r"record\.json, line \d: not JSON"):
+        read_record(path)
+    with pytest.raises(RecordError, match="cannot be read"):
+        read_record(tmp_path / "nowhere")
+
+
+def test_writing_fails_in_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RecordError, match="cannot be written"):
+        write_record(make(), tmp_path / "file" / "run")
+    with pytest.raises(RecordError, match="config"):
+        write_record(make(config={"lr": math.nan}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_bad_record_does_not_hide_the_good_ones(tmp_path):
+    write_record(make(run_id="good"), tmp_path / "testbed" / "good")
+    bad = write_record(make(run_id="bad"), tmp_path / "testbed" / "bad")
+    edit(bad, "seed", value="x")
+    records, problems = read_records(tmp_path)
+    assert [record.run_id for record in records] == ["good"]
+    assert len(problems) == 1
+    assert "seed" in problems[0]
+    assert find_runs(tmp_path)[0][0].folder == tmp_path / "testbed" / "good"
+    assert read_records(tmp_path / "empty") == ([], [])
+
+
+def test_metric_of_an_estimate():
+    metric = Metric.of(win_rate([2, 1, 1.5, None]))
+    assert (metric.mean, metric.wins, metric.losses, metric.ties) == (0.5, 1, 1, 1)
+    assert (metric.n, metric.missing) == (3, 1)
+    assert Metric.of(accuracy_interval([1, 0])).n == 2
+
+
+def test_items(tmp_path):
+    rows = [
+        {"index": 0, "prompt_sha": "a", "win_rate": 0.75, "gold_score": None},
+        {"index": 1, "prompt_sha": "b", "win_rate": None},
+    ]
+    path = tmp_path / "items.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)) + "\n\n")
+    items = read_items(tmp_path)
+    assert items[0].values == {"win_rate": 0.75, "gold_score": None}
+    assert items[1].index == 1
+    path.write_text(json.dumps(rows[0]) + '\n{"index": 1, "prompt_sha": "b", "x": NaN}\n')
+    with pytest.raises(RecordError, match=r"items\.jsonl, line 2: x: .*finite"):
+        read_items(tmp_path)
+    path.write_text(json.dumps(rows[0]) + "\n" + json.dumps(rows[0]) + "\n")
+    with pytest.raises(RecordError, match="index 0 comes twice"):
+        read_items(tmp_path)
+
+
+def test_curves(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 0, "kl": 0.1}\n{"step": 1, "kl": NaN, "validation_gold": null}\n')
+    first, second = read_curves(tmp_path)
+    assert first.values == {"kl": 0.1}
+    assert math.isnan(second.values["kl"])
+    path.write_text('{"step": 0}\n{"step": 1, "k')
+    with pytest.raises(RecordError, match=r"metrics\.jsonl, line 2: not JSON"):
+        read_curves(tmp_path)
+
+
+def test_samples(tmp_path):
+    row = {"prompt": "p", "output": "o", "reference": "r", "preference": 1.5}
+    path = tmp_path / "samples.jsonl"
+    path.write_text(json.dumps(row) + "\n")
+    assert read_samples(tmp_path)[0].preference == 1.5
+    path.write_text(json.dumps(row | {"tokens": ["a", "b"], "token_rewards": [1.0]}) + "\n")
+    with pytest.raises(RecordError, match=r"line 1: .*2 tokens, but 1 token_rewards"):
+        read_samples(tmp_path)
