@@ -28,20 +28,28 @@ class Task:
         name: what people read.
         total: the number of steps, or None where it is not known.
         update: called after every step.
+        clock: seconds.
     """
 
-    def __init__(self, name: str, total: int | None, update: Callable[[Task], None]) -> None:
+    def __init__(
+        self,
+        name: str,
+        total: int | None,
+        update: Callable[[Task], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.name = name
         self.total = total
         self.done = 0
         self.note = ""
-        self.started = time.monotonic()
         self._update = update
+        self._clock = clock
+        self._started = clock()
 
     @property
     def seconds(self) -> float:
         """Seconds since the start."""
-        return time.monotonic() - self.started
+        return self._clock() - self._started
 
     @property
     def seconds_left(self) -> float | None:
@@ -89,7 +97,7 @@ class Progress:
 
     def say(self, text: str) -> None:
         """Print one line, above the bars if there are any."""
-        self.console.print(text, soft_wrap=True, markup=False)
+        self.console.print(text, soft_wrap=True, markup=False, highlight=False)
 
     @contextlib.contextmanager
     def task(self, name: str, total: int | None = None) -> Iterator[Task]:
@@ -114,7 +122,7 @@ class Progress:
         self._active += 1
         self._bars.start()
         try:
-            yield Task(name, total, update)
+            yield Task(name, total, update, self._clock)
         finally:
             self._active -= 1
             self._bars.remove_task(handle)
@@ -136,7 +144,7 @@ class Progress:
             self.say(f"{name}: {task.count()} after {duration(task.seconds)}{remaining}{note}")
 
         self.say(f"{name}: started" + (f", {total} steps" if total else ""))
-        yield Task(name, total, update)
+        yield Task(name, total, update, self._clock)
 
 
 def duration(seconds: float) -> str:

@@ -34,6 +34,8 @@ def guarded(verb: Callable[P, R]) -> Callable[P, R]:
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return verb(*args, **kwargs)
+        except (typer.Exit, typer.BadParameter):
+            raise
         except UserError as error:
             fail(f"error: {error}", error.exit_code)
         except KeyboardInterrupt:

@@ -40,7 +40,8 @@ def write_figures(results: Path, out: Path, suite: str) -> list[Path]:
     the win rate where a suite has no gold score. The same records give the same SVG, byte for byte.
 
     Raises:
-        UserError: if there is no ok run of the suite, a curve cannot be read, or `out` cannot be written.
+        UserError: if there is no ok run of the suite, a curve cannot be read, or `out` cannot
+            be written.
     """
     import matplotlib as mpl
 
@@ -116,7 +117,7 @@ def t_band(values: "pd.Series[float]") -> tuple[float, float]:
 
 
 def _draw(
-    paint: "Callable[..., None]", data: "pd.DataFrame", *arguments: str, width: float = 6.4
+    paint: "Callable[..., None]", data: "pd.DataFrame", *arguments: str, width: float = 8.0
 ) -> "Figure":
     import seaborn as sns
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -153,7 +154,6 @@ def _against_kl(axes: "Axes", curves: "pd.DataFrame", score: str) -> None:
         axes.plot(kl, mean, marker=markers[i % len(markers)], color=colour, label=label)
         low, high = [b[0] for b in bands], [b[1] for b in bands]
         axes.vlines(kl, low, high, color=colour, alpha=0.35)
-    axes.legend()
     xlabel = "KL to the SFT policy, nats a response (mean over seeds at each step)"
     _finish(axes, xlabel, f"{SCORES[score]} on validation prompts", curves)
 
@@ -164,9 +164,11 @@ def _finish(axes: "Axes", xlabel: str, ylabel: str, curves: "pd.DataFrame") -> N
     count = f"{many} seeds" if few == many else f"{few} to {many} seeds"
     axes.set(xlabel=xlabel, ylabel=ylabel)
     axes.set_title(f"mean and 95 % interval over {count}", fontsize="small", loc="left")
-    legend = axes.get_legend()
-    if legend is not None:
-        legend.set_title("")
+    if (inside := axes.get_legend()) is not None:
+        inside.remove()
+    axes.figure.legend(
+        *axes.get_legend_handles_labels(), fontsize="small", loc="outside right upper"
+    )
 
 
 def _accuracy_bars(axes: "Axes", bars: "pd.DataFrame") -> None:

@@ -118,7 +118,7 @@ def test_every_field_is_described() -> None:
     docs = {doc.path: doc for doc in describe()}
     assert all(doc.description and doc.expected for doc in docs.values())
     assert docs["ppo.gamma"].expected == "a number >= 0 and <= 1"
-    assert [doc.path for doc in describe(section="lora")][0] == "lora.r"
+    assert next(iter(describe(section="lora"))).path == "lora.r"
     with pytest.raises(UserError, match="did you mean 'lora'"):
         describe(section="lorra")
 

@@ -1,0 +1,161 @@
+import json
+
+import numpy as np
+import pytest
+
+from bench.errors import UserError
+from bench.record import JudgeRecord, Metric, Reference, read_items
+from bench.stats import CROSSED, ONE_RUN, two_way
+from leaderboard.aggregate import tables
+
+
+def test_one_row_a_label_ranked_by_groups(results):
+    (table,), problems = tables(results)
+    assert problems == []
+    assert table.reason == ""
+    groups = {row.label: row.group for row in table.rows}
+    assert groups == {"ppo_rlhf": 1, "token_ppo loss=eq4": 1, "sft": 2, "bad": None}
+    sft = next(row for row in table.rows if row.label == "sft")
+    assert (sft.seeds, sft.instructions, sft.basis, sft.status) == ((0, 1, 2), 60, CROSSED, "ok")
+    assert sft.stage_seconds == {"sft": 80, "ppo": 201}
+    assert (sft.seconds, sft.steps_to_90) == (281, 41)
+
+
+def test_the_interval_is_two_way_over_the_items(results):
+    (table,), _ = tables(results)
+    sft = next(row for row in table.rows if row.label == "sft")
+    values = [
+        [item.values["win_rate"] for item in read_items(results / "testbed" / f"sft-s{seed}")]
+        for seed in range(3)
+    ]
+    expected = two_way(values)
+    assert sft.metrics["win_rate"].mean == pytest.approx(np.mean(values))
+    assert sft.metrics["win_rate"].standard_error == pytest.approx(expected.standard_error)
+    assert sft.metrics["win_rate"].ci95 == pytest.approx(expected.ci95)
+
+
+def test_a_metric_without_items_is_a_mean_over_seeds(results):
+    (table,), _ = tables(results)
+    cell = table.rows[0].metrics["kl"]
+    assert cell.mean == pytest.approx(3.6)
+    assert cell.standard_error == pytest.approx(0.1 / np.sqrt(3))
+
+
+def test_all_right_in_every_seed_keeps_the_wilson_interval(results):
+    (table,), _ = tables(results)
+    assert table.rows[0].metrics["probe.rude"].ci95 == (0.96, 1.0)
+
+
+def test_a_diverged_run_keeps_its_row_at_the_end(results):
+    (table,), _ = tables(results)
+    assert (table.rows[-1].label, table.rows[-1].status) == ("bad", "diverged")
+    assert table.rows[-1].metrics == {}
+
+
+def test_a_seed_that_failed_stays_visible(make_run, tmp_path):
+    make_run("sft", 0)
+    make_run("sft", 1)
+    make_run("sft", 2, status="out_of_memory")
+    (table,), _ = tables(tmp_path / "results")
+    assert table.rows[0].status == "2 ok, 1 out of memory"
+    assert table.rows[0].seeds == (0, 1)
+
+
+def test_one_seed_is_labelled(make_run, tmp_path):
+    make_run("sft")
+    (table,), _ = tables(tmp_path / "results")
+    assert table.rows[0].basis == ONE_RUN
+    assert table.rows[0].group == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"judge": JudgeRecord(name="claude")}, "judge: claude here, gold above"),
+        ({"judge": JudgeRecord(name="gold", template_sha="t2")}, "template_sha: t2 here"),
+        ({"judge": JudgeRecord(name="gold", model="m")}, "judge_model: m here"),
+        ({"reference": Reference(name="r", sha="ff")}, "reference_sha: ff here"),
+        ({"suite": "alpacafarm"}, "suite: alpacafarm here, testbed above"),
+    ],
+)
+def test_what_cannot_be_compared_is_split_and_says_why(make_run, tmp_path, fields, reason):
+    make_run("sft", 0)
+    make_run("ppo_rlhf", 0)
+    make_run("token_ppo", 0, 0.9, **fields)
+    first, second = tables(tmp_path / "results")[0]
+    assert {row.label for row in first.rows} == {"sft", "ppo_rlhf"}
+    assert reason in second.reason
+    assert [row.group for row in second.rows] == [1]
+
+
+def test_two_presets_make_two_rows(make_run, tmp_path):
+    make_run("sft", 0)
+    make_run("sft", 0, preset="small", run_id="small")
+    (table,), _ = tables(tmp_path / "results")
+    assert {row.label for row in table.rows} == {"sft [small]", "sft [testbed]"}
+
+
+def test_a_repeated_seed_counts_once_the_newest(make_run, tmp_path):
+    make_run("sft", 0, 0.9, run_id="old", finished_at="2025-01-01T00:00:00Z")
+    make_run("sft", 0, 0.3, run_id="new")
+    make_run("sft", 0, run_id="cut", status="interrupted", finished_at="2027-01-01T00:00:00Z")
+    (table,), problems = tables(tmp_path / "results")
+    assert table.rows[0].metrics["win_rate"].mean < 0.5
+    assert table.rows[0].status == "ok"
+    assert len(problems) == 1
+    assert "new is a newer run" in problems[0]
+
+
+def test_what_is_wrong_is_a_problem_and_not_a_crash(make_run, tmp_path):
+    make_run("sft", 0)
+    folder = make_run("ppo_rlhf", 0)
+    (folder / "items.jsonl").unlink()
+    (make_run("token_ppo", 0) / "record.json").write_text("{")
+    edited = make_run("gold_ppo", 0)
+    body = json.loads((edited / "record.json").read_text())
+    body["metrics"]["win_rate"]["mean"] = 0.99
+    (edited / "record.json").write_text(json.dumps(body))
+    (table,), problems = tables(tmp_path / "results")
+    text = "\n".join(problems)
+    assert "ppo_rlhf-s0/items.jsonl: cannot be read" in text
+    assert "ppo_rlhf: not ranked" in text
+    assert "token_ppo-s0/record.json, line 1: not JSON" in text
+    assert "metrics.win_rate.mean is 0.990000 in record.json" in text
+    rows = {row.label: row for row in table.rows}
+    assert rows["ppo_rlhf"].group is None
+    assert rows["ppo_rlhf"].metrics["win_rate"].mean > 0
+    assert rows["gold_ppo"].metrics["win_rate"].mean < 0.9
+
+
+def test_seeds_with_different_configs_are_reported(make_run, tmp_path):
+    make_run("sft", 0)
+    make_run("sft", 1, config={"seed": 1, "ppo": {"lr": 1e-3}})
+    assert tables(tmp_path / "results")[1] == ["sft: its seeds differ in config: ppo.lr"]
+
+
+def test_no_common_seed_is_not_compared(make_run, tmp_path):
+    make_run("sft", 0, 0.1)
+    make_run("token_ppo", 1, 0.9)
+    (table,), problems = tables(tmp_path / "results")
+    assert [row.group for row in table.rows] == [1, 1]
+    assert problems == ["not compared: sft and token_ppo have no seed in common"]
+
+
+def test_null_is_missing_and_an_absent_key_was_never_asked(make_run, tmp_path):
+    folder = make_run("sft", 0, metrics={"win_rate": Metric(mean=0.5)})
+    rows = [
+        {"index": 0, "prompt_sha": "a", "win_rate": 0.25},
+        {"index": 1, "prompt_sha": "b", "win_rate": 0.75},
+        {"index": 2, "prompt_sha": "c", "win_rate": None},
+        {"index": 3, "prompt_sha": "d", "win_rate_unseen": 1.0},
+    ]
+    (folder / "items.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (table,), _ = tables(tmp_path / "results")
+    assert (table.rows[0].instructions, table.rows[0].missing) == (2, 1)
+
+
+def test_unknown_folder_and_suite(results, tmp_path):
+    with pytest.raises(UserError, match="no such folder"):
+        tables(tmp_path / "nowhere")
+    with pytest.raises(UserError, match=r"no run of suite 'x' \(suites there: testbed\)"):
+        tables(results, "x")

@@ -1,0 +1,105 @@
+import csv
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from leaderboard.render import leaderboard
+from leaderboard.reported import load_reported
+from leaderboard.rows import Grid, interval, number, probability, seconds, to_markdown
+
+REPORTED = Path(__file__).parents[2] / "results" / "reported" / "xu2024.json"
+
+
+def text_of(renderable) -> str:
+    file = io.StringIO()
+    Console(file=file, width=140).print(renderable)
+    return file.getvalue()
+
+
+def test_the_terminal_table(results):
+    renderable, problems = leaderboard(results)
+    text = text_of(renderable)
+    assert problems == []
+    for part in ("Win %", "SE", "95 % interval", "diverged", "seeds x instructions"):
+        assert part in text
+    lines = text.splitlines()
+    order = [i for i, line in enumerate(lines) if line.strip().startswith(("ppo_rlhf", "sft"))]
+    assert order == sorted(order)
+
+
+def test_reported_rows_stand_apart_with_their_own_meaning(results):
+    markdown, _ = leaderboard(results, fmt="md")
+    measured, *reported = markdown.split("### Reported: arXiv:2406.02756, ")
+    assert "51.6" not in measured
+    assert "| fine-grained token-level PPO | 51.6 | 1.8 |" in reported[0]
+    assert "one standard error over instructions" in reported[0]
+    assert len(reported) == 4
+
+
+def test_the_paper_is_copied_right():
+    tables = json.loads(REPORTED.read_text(encoding="utf-8"))["tables"]
+    values = [[(row["mean"], row["plus_minus"]) for row in table["rows"]] for table in tables]
+    assert values == [
+        [(51.6, 1.8), (51.2, 1.8), (50.0, None), (46.5, 1.8)],
+        [(85.2, 1.8), (58.2, 1.8)],
+        [(0.2, None), (0.3, None)],
+        [(4.0, None), (2.0, None)],
+    ]
+
+
+def test_a_bad_reported_file_is_named(tmp_path):
+    (tmp_path / "reported").mkdir()
+    (tmp_path / "reported" / "x.json").write_text('{"paper": 1}')
+    problems: list[str] = []
+    assert load_reported(tmp_path, problems) == []
+    assert "x.json: paper" in problems[0]
+
+
+def test_csv_holds_every_metric_unrounded(results):
+    text, _ = leaderboard(results, fmt="csv")
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert [row["label"] for row in rows][-1] == "bad"
+    sft = next(row for row in rows if row["label"] == "sft")
+    assert float(sft["win_rate.ci_low"]) < float(sft["win_rate"]) < float(sft["win_rate.ci_high"])
+    assert float(sft["win_rate"]) < 1
+    assert (sft["seeds"], sft["group"], sft["seconds.ppo"]) == ("3", "2", "201.0")
+    assert rows[-1]["win_rate"] == ""
+
+
+def test_markdown_says_why_tables_are_split(make_run, tmp_path):
+    make_run("sft", 0)
+    make_run("sft", 0, judge={"name": "claude"}, run_id="other")
+    markdown, _ = leaderboard(tmp_path / "results", fmt="md")
+    assert "Not ranked with the table above: judge: " in markdown
+    assert "given this training run" in markdown
+
+
+def test_numbers():
+    assert number("win_rate", 0.5164) == "51.6"
+    assert number("gold_score", -0.01234) == "-0.012"
+    assert number("kl", None) == "–"
+    assert number("win_rate", 0.05, signed=True) == "+5.0"
+    assert interval("win_rate", (0.1, 0.25)) == "[10.0, 25.0]"
+    assert probability(0.0002) == "<0.001"
+    assert [seconds(s) for s in (None, 59, 300, 7200)] == ["–", "59 s", "5.0 min", "2.0 h"]
+
+
+def test_markdown_escapes_bars():
+    grid = Grid("t", ["a", "b"], [["x|y", "1"]], level=2)
+    assert to_markdown(grid) == "## t\n\n| a | b |\n| --- | ---: |\n| x\\|y | 1 |"
+
+
+@pytest.mark.parametrize("module", ["render", "show", "compare", "check", "figures"])
+def test_importing_is_light(module):
+    code = (
+        f"import sys, leaderboard.{module};"
+        "print([m for m in ('torch', 'seaborn', 'scipy', 'matplotlib', 'pandas') "
+        "if m in sys.modules])"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"

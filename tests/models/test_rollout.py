@@ -1,0 +1,80 @@
+"""Sampling: the decode loop against transformers' own, and the properties PPO relies on."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from bench.models.backbone import Backbone
+from bench.models.rollout import Sampling, draw, sample
+from tests.tiny import LORA, random_rows, stir, tiny_backbone
+
+
+def rng(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def eager_to_stop(backbone: Backbone) -> None:
+    """Make EOS likely, so that responses end at different steps."""
+    with torch.no_grad():
+        embedding = backbone.model.get_input_embeddings().weight
+        embedding[backbone.tokens.eos_id] = 0.6 * embedding[20:60].sum(dim=0)
+
+
+@pytest.mark.parametrize("adapter", [None, "policy"])
+def test_greedy_equals_generate(adapter: str | None) -> None:
+    backbone = tiny_backbone()
+    eager_to_stop(backbone)
+    backbone.add_adapter("policy", LORA)
+    stir(backbone, "policy")
+    prompts, _ = random_rows(12)
+    ours = sample(backbone, adapter, prompts, Sampling(24, temperature=0.0), rng())
+    for prompt, response in zip(prompts, ours, strict=True):
+        with backbone.using(adapter) as model:
+            theirs = model.generate(
+                input_ids=torch.tensor([prompt]),
+                attention_mask=torch.ones(1, len(prompt), dtype=torch.long),
+                max_new_tokens=24,
+                do_sample=False,
+                eos_token_id=backbone.tokens.eos_id,
+                pad_token_id=backbone.tokens.pad_id,
+            )
+        assert response == theirs[0, len(prompt) :].tolist()
+    assert len({len(response) for response in ours}) > 1  # some ended early: rows left the batch
+
+
+def test_a_seed_gives_the_same_text_and_another_seed_another() -> None:
+    backbone = tiny_backbone()
+    prompts, _ = random_rows(5)
+    first, again, other = (
+        sample(backbone, None, prompts, Sampling(8), rng(seed)) for seed in (0, 0, 1)
+    )
+    assert first == again != other
+
+
+def test_eos_ends_a_response_and_the_limit_does_too() -> None:
+    backbone = tiny_backbone()
+    eager_to_stop(backbone)
+    prompts, _ = random_rows(40)
+    eos = backbone.tokens.eos_id
+    for response in sample(backbone, None, prompts, Sampling(12), rng()):
+        assert 1 <= len(response) <= 12
+        assert eos not in response[:-1]
+        assert response[-1] == eos or len(response) == 12
+
+
+def test_draws_follow_the_probabilities() -> None:
+    """P = (.7, .2, .1); 20,000 draws lie within 4 standard errors of it."""
+    probabilities = torch.tensor([0.7, 0.2, 0.1])
+    logits = probabilities.log().expand(20_000, 3)
+    drawn = draw(logits, 1.0, rng())
+    share = torch.bincount(drawn, minlength=3) / 20_000
+    error = (probabilities * (1 - probabilities) / 20_000).sqrt()
+    assert ((share - probabilities).abs() < 4 * error).all()
+
+
+def test_temperature_sharpens() -> None:
+    """At T = .5 probabilities are squared and renormalised: .49 / .54 = .907 for the first."""
+    logits = torch.tensor([0.7, 0.2, 0.1]).log().expand(20_000, 3)
+    share = (draw(logits, 0.5, rng()) == 0).float().mean().item()
+    assert share == pytest.approx(0.49 / 0.54, abs=0.01)

@@ -1,0 +1,180 @@
+"""PPO: what must hold exactly, and that each granularity learns a problem of seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from bench.config import PPOConfig
+from bench.models.backbone import Backbone
+from bench.rl import sequence_rewards, token_rewards
+from bench.training.optimisation import Diverged
+from bench.training.ppo import POLICY, PPO, Assign, RewardSource, Rollout, new_value
+from tests.tiny import LORA, stir, tiny_backbone
+
+PROMPTS = ["Say red.", "Say blue, please.", "Go.", "Name a colour that you like."]
+SMALL = PPOConfig(
+    steps=4,
+    value_warmup_steps=1,
+    batch_size=16,
+    minibatch_size=8,
+    max_new_tokens=6,
+    eval_every=2,
+    lr=1e-2,
+    value_lr=1e-2,
+)
+
+
+def lucky(backbone: Backbone, rollout: Rollout) -> Tensor:
+    """(B, T) 1 where a token's id is below 256."""
+    return ((rollout.batch.responses < 256) & rollout.batch.mask).float()
+
+
+def trainer(
+    config: PPOConfig = SMALL,
+    assign: Assign = token_rewards,
+    source: Callable[[Backbone, Rollout], Tensor] = lucky,
+    seed: int = 0,
+) -> PPO:
+    backbone = tiny_backbone()
+    value = new_value(backbone, LORA, None, seed)
+    scorer: RewardSource = lambda rollout: source(backbone, rollout)  # noqa: E731
+    return PPO(backbone, PROMPTS, scorer, assign, value, config, LORA, seed)
+
+
+def share_of_lucky(ppo: PPO) -> float:
+    rollout = ppo.rollout()
+    return float(lucky(ppo.backbone, rollout).sum() / rollout.batch.mask.sum())
+
+
+def run(ppo: PPO, **callbacks: Any) -> list[dict[str, float]]:
+    rows: list[dict[str, float]] = []
+    ppo.run(lambda: {"score": share_of_lucky(ppo)}, rows.append, **callbacks)
+    return rows
+
+
+def mean_score(backbone: Backbone, rollout: Rollout) -> Tensor:
+    """(B,) the share of lucky tokens."""
+    return lucky(backbone, rollout).sum(1) / rollout.batch.lengths
+
+
+def shared(scores: Tensor, kl: Tensor, mask: Tensor, *, kl_coef: float) -> Tensor:
+    """Token scores divided by the length, as `token_ppo` pays them."""
+    return token_rewards(scores / mask.sum(1, keepdim=True), kl, mask, kl_coef=kl_coef)
+
+
+@pytest.mark.parametrize(
+    ("assign", "source"),
+    [(sequence_rewards, mean_score), (shared, lucky)],
+    ids=["sequence", "token"],
+)
+def test_a_bandit_is_learned(
+    assign: Assign, source: Callable[[Backbone, Rollout], Tensor]
+) -> None:
+    """A fifth to a third of the tokens are lucky at first; after 40 steps most must be."""
+    config = SMALL.model_copy(
+        update={"steps": 40, "kl_coef": 0.01, "kl_rate": 0.0, "eval_every": 40, "batch_size": 32}
+    )
+    ppo = trainer(config, assign, source)
+    before = share_of_lucky(ppo)
+    run(ppo)
+    assert before < 0.5
+    assert share_of_lucky(ppo) > max(0.75, before + 0.3)
+
+
+def test_at_step_0_kl_is_0_and_the_ratio_1() -> None:
+    ppo = trainer()
+    rollout = ppo.rollout()
+    experience, metrics = ppo.experience(rollout, 0.1)
+    assert metrics["kl"] == 0.0
+    row = ppo._update_policy(experience)
+    assert row["clip_fraction"] == 0.0
+    assert row["approx_kl"] == pytest.approx(0.0, abs=1e-10)
+
+
+def test_the_reference_stays_and_the_warm_up_moves_the_value_alone() -> None:
+    ppo = trainer()
+    batch = ppo.rollout().batch
+    with torch.no_grad():
+        reference = ppo.backbone.logprobs(batch, None)
+        ppo.step()
+        assert torch.equal(ppo.backbone.logprobs(batch, POLICY), reference)
+        assert ppo.value.values(batch).abs().max() > 0
+        ppo.done = 0
+        ppo.step()
+        assert not torch.equal(ppo.backbone.logprobs(batch, POLICY), reference)
+        assert torch.equal(ppo.backbone.logprobs(batch, None), reference)
+
+
+def test_an_unfinished_response_pays_at_its_last_token() -> None:
+    ppo = trainer()
+    rollout = ppo.rollout()
+    penalty = ppo._unfinished_penalty(rollout)
+    for i, finished in enumerate(rollout.finished.tolist()):
+        last = int(rollout.batch.lengths[i]) - 1
+        assert penalty[i].sum().item() == penalty[i, last].item() == (0.0 if finished else 1.0)
+
+
+def test_a_seed_repeats_a_run() -> None:
+    first, second = run(trainer()), run(trainer())
+    assert first == second
+    assert first != run(trainer(seed=1))
+
+
+def test_an_interrupted_run_goes_on_as_if_nothing_had_been(tmp_path: Any) -> None:
+    whole = run(trainer())
+
+    class Interrupted(Exception):
+        pass
+
+    def stop(state: dict[str, Any]) -> None:
+        torch.save(state, tmp_path / "state.pt")
+        raise Interrupted
+
+    ppo = trainer()
+    with pytest.raises(Interrupted):
+        run(ppo, on_checkpoint=stop)
+    again = trainer(seed=0)
+    again.restore(torch.load(tmp_path / "state.pt", weights_only=True))
+    assert run(again) == [row for row in whole if row["step"] > 2]
+
+
+def test_the_best_checkpoint_is_kept() -> None:
+    """Validation says 0, then 1, then 0: the policy ends as it was at the 1."""
+    ppo = trainer()
+    scores = iter([0.0, 1.0, 0.0])
+    kept: list[list[Tensor]] = []
+
+    def validate() -> dict[str, float]:
+        kept.append([p.detach().clone() for p in ppo.policy_parameters])
+        return {"score": next(scores)}
+
+    best = ppo.run(validate, lambda row: None)
+    assert (best.step, best.score) == (2, 1.0)
+    for parameter, expected in zip(ppo.policy_parameters, kept[1], strict=True):
+        assert torch.equal(parameter, expected)
+
+
+def test_the_controller_raises_the_price_of_kl_above_target() -> None:
+    ppo = trainer(SMALL.model_copy(update={"kl_target": 1e-3, "kl_rate": 0.1}))
+    stir(ppo.backbone, POLICY)  # far from the reference
+    ppo.done = 0
+    before = ppo.controller.coef
+    ppo.step()
+    assert ppo.controller.coef == pytest.approx(1.1 * before)
+
+
+def test_a_nan_reward_is_a_diverged_run() -> None:
+    ppo = trainer(source=lambda backbone, rollout: lucky(backbone, rollout) * float("nan"))
+    with pytest.raises(Diverged, match="diverged"):
+        run(ppo)
+
+
+def test_prompts_are_all_used_before_one_comes_again() -> None:
+    ppo = trainer(SMALL.model_copy(update={"batch_size": 2}))
+    drawn = ppo._next_prompts() + ppo._next_prompts()
+    assert sorted(drawn) == [0, 1, 2, 3]
