@@ -62,14 +62,14 @@ class PreferenceConfig(Section):
     held_out: int = Field(400, ge=2, description="pairs kept back to measure the reward model")
     temperature: float = Field(1.0, gt=0, description="of the SFT model's samples")
     max_new_tokens: int = Field(80, ge=1, description="response tokens at most, EOS included")
-    flip: float = Field(0.25, ge=0, le=0.5, description="share of labels that are wrong (noise)")
+    flip: float = Field(0.1, ge=0, le=0.5, description="share of labels that are wrong (noise)")
     miss: float = Field(0.1, ge=0, le=1, description="share of errors that the editor overlooks")
 
 
 class RewardModelConfig(Section):
     """Training of the reward model, whatever its granularity."""
 
-    epochs: int = Field(2, ge=1, description="passes over the pairs")
+    epochs: int = Field(1, ge=1, description="passes over the pairs")
     batch_size: int = Field(32, ge=1, description="pairs a step")
     lr: float = Field(3e-3, gt=0, description="peak learning rate (AdamW), annealed to 0")
     head_scale: float = Field(
@@ -85,9 +85,9 @@ class RewardModelConfig(Section):
 class PPOConfig(Section):
     """PPO with a reward at every token (arXiv:1707.06347; arXiv:2203.02155)."""
 
-    steps: int = Field(100, ge=0, description="policy steps")
+    steps: int = Field(60, ge=0, description="policy steps")
     value_warmup_steps: int = Field(4, ge=0, description="value-only steps before them")
-    batch_size: int = Field(64, ge=1, description="prompts a step, one response each")
+    batch_size: int = Field(48, ge=1, description="prompts a step, one response each")
     minibatch_size: int = Field(16, ge=1, description="responses an optimiser step")
     epochs: int = Field(1, ge=1, description="passes over a step's responses")
     prompts: int = Field(1800, ge=1, description="distinct prompts that are cycled through")
@@ -107,7 +107,10 @@ class PPOConfig(Section):
     kl_coef: float = Field(0.25, gt=0, description="the KL coefficient at the start")
     kl_target: float = Field(4.0, gt=0, description="nats a sequence that the controller aims at")
     kl_rate: float = Field(
-        0.1, ge=0, lt=1, description="most it moves a step, relative; 0: a fixed coefficient"
+        0.2, ge=0, lt=1, description="most it moves a step, relative; 0: a fixed coefficient"
+    )
+    kl_ramp: float = Field(
+        0.5, ge=0, le=1, description="share of the steps in which the target rises from 0 in a line"
     )
     max_grad_norm: float = Field(1.0, gt=0, description="gradients are clipped to this norm")
     eval_every: int = Field(10, ge=1, description="steps between validations")
@@ -117,7 +120,7 @@ class EvaluationConfig(Section):
     """Generation and judging of the final policy."""
 
     judge: str = Field("gold", description="registry name")
-    validation_prompts: int = Field(256, ge=2, description="choose the checkpoint")
+    validation_prompts: int = Field(128, ge=2, description="choose the checkpoint")
     test_prompts: int = Field(256, ge=2, description="the instructions of the win rate")
     unseen_prompts: int = Field(128, ge=2, description="about entities no training prompt names")
     samples: int = Field(2, ge=1, description="sampled responses an instruction")

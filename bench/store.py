@@ -95,6 +95,7 @@ class Store:
         self.root = (root or default_root()).expanduser().absolute()
         self.warn = warn or (lambda line: print(line, file=sys.stderr))  # noqa: T201
         self._verified: set[Path] = set()
+        self._locks: dict[str, filelock.BaseFileLock] = {}
 
     def find(self, stage: str, key: str) -> Artifact | None:
         """Return the artifact if it is there and whole; one that is not is moved aside.
@@ -104,16 +105,18 @@ class Store:
         """
         path = self.root / stage / key
         with self._errors():
-            if not path.exists():
-                return None
             try:
-                artifact = Artifact(path, _read_meta(path))
-                _verify(artifact, checksums=path not in self._verified)
-            except DamagedError as damage:
-                self._set_aside(path, damage)
-                return None
-        self._verified.add(path)
-        return artifact
+                return self._whole(path)
+            except DamagedError:
+                pass
+        with contextlib.ExitStack() as stack:  # another process may be at it already
+            with self._errors():
+                self._lock(stage, key, stack)
+                try:
+                    return self._whole(path)
+                except DamagedError as damage:
+                    self._set_aside(path, damage)
+        return None
 
     @contextlib.contextmanager
     def building(self, stage: str, key: str) -> Iterator[Build]:
@@ -143,6 +146,15 @@ class Store:
                 _abandon(build.path, time.perf_counter() - start)
                 raise
 
+    def _whole(self, path: Path) -> Artifact | None:
+        """Read and check an artifact; files that this process checked before by their size only."""
+        if not path.exists():
+            return None
+        artifact = Artifact(path, _read_meta(path))
+        _verify(artifact, checksums=path not in self._verified)
+        self._verified.add(path)
+        return artifact
+
     def _commit(self, build: Build, stage: str, key: str, seconds: float) -> None:
         meta = {
             "stage": stage,
@@ -164,7 +176,10 @@ class Store:
     def _lock(self, stage: str, key: str, stack: contextlib.ExitStack) -> None:
         folder = self.root / "locks"
         folder.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(folder / f"{stage}-{key}.lock")
+        # One object a key: this process may take a lock again that it holds.
+        lock = self._locks.setdefault(
+            f"{stage}-{key}", filelock.FileLock(folder / f"{stage}-{key}.lock")
+        )
         try:
             lock.acquire(timeout=_WAIT_QUIETLY_S)
         except filelock.Timeout:

@@ -7,6 +7,7 @@ import sys
 import textwrap
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -232,3 +233,13 @@ def test_the_place_comes_from_the_environment(monkeypatch, tmp_path) -> None:
     monkeypatch.delenv("BENCH_STORE")
     assert default_root().name == "grainbench"
     assert os.fspath(Store().root) == os.fspath(default_root().absolute())
+
+
+def test_two_readers_of_one_damaged_artifact_move_it_once(store: Store) -> None:
+    (make(store).path / "deep" / "a.txt").write_text("hellO")
+    said: list[str] = []
+    readers = [Store(store.root, warn=said.append) for _ in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda reader: reader.find("sft", "k"), readers))
+    assert found == [None] * 4
+    assert len(said) == 1

@@ -170,9 +170,20 @@ class PPO:
         experience, metrics = self.experience(rollout, kl_coef)
         metrics |= self.update(experience, policy=self.done >= 0)
         if self.done >= 0:
-            self.controller.update(metrics["kl"])
+            self._steer(metrics["kl"])
         self.tokens += int(rollout.batch.mask.sum())
         return metrics | {"kl_coef": kl_coef, "tokens": self.tokens}
+
+    def _steer(self, kl: float) -> None:
+        """Move the KL coefficient; the target rises first, so that every method comes from below.
+
+        Against a target that stands from the start, the coefficient falls for as long as the
+        policy is near the reference and lets it shoot past (docs/testbed.md).
+        """
+        if isinstance(self.controller, AdaptiveKLController):
+            rise = max(1.0, self.config.kl_ramp * self.config.steps)
+            self.controller.target = self.config.kl_target * min(1.0, (self.done + 1) / rise)
+        self.controller.update(kl)
 
     def rollout(self) -> Rollout:
         """Sample one response to each of the next prompts."""
