@@ -109,13 +109,12 @@ class Store:
                 return self._whole(path)
             except DamagedError:
                 pass
-        with contextlib.ExitStack() as stack:  # another process may be at it already
-            with self._errors():
-                self._lock(stage, key, stack)
-                try:
-                    return self._whole(path)
-                except DamagedError as damage:
-                    self._set_aside(path, damage)
+        with self._errors(), contextlib.ExitStack() as stack:
+            self._lock(stage, key, stack)
+            try:  # once more: another process may have mended it meanwhile
+                return self._whole(path)
+            except DamagedError as damage:
+                self._set_aside(path, damage)
         return None
 
     @contextlib.contextmanager
