@@ -23,7 +23,9 @@ class Section(BaseModel):
 class ModelConfig(Section):
     """The base model and where it runs."""
 
-    path: str | None = Field(None, description="folder or hub id of the base; none: the suite's own")
+    path: str | None = Field(
+        None, description="folder or hub id of the base; none: the suite's own"
+    )
     revision: str | None = Field(None, description="revision on the hub")
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
     dtype: Literal["auto", "float32", "bfloat16"] = Field(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,9 +39,7 @@ class Suite(Protocol):
         """The response that a judge sets beside a method's, for each prompt."""
         ...
 
-    def prefer(
-        self, prompt: str, first: str, second: str, rng: random.Random, flip: float
-    ) -> int:
+    def prefer(self, prompt: str, first: str, second: str, rng: random.Random, flip: float) -> int:
         """0 if the annotator prefers the first response, 1 for the second."""
         ...
 
@@ -130,9 +128,13 @@ class Method(Protocol):
         options: their values.
     """
 
-    name: ClassVar[str]
-    Options: ClassVar[type[Section]]
+    name: str
     options: Any
+
+    @property
+    def Options(self) -> type[Section]:  # noqa: N802 - a class, read off the method
+        """The options' model."""
+        ...
 
     def __init__(self, options: Any) -> None: ...
 

@@ -39,7 +39,7 @@ def test_overrides_are_typed_and_merged() -> None:
         suite=None,
     )
     assert (config.ppo.lr, config.ppo.steps, config.ppo.epochs) == (1e-4, 3, 2)
-    assert config.ppo.batch_size == RunConfig().ppo.batch_size
+    assert config.ppo.batch_size == load_config("testbed").ppo.batch_size
     assert (config.method, config.seed, config.suite) == ("sft", 3, "testbed")
     assert config.reward == {"granularity": "sequence"}
     assert config.sft.full is False

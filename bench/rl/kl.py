@@ -67,7 +67,7 @@ class FixedKLController:
     def __post_init__(self) -> None:
         check_not_negative(coef=self.coef)
 
-    def update(self, kl_per_sequence: float) -> float:  # noqa: ARG002 (one interface)
+    def update(self, kl_per_sequence: float) -> float:
         """Return `coef`, whatever `kl_per_sequence` (nats) is."""
         return self.coef
 

@@ -10,6 +10,8 @@ from typing import Any
 from bench.config import RunConfig
 from bench.pipeline import Build, Context, Stage
 from bench.protocols import Method
+from bench.registry import JUDGES
+from bench.store import file_sha256
 
 PACKAGES = ("torch", "transformers", "peft")  # whose versions may move a number
 
@@ -37,13 +39,18 @@ class Stages:
     ) -> Stage:
         """A stage whose build function is imported when it runs: plans need no torch."""
         suite_module = type(self.suite).__module__
+        suite_code = suite_module.rpartition(".")[0] or suite_module
         versions = {package: metadata.version(package) for package in PACKAGES}
         common = {"suite": self.config.suite, "packages": versions}
         return Stage(
             name,
             common | parts,
             inputs,
-            (f"bench.stages.{build.split(':')[0]}", suite_module.rpartition(".")[0], *sources),
+            (
+                f"bench.stages.{build.split(':', maxsplit=1)[0]}",
+                suite_code,
+                *sources,
+            ),
             _lazy(build, *arguments),
             summary,
         )
@@ -51,7 +58,12 @@ class Stages:
     def sft(self) -> Stage:
         """The supervised fine-tuned model, shared by all methods and seeds."""
         config = self.config
-        parts = {"model": config.model.model_dump(), "sft": config.sft.model_dump()}
+        path = config.model.path or self.suite.model_path
+        parts = {
+            "base": file_hashes(Path(path)),
+            "model": config.model.model_dump(),
+            "sft": config.sft.model_dump(),
+        }
         if not config.sft.full:
             parts["lora"] = config.lora.model_dump()
         sources = ("bench.models", "bench.rl", "bench.training.sft", "bench.training.optimisation")
@@ -174,9 +186,15 @@ class Stages:
             "evaluation:build_judgement",
             {"judge": name},
             inputs,
-            (f"judges.{name}", "bench.stats"),
+            (JUDGES.entry(name).target.partition(":")[0], "bench.stats"),
             f"judge {name}",
         )
+
+
+def file_hashes(folder: Path) -> dict[str, str]:
+    """Hash of every file of a model's folder; empty for a hub id, whose revision names it."""
+    files = sorted(folder.glob("*")) if folder.is_dir() else []
+    return {file.name: file_sha256(file) for file in files if file.is_file()}
 
 
 def _lazy(target: str, *arguments: Any) -> Build:

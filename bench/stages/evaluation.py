@@ -135,8 +135,7 @@ def build_judgement(context: Context, out: Path, inputs: list[Path]) -> dict[str
         },
         "reference": {"name": f"{suite.name} references", "sha": sha(references)},
         "data": {
-            name: {"n": len(texts), "sha": sha(texts)}
-            for name, texts in outputs["prompts"].items()
+            name: {"n": len(texts), "sha": sha(texts)} for name, texts in outputs["prompts"].items()
         },
     }
     (out / "judgement.json").write_text(json.dumps(result, indent=1) + "\n")

@@ -19,7 +19,7 @@ from bench.registry import JUDGES
 from bench.stages.reward_models import scores_of
 from bench.stages.sft import load_sft
 from bench.training.optimisation import generator
-from bench.training.ppo import POLICY, PPO, VALUE, Rollout, RewardSource, new_value
+from bench.training.ppo import POLICY, PPO, VALUE, RewardSource, Rollout, new_value
 from bench.training.reward_model import ADAPTER as REWARD
 
 CHECKPOINT = Path("checkpoint") / "ppo.pt"

@@ -45,9 +45,7 @@ def build_preferences(context: Context, out: Path, inputs: list[Path]) -> dict[s
     for pair in read_rows(inputs[0] / SAMPLES, Comparison):
         both = pair.output_1, pair.output_2
         chosen = context.suite.prefer(pair.prompt, *both, rng, config.flip)
-        rows.append(
-            Preference(prompt=pair.prompt, chosen=both[chosen], rejected=both[1 - chosen])
-        )
+        rows.append(Preference(prompt=pair.prompt, chosen=both[chosen], rejected=both[1 - chosen]))
     write_rows(out / PREFERENCES, rows)
     return {"pairs": len(rows)}
 

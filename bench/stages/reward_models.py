@@ -138,9 +138,7 @@ def planted_pairs(
     return pairs
 
 
-def _localisation(
-    model: RewardModel, suite: GoldSuite, pairs: list[Preference]
-) -> dict[str, Any]:
+def _localisation(model: RewardModel, suite: GoldSuite, pairs: list[Preference]) -> dict[str, Any]:
     """AUROC of -r_t for the tokens of gold's wrong spans against all other tokens.
 
     The standard error is over responses: tokens of one response are not independent.
@@ -179,9 +177,7 @@ def _clustered_auroc(scores: list[list[float]], labels: list[list[int]]) -> dict
     }
 
 
-def wrong_tokens(
-    backbone: Backbone, response: str, spans: list[tuple[int, int]]
-) -> list[bool]:
+def wrong_tokens(backbone: Backbone, response: str, spans: list[tuple[int, int]]) -> list[bool]:
     """Which tokens of a response, EOS left out, overlap a wrong span."""
     return [
         any(start < span_end and span_start < end for span_start, span_end in spans)

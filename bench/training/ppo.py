@@ -55,13 +55,17 @@ class Rollout:
 class RewardSource(Protocol):
     """Scores a rollout: (B,) one a response, or (B, T) one a token; reward units, no KL."""
 
-    def __call__(self, rollout: Rollout) -> Tensor: ...
+    def __call__(self, rollout: Rollout) -> Tensor:
+        """Score the rollout."""
+        ...
 
 
 class Assign(Protocol):
     """A method's reward: scores and KL to a reward at every token (B, T)."""
 
-    def __call__(self, scores: Tensor, kl: Tensor, mask: Tensor, *, kl_coef: float) -> Tensor: ...
+    def __call__(self, scores: Tensor, kl: Tensor, mask: Tensor, *, kl_coef: float) -> Tensor:
+        """Spread the scores."""
+        ...
 
 
 @dataclass
@@ -193,7 +197,9 @@ class PPO:
         prompts = [self.prompt_ids[i] for i in index]
         responses = sample(self.backbone, POLICY, prompts, sampling, self.rng)
         batch = tokens.join(prompts, responses).to(self.backbone.device)
-        finished = torch.tensor([r[-1] == tokens.eos_id for r in responses], device=batch.ids.device)
+        finished = torch.tensor(
+            [r[-1] == tokens.eos_id for r in responses], device=batch.ids.device
+        )
         return Rollout(
             [self.prompts[i] for i in index], [tokens.text(r) for r in responses], batch, finished
         )
@@ -213,9 +219,7 @@ class PPO:
         )
 
     @torch.no_grad()
-    def experience(
-        self, rollout: Rollout, kl_coef: float
-    ) -> tuple[Experience, dict[str, float]]:
+    def experience(self, rollout: Rollout, kl_coef: float) -> tuple[Experience, dict[str, float]]:
         """Rewards, advantages and returns of a rollout, and what to log of them."""
         config, batch, mask = self.config, rollout.batch, rollout.batch.mask
         logprobs = self._logprobs(batch, POLICY)

@@ -75,9 +75,7 @@ def _tokenise(
     return prompt, backbone.tokens.response(row.response)[: max(1, max_length - len(prompt))]
 
 
-def _trainable(
-    backbone: Backbone, config: SFTConfig, lora: LoRAConfig
-) -> list[torch.nn.Parameter]:
+def _trainable(backbone: Backbone, config: SFTConfig, lora: LoRAConfig) -> list[torch.nn.Parameter]:
     if config.full:
         backbone.model.requires_grad_(True)
         return list(backbone.model.parameters())

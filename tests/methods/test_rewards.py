@@ -18,9 +18,7 @@ def test_sequence_methods_pay_at_the_last_token() -> None:
     """b = .5, R = 2, -1: [-.05, 2 - .1, 0] and [0, .05, -1 - .15]."""
     expected = torch.tensor([[-0.05, 1.9, 0.0], [0.0, 0.05, -1.15]])
     for method in SEQUENCE:
-        rewards = method(method.Options()).rewards(
-            torch.tensor([2.0, -1.0]), KL, MASK, kl_coef=0.5
-        )
+        rewards = method(method.Options()).rewards(torch.tensor([2.0, -1.0]), KL, MASK, kl_coef=0.5)
         torch.testing.assert_close(rewards, expected)
 
 

@@ -41,7 +41,7 @@ def test_rows_keep_what_counts() -> None:
 def test_join_refuses_what_does_not_pair(
     prompts: list[list[int]], responses: list[list[int]]
 ) -> None:
-    with pytest.raises(ValueError, match="token|pair"):
+    with pytest.raises(ValueError, match=r"token|pair"):
         join(prompts, responses, 0)
 
 

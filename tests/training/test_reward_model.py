@@ -19,7 +19,7 @@ from bench.training.reward_model import (
 )
 from tests.tiny import LORA, tiny_backbone
 
-WORDS = "red blue green old new warm cold near far tall".split()
+WORDS = ["red", "blue", "green", "old", "new", "warm", "cold", "near", "far", "tall"]
 OBJECTIVES = [Objective("sequence"), Objective("token", "eq3"), Objective("token", "eq4")]
 
 

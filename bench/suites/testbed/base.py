@@ -167,7 +167,7 @@ def pretrain(model: LlamaForCausalLM, documents: list[list[int]], pad: int) -> d
         logits = model(input_ids=ids[:, :-1]).logits
         loss = cross_entropy(logits.flatten(0, 1), targets.flatten())
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), GRADIENT_CLIP)
         optimizer.step()
         tokens += int((ids != pad).sum())

@@ -1,0 +1,183 @@
+"""The main job on a few steps: run, reuse, resume, record, plug-in; real model, real stages."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench import runner
+from bench.config import RunConfig
+from bench.errors import UserError
+from bench.loading import load_config
+from bench.progress import Progress
+from bench.record import read_items, read_record, read_samples
+from bench.store import Store
+
+SMALL = [
+    "sft.steps=2",
+    "sft.demonstrations=64",
+    "sft.batch_size=8",
+    "preferences.pairs=24",
+    "preferences.held_out=8",
+    "preferences.max_new_tokens=24",
+    "reward_model.batch_size=8",
+    "reward_model.normalisation_samples=16",
+    "ppo.steps=4",
+    "ppo.value_warmup_steps=1",
+    "ppo.batch_size=8",
+    "ppo.minibatch_size=4",
+    "ppo.prompts=16",
+    "ppo.max_new_tokens=24",
+    "ppo.eval_every=2",
+    "evaluation.validation_prompts=6",
+    "evaluation.test_prompts=8",
+    "evaluation.unseen_prompts=4",
+    "evaluation.samples=2",
+    "evaluation.max_new_tokens=24",
+    "evaluation.probes=4",
+]
+
+
+def config(*overrides: str) -> RunConfig:
+    return load_config("testbed", [*SMALL, *overrides])
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return Store(tmp_path_factory.mktemp("store"))
+
+
+def run(settings: RunConfig, store: Store, results: Path) -> Any:
+    return runner.run(settings, store=store, results=results, progress=Progress())
+
+
+def test_a_run_leaves_a_whole_record(store: Store, tmp_path: Path) -> None:
+    record = run(config("method=token_ppo"), store, tmp_path)
+    folder = tmp_path / "testbed" / record.run_id
+    assert read_record(folder) == record
+    assert record.status == "ok"
+    assert record.label == "token_ppo"
+    names = [stage.name for stage in record.stages]
+    assert names.index("sft") < names.index("reward_model") < names.index("ppo")
+    assert {"win_rate", "gold_score", "rm_accuracy.edited", "rm_localisation", "kl"} <= set(
+        record.metrics
+    )
+    items = read_items(folder)
+    assert len(items) == 8
+    mean = sum(item.win_rate or 0.0 for item in items) / 8
+    assert record.metrics["win_rate"].mean == pytest.approx(mean)
+    sample = read_samples(folder)[0]
+    assert len(sample.tokens) == len(sample.token_rewards) > 0
+    assert "".join(sample.tokens[:-1]) == sample.output
+
+
+def test_a_second_run_is_cached_and_equal(store: Store, tmp_path: Path) -> None:
+    first = run(config("method=token_ppo"), store, tmp_path / "a")
+    second = run(config("method=token_ppo"), store, tmp_path / "b")
+    assert all(stage.cached for stage in second.stages)
+    assert second.metrics == first.metrics
+
+
+def test_a_run_from_nothing_has_the_same_metrics_byte_for_byte(tmp_path: Path) -> None:
+    found = []
+    for name in ("a", "b"):
+        record = run(config("method=token_ppo", "ppo.steps=2"), Store(tmp_path / name), tmp_path)
+        assert not any(stage.cached for stage in record.stages)
+        metrics = {key: metric.model_dump() for key, metric in record.metrics.items()}
+        found.append(json.dumps(metrics, sort_keys=True))
+    assert found[0] == found[1]
+
+
+def test_methods_and_seeds_share_what_they_share(store: Store) -> None:
+    def keys(*overrides: str) -> dict[str, str]:
+        return {s.name: s.key for s in runner.plan(config(*overrides), store)}
+
+    token = keys("method=token_ppo")
+    edits = keys("method=fine_grained_ppo")
+    rlhf = keys("method=ppo_rlhf")
+    seed = keys("method=token_ppo", "seed=1")
+    assert token["edits"] == edits["edits"] == rlhf["edits"]
+    assert len({token["reward_model"], edits["reward_model"], rlhf["reward_model"]}) == 3
+    assert token["sft"] == seed["sft"]
+    assert token["samples"] != seed["samples"]
+    mean = keys("method=token_ppo", "reward.granularity=sequence")
+    assert mean["reward_model"] == token["reward_model"]
+    assert mean["ppo"] != token["ppo"]
+    assert keys("method=token_ppo", "reward.loss=eq4")["reward_model"] != token["reward_model"]
+
+
+@pytest.mark.parametrize("method", ["sft", "ppo_rlhf", "fine_grained_ppo", "gold_ppo"])
+def test_every_method_runs(method: str, store: Store, tmp_path: Path) -> None:
+    record = run(config(f"method={method}", "ppo.steps=1"), store, tmp_path)
+    assert record.status == "ok"
+    assert ("rm_accuracy.original" in record.metrics) == (method not in ("sft", "gold_ppo"))
+    if method == "sft":
+        assert record.metrics["kl"].mean == 0.0
+
+
+def test_an_interrupted_ppo_goes_on_from_its_checkpoint(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C after the validation of step 2: the run that follows ends as if uninterrupted."""
+    from bench.training.ppo import PPO
+
+    settings = config("method=token_ppo", "seed=3")
+    step = PPO.step
+
+    def interrupted(self: PPO) -> dict[str, float]:
+        if self.done == 2:
+            raise KeyboardInterrupt
+        return step(self)
+
+    steps: list[int] = []
+
+    def counted(self: PPO) -> dict[str, float]:
+        steps.append(self.done)
+        return step(self)
+
+    monkeypatch.setattr(PPO, "step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(settings, store, tmp_path / "a")
+    monkeypatch.setattr(PPO, "step", counted)
+    resumed = run(settings, store, tmp_path / "a")
+    assert steps == [2, 3]
+    monkeypatch.setattr(PPO, "step", step)
+    whole = run(settings, Store(tmp_path / "fresh"), tmp_path / "b")
+    assert resumed.metrics == whole.metrics
+
+
+def test_a_diverged_run_leaves_a_record_that_says_so(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from methods.gold_ppo import GoldPPO
+
+    rewards = GoldPPO.rewards
+
+    def broken(self: GoldPPO, scores: Any, *args: Any, **kwargs: Any) -> Any:
+        return rewards(self, scores * float("nan"), *args, **kwargs)
+
+    monkeypatch.setattr(GoldPPO, "rewards", broken)
+    record = run(config("method=gold_ppo", "seed=9"), store, tmp_path)
+    assert record.status == "diverged"
+    assert "NaN" in (record.error or "") or "nan" in (record.error or "")
+    assert read_record(tmp_path / "testbed" / record.run_id).status == "diverged"
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("method=tokn_ppo", "did you mean 'token_ppo'"),
+        ("suite=testbet", "did you mean 'testbed'"),
+        ("evaluation.judge=gld", "did you mean 'gold'"),
+        ("reward.los=eq4", "loss"),
+        ("reward.loss=eq5", "eq3"),
+    ],
+)
+def test_what_is_not_there_is_named_before_anything_runs(
+    override: str, message: str, store: Store
+) -> None:
+    with pytest.raises(UserError, match=message):
+        runner.plan(config("method=token_ppo", override), store)
