@@ -90,7 +90,7 @@ class PPOConfig(Section):
     steps: int = Field(60, ge=0, description="policy steps")
     value_warmup_steps: int = Field(4, ge=0, description="value-only steps before them")
     batch_size: int = Field(48, ge=1, description="prompts a step, one response each")
-    minibatch_size: int = Field(16, ge=1, description="responses an optimiser step")
+    minibatch_size: int = Field(8, ge=1, description="responses an optimiser step")
     epochs: int = Field(1, ge=1, description="passes over a step's responses")
     prompts: int = Field(1800, ge=1, description="distinct prompts that are cycled through")
     lr: float = Field(8e-4, gt=0, description="policy learning rate (AdamW)")
@@ -109,11 +109,9 @@ class PPOConfig(Section):
     kl_coef: float = Field(0.25, gt=0, description="the KL coefficient at the start")
     kl_target: float = Field(4.0, gt=0, description="nats a sequence that the controller aims at")
     kl_rate: float = Field(
-        0.2, ge=0, lt=1, description="most it moves a step, relative; 0: a fixed coefficient"
+        0.2, ge=0, lt=1, description="most it rises a step, relative; 0: a fixed coefficient"
     )
-    kl_ramp: float = Field(
-        0.5, ge=0, le=1, description="share of the steps in which the target rises from 0 in a line"
-    )
+    kl_fall: float = Field(0.05, ge=0, lt=1, description="most it falls a step, relative")
     max_grad_norm: float = Field(1.0, gt=0, description="gradients are clipped to this norm")
     eval_every: int = Field(10, ge=1, description="steps between validations")
 

@@ -79,12 +79,16 @@ class AdaptiveKLController:
     After each PPO step::
 
         e    = clip(kl / target - 1, -1, 1)
-        coef = coef * (1 + rate * e)
+        coef = coef * (1 + rate * e)    if e > 0
+        coef = coef * (1 + fall * e)    otherwise
 
     Attributes:
         coef: the coefficient now, reward units per nat, > 0. It stays > 0.
         target: the wanted KL, nats per sequence (summed over the response's tokens), > 0.
-        rate: greatest relative change of `coef` in one step, 0 < rate < 1.
+        rate: greatest relative rise of `coef` in one step, 0 < rate < 1.
+        fall: greatest relative fall of `coef` in one step, 0 <= fall < 1; None: as `rate`. A fall
+            slower than the rise brings the KL to its target from below: while the policy is
+            still near the reference, the coefficient does not run down.
 
     Raises:
         ValueError: if an attribute is out of range.
@@ -96,12 +100,14 @@ class AdaptiveKLController:
     Differences from the paper:
         The error is clipped at 1 instead of 0.2, so `rate` alone is the greatest change per step.
         Near the target ``rate = K`` is the paper's controller; far from it this one moves up to
-        five times as far (10 % a step where the paper moves 2 %).
+        five times as far (10 % a step where the paper moves 2 %). The paper's falls as fast as it
+        rises.
     """
 
     coef: float
     target: float
     rate: float
+    fall: float | None = None
 
     def __post_init__(self) -> None:
         if not self.coef > 0.0:
@@ -110,6 +116,8 @@ class AdaptiveKLController:
             raise ValueError(f"target must be positive, is {self.target}")
         if not 0.0 < self.rate < 1.0:
             raise ValueError(f"rate must lie in (0, 1), is {self.rate}")
+        if self.fall is not None and not 0.0 <= self.fall < 1.0:
+            raise ValueError(f"fall must lie in [0, 1), is {self.fall}")
 
     def update(self, kl_per_sequence: float) -> float:
         """Move the coefficient one step and return it.
@@ -127,5 +135,6 @@ class AdaptiveKLController:
         if math.isnan(kl_per_sequence):
             raise ValueError("kl_per_sequence is NaN: the policy has diverged")
         error = min(max(kl_per_sequence / self.target - 1.0, -1.0), 1.0)
-        self.coef *= 1.0 + self.rate * error
+        step = self.rate if error > 0.0 or self.fall is None else self.fall
+        self.coef *= 1.0 + step * error
         return self.coef

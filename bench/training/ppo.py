@@ -174,20 +174,9 @@ class PPO:
         experience, metrics = self.experience(rollout, kl_coef)
         metrics |= self.update(experience, policy=self.done >= 0)
         if self.done >= 0:
-            self._steer(metrics["kl"])
+            self.controller.update(metrics["kl"])
         self.tokens += int(rollout.batch.mask.sum())
         return metrics | {"kl_coef": kl_coef, "tokens": self.tokens}
-
-    def _steer(self, kl: float) -> None:
-        """Move the KL coefficient; the target rises first, so that every method comes from below.
-
-        Against a target that stands from the start, the coefficient falls for as long as the
-        policy is near the reference and lets it shoot past (docs/testbed.md).
-        """
-        if isinstance(self.controller, AdaptiveKLController):
-            rise = max(1.0, self.config.kl_ramp * self.config.steps)
-            self.controller.target = self.config.kl_target * min(1.0, (self.done + 1) / rise)
-        self.controller.update(kl)
 
     def rollout(self) -> Rollout:
         """Sample one response to each of the next prompts."""
@@ -338,7 +327,7 @@ def new_value(backbone: Backbone, lora: LoRAConfig, adapter: str | None, seed: i
 def _controller(config: PPOConfig) -> AdaptiveKLController | FixedKLController:
     if config.kl_rate == 0:
         return FixedKLController(config.kl_coef)
-    return AdaptiveKLController(config.kl_coef, config.kl_target, config.kl_rate)
+    return AdaptiveKLController(config.kl_coef, config.kl_target, config.kl_rate, config.kl_fall)
 
 
 def _take(experience: Experience, index: Tensor) -> Experience:
