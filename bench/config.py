@@ -87,7 +87,7 @@ class RewardModelConfig(Section):
 class PPOConfig(Section):
     """PPO with a reward at every token (arXiv:1707.06347; arXiv:2203.02155)."""
 
-    steps: int = Field(60, ge=0, description="policy steps")
+    steps: int = Field(80, ge=0, description="policy steps")
     value_warmup_steps: int = Field(4, ge=0, description="value-only steps before them")
     batch_size: int = Field(48, ge=1, description="prompts a step, one response each")
     minibatch_size: int = Field(8, ge=1, description="responses an optimiser step")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,24 +30,26 @@ def build_ppo(context: Context, out: Path, inputs: list[Path], method: Method) -
     """Train the policy; inputs: SFT and, unless the suite's gold score is the reward, its model."""
     config = context.config
     backbone = load_sft(context, inputs[0])
-    source, start = _reward_source(context, backbone, inputs)
+    source, value_from = _reward_source(context, backbone, inputs)
     prompts = context.suite.prompts("ppo", config.ppo.prompts, config.seed)
-    value = new_value(backbone, config.lora, start, config.seed)
+    value = new_value(backbone, config.lora, value_from, config.seed)
     trainer = PPO(
         backbone, prompts, source, method.rewards, value, config.ppo, config.lora, config.seed
     )
     rows = _restore(trainer, out)
+    began = time.perf_counter() - (rows[-1]["seconds"] if rows else 0.0)
     with context.progress.task("PPO", total=config.ppo.steps) as task:
         task.advance(max(0, len(rows) - 1))
 
         def on_row(row: dict[str, float]) -> None:
-            rows.append(row)
+            rows.append(row | {"seconds": round(time.perf_counter() - began, 2)})
             task.advance(int(row["step"] > 0), note=_note(row))
 
         def on_checkpoint(state: dict[str, Any]) -> None:
-            (out / CHECKPOINT).parent.mkdir(exist_ok=True)
-            torch.save(state | {"rows": rows}, out / CHECKPOINT.with_suffix(".tmp"))
-            (out / CHECKPOINT.with_suffix(".tmp")).replace(out / CHECKPOINT)
+            partial = out / CHECKPOINT.with_suffix(".tmp")
+            partial.parent.mkdir(exist_ok=True)
+            torch.save(state | {"rows": rows}, partial)
+            partial.replace(out / CHECKPOINT)
 
         best = trainer.run(_validator(context, backbone), on_row, on_checkpoint)
     backbone.save_adapter(POLICY, out / "policy")
