@@ -11,9 +11,14 @@ from torch import Tensor
 
 from bench.config import PPOConfig
 from bench.models.backbone import Backbone
-from bench.rl import sequence_rewards, token_rewards
+from bench.protocols import Method
+from bench.rl import token_rewards
 from bench.training.optimisation import Diverged
 from bench.training.ppo import POLICY, PPO, Assign, RewardSource, Rollout, new_value
+from methods.fine_grained_ppo import FineGrainedPPO
+from methods.gold_ppo import GoldPPO
+from methods.ppo_rlhf import PPORLHF
+from methods.token_ppo import TokenPPO
 from tests.tiny import LORA, stir, tiny_backbone
 
 PROMPTS = ["Say red.", "Say blue, please.", "Go.", "Name a colour that you like."]
@@ -62,17 +67,19 @@ def mean_score(backbone: Backbone, rollout: Rollout) -> Tensor:
     return lucky(backbone, rollout).sum(1) / rollout.batch.lengths
 
 
-def shared(scores: Tensor, kl: Tensor, mask: Tensor, *, kl_coef: float) -> Tensor:
-    """Token scores divided by the length, as `token_ppo` pays them."""
-    return token_rewards(scores / mask.sum(1, keepdim=True), kl, mask, kl_coef=kl_coef)
+METHODS = [
+    (PPORLHF(PPORLHF.Options()), mean_score),
+    (FineGrainedPPO(FineGrainedPPO.Options()), mean_score),
+    (GoldPPO(GoldPPO.Options()), mean_score),
+    (TokenPPO(TokenPPO.Options()), lucky),
+    (TokenPPO(TokenPPO.Options(granularity="sequence")), lucky),
+]
 
 
 @pytest.mark.parametrize(
-    ("assign", "source"),
-    [(sequence_rewards, mean_score), (shared, lucky)],
-    ids=["sequence", "token"],
+    ("method", "source"), METHODS, ids=["ppo_rlhf", "fine_grained_ppo", "gold_ppo", "token", "mean"]
 )
-def test_a_bandit_is_learned(assign: Assign, source: Callable[[Backbone, Rollout], Tensor]) -> None:
+def test_a_bandit_is_learned(method: Method, source: Callable[[Backbone, Rollout], Tensor]) -> None:
     """A third of the tokens are lucky at first; after 30 steps 15 points more must be."""
     config = SMALL.model_copy(
         update={
@@ -88,7 +95,7 @@ def test_a_bandit_is_learned(assign: Assign, source: Callable[[Backbone, Rollout
             "eval_every": 40,
         }
     )
-    ppo = trainer(config, assign, source)
+    ppo = trainer(config, method.rewards, source)
     before = sum(share_of_lucky(ppo) for _ in range(4)) / 4
     run(ppo)
     assert before < 0.5
