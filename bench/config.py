@@ -62,7 +62,7 @@ class PreferenceConfig(Section):
 
     pairs: int = Field(3000, ge=1, description="training pairs")
     held_out: int = Field(400, ge=2, description="pairs kept back to measure the reward model")
-    temperature: float = Field(1.0, gt=0, description="of the SFT model's samples")
+    temperature: float = Field(1.2, gt=0, description="of the SFT model's samples")
     max_new_tokens: int = Field(80, ge=1, description="response tokens at most, EOS included")
     flip: float = Field(0.1, ge=0, le=0.5, description="share of labels that are wrong (noise)")
     miss: float = Field(0.1, ge=0, le=1, description="share of errors that the editor overlooks")
@@ -87,7 +87,7 @@ class RewardModelConfig(Section):
 class PPOConfig(Section):
     """PPO with a reward at every token (arXiv:1707.06347; arXiv:2203.02155)."""
 
-    steps: int = Field(80, ge=0, description="policy steps")
+    steps: int = Field(60, ge=0, description="policy steps")
     value_warmup_steps: int = Field(4, ge=0, description="value-only steps before them")
     batch_size: int = Field(48, ge=1, description="prompts a step, one response each")
     minibatch_size: int = Field(8, ge=1, description="responses an optimiser step")
