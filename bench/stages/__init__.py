@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from functools import cached_property
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -55,15 +55,21 @@ class Stages:
             summary,
         )
 
+    def _judge_module(self) -> str:
+        return JUDGES.entry(self.config.evaluation.judge).target.partition(":")[0]
+
+    @cached_property
+    def _base(self) -> dict[str, str]:
+        """What identifies the base model: hashes of its files, or where it is on the hub."""
+        path = self.config.model.path or self.suite.model_path
+        hub = {"hub": path, "revision": str(self.config.model.revision)}
+        return file_hashes(Path(path)) or hub
+
     def sft(self) -> Stage:
         """The supervised fine-tuned model, shared by all methods and seeds."""
         config = self.config
-        path = config.model.path or self.suite.model_path
-        parts = {
-            "base": file_hashes(Path(path)),
-            "model": config.model.model_dump(),
-            "sft": config.sft.model_dump(),
-        }
+        parts: dict[str, Any] = {"base": self._base, "dtype": config.model.dtype}
+        parts["sft"] = config.sft.model_dump()
         if not config.sft.full:
             parts["lora"] = config.lora.model_dump()
         sources = ("bench.models", "bench.rl", "bench.training.sft", "bench.training.optimisation")
@@ -150,7 +156,12 @@ class Stages:
             ),
         }
         inputs = (self.sft(),) if reward_model is None else (self.sft(), reward_model)
-        sources = ("bench.training.ppo", "bench.training.optimisation", type(method).__module__)
+        sources = (
+            "bench.training.ppo",
+            "bench.training.optimisation",
+            type(method).__module__,
+            self._judge_module(),
+        )
         return self._stage(
             "ppo",
             "policy:build_ppo",
@@ -186,7 +197,7 @@ class Stages:
             "evaluation:build_judgement",
             {"judge": name},
             inputs,
-            (JUDGES.entry(name).target.partition(":")[0], "bench.stats"),
+            (self._judge_module(), "bench.stats"),
             f"judge {name}",
         )
 
@@ -203,7 +214,7 @@ def _lazy(target: str, *arguments: Any) -> Build:
     def build(context: Context, out: Path, inputs: list[Path]) -> dict[str, Any]:
         from importlib import import_module
 
-        function = partial(getattr(import_module(f"bench.stages.{module}"), name))
+        function = getattr(import_module(f"bench.stages.{module}"), name)
         result: dict[str, Any] = function(context, out, inputs, *arguments)
         return result
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import pickle
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from bench.models.rollout import Sampling, sample
 from bench.pipeline import Context
 from bench.protocols import GoldSuite, Method
 from bench.registry import JUDGES
-from bench.stages.reward_models import scores_of
+from bench.stages.reward_models import batch_of
 from bench.stages.sft import load_sft
 from bench.training.optimisation import generator
 from bench.training.ppo import POLICY, PPO, VALUE, RewardSource, Rollout, new_value
@@ -46,10 +48,10 @@ def build_ppo(context: Context, out: Path, inputs: list[Path], method: Method) -
             task.advance(int(row["step"] > 0), note=_note(row))
 
         def on_checkpoint(state: dict[str, Any]) -> None:
-            partial = out / CHECKPOINT.with_suffix(".tmp")
-            partial.parent.mkdir(exist_ok=True)
-            torch.save(state | {"rows": rows}, partial)
-            partial.replace(out / CHECKPOINT)
+            fresh = out / CHECKPOINT.with_suffix(".tmp")
+            fresh.parent.mkdir(exist_ok=True)
+            torch.save(state | {"rows": rows}, fresh)
+            fresh.replace(out / CHECKPOINT)
 
         best = trainer.run(_validator(context, backbone), on_row, on_checkpoint)
     backbone.save_adapter(POLICY, out / "policy")
@@ -66,7 +68,7 @@ def _reward_source(
     """The scorer of rollouts, and the adapter that the value starts from."""
     if len(inputs) > 1:
         model = RewardModel.load(backbone, REWARD, inputs[1])
-        return (lambda rollout: scores_of(model, rollout.batch)), REWARD
+        return partial(_model_scores, backbone, model), REWARD
     suite: GoldSuite = context.suite
 
     def gold(rollout: Rollout) -> Tensor:
@@ -76,11 +78,28 @@ def _reward_source(
     return gold, None
 
 
+def _model_scores(backbone: Backbone, model: RewardModel, rollout: Rollout) -> Tensor:
+    """(B,) of a sequence model, (B, T) of a token model.
+
+    A sequence model reads its score off EOS, the one position that it was trained at; a response
+    that was cut off gets one, lest its score be noise (what it lacks is for the penalty to say).
+    """
+    if model.granularity == "token":
+        return model.token_scores(rollout.batch)
+    texts = list(zip(rollout.prompts, rollout.outputs, strict=True))
+    return model.scores(batch_of(backbone, texts))
+
+
 def _restore(trainer: PPO, out: Path) -> list[dict[str, float]]:
     """Go on from an interrupted run's checkpoint, if there is a readable one; its rows so far."""
     if not (out / CHECKPOINT).exists():
         return []
-    state = torch.load(out / CHECKPOINT, weights_only=True)
+    try:
+        state = torch.load(
+            out / CHECKPOINT, map_location=trainer.backbone.device, weights_only=True
+        )
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError):
+        return []
     trainer.restore(state)
     rows: list[dict[str, float]] = state["rows"]
     return rows

@@ -7,9 +7,6 @@ import random
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from bench.data import Comparison, Preference, read_rows
 from bench.models.backbone import Backbone
 from bench.models.heads import RewardModel
@@ -183,9 +180,3 @@ def wrong_tokens(backbone: Backbone, response: str, spans: list[tuple[int, int]]
         any(start < span_end and span_start < end for span_start, span_end in spans)
         for start, end in backbone.tokens.offsets(response)
     ]
-
-
-def scores_of(model: RewardModel, batch: Sequences) -> Tensor:
-    """What PPO is paid by: (B,) of a sequence model, (B, T) of a token model; normalised."""
-    with torch.no_grad():
-        return model.scores(batch) if model.granularity == "sequence" else model.token_scores(batch)

@@ -37,8 +37,12 @@ def linear_schedule(optimiser: torch.optim.Optimizer, steps: int, warmup: float)
 def step(
     optimiser: torch.optim.Optimizer, parameters: Sequence[nn.Parameter], max_grad_norm: float
 ) -> float:
-    """Clip, step, zero; returns the gradient's norm before clipping."""
-    norm = torch.nn.utils.clip_grad_norm_(parameters, max_grad_norm)
+    """Clip, step, zero; returns the gradient's norm before clipping.
+
+    Raises:
+        Diverged: if the gradient is not finite (a step would spoil every weight).
+    """
+    norm = finite(torch.nn.utils.clip_grad_norm_(parameters, max_grad_norm), "a gradient's norm")
     optimiser.step()
     optimiser.zero_grad(set_to_none=True)
     return float(norm)
@@ -71,7 +75,7 @@ def generator(*parts: object) -> torch.Generator:
 
 
 def finite(loss: Tensor, what: str) -> Tensor:
-    """`loss`, or `Diverged` if it is NaN or infinite."""
+    """`loss` (or another number), or `Diverged` if it is NaN or infinite."""
     if not torch.isfinite(loss):
         raise Diverged(f"{what} is {loss.item()}: the run diverged")
     return loss

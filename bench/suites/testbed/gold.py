@@ -89,7 +89,7 @@ class Counts:
         value -= CLUTTER * (self.hype + self.duplicates + self.unparsed)
         value -= BROKEN_CONSTRAINT * self.constraint_violated
         value -= EMPTY * self.empty
-        return max(WORST, value)
+        return round(max(WORST, value), 9)  # equal sums in another order must tie
 
 
 def score(prompt: str, response: str) -> float:
