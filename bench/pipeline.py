@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -93,8 +93,8 @@ class Executed:
     cached: bool
 
 
-def execute(target: Stage, context: Context, store: Store) -> list[Executed]:
-    """Build `target` and all it needs; returns them in order, inputs first.
+def execute(target: Stage, context: Context, store: Store) -> Iterator[Executed]:
+    """Build `target` and all it needs; yields each as it is there, inputs first.
 
     Raises:
         UserError: for what a user can mend (a full disk, a model that is not there).
@@ -114,7 +114,7 @@ def execute(target: Stage, context: Context, store: Store) -> list[Executed]:
             if found is None:
                 raise RuntimeError(f"stage {stage.name} left no artifact")
         done[stage.key] = Executed(stage, found, cached)
-    return list(done.values())
+        yield done[stage.key]
 
 
 def peak_memory_gib() -> float:

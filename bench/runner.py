@@ -114,7 +114,7 @@ def run(config: RunConfig, *, store: Store, results: Path, progress: Progress) -
                 executed.setdefault(done.stage.key, done)
     except Diverged as failure:
         status, error = "diverged", str(failure)
-    record = _record(config, planned, context, executed, started, status, error)
+    record = _record(config, planned, executed, started, status, error)
     _write(record, planned, executed, results)
     return record
 
@@ -134,7 +134,6 @@ def run_id(config: RunConfig) -> str:
 def _record(
     config: RunConfig,
     planned: Plan,
-    context: Context,
     executed: dict[str, Executed],
     started: datetime,
     status: str,
@@ -157,7 +156,7 @@ def _record(
             "config_sha": config_sha(config),
             "code": code_state(),
             "packages": package_versions(),
-            "hardware": _hardware(context),
+            "hardware": _hardware(config),
             "data": judged.get("data", {}),
             "reference": judged.get("reference", {"name": "", "sha": ""}),
             "judge": judged.get("judge", _no_judge(config)),
@@ -189,7 +188,8 @@ def _rm_metrics(planned: Plan, executed: dict[str, Executed]) -> dict[str, Any]:
     rows = _curve(planned, executed)
     if rows:
         mass = [row["reward_mass"] for row in rows if "reward_mass" in row]
-        metrics["reward_mass"] = {"mean": sum(mass) / len(mass), "n": len(mass)}
+        if mass:
+            metrics["reward_mass"] = {"mean": sum(mass) / len(mass), "n": len(mass)}
     return metrics
 
 
@@ -198,12 +198,12 @@ def _no_judge(config: RunConfig) -> dict[str, Any]:
     return {"name": name, "model": None, "template_sha": None, "counts": {}, "cost_usd": 0.0}
 
 
-def _hardware(context: Context) -> dict[str, Any]:
+def _hardware(config: RunConfig) -> dict[str, Any]:
     import torch
 
-    backbone = next(iter(context.backbones.values()), None)
-    dtype = "float32" if backbone is None else str(backbone.model.dtype).removeprefix("torch.")
-    return hardware(dtype, torch.get_num_threads())
+    from bench.models.devices import dtype_name
+
+    return hardware(dtype_name(config.model), torch.get_num_threads())
 
 
 def _stage_record(done: Executed) -> dict[str, Any]:

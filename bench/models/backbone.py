@@ -17,6 +17,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from bench.config import LoRAConfig, ModelConfig
 from bench.errors import UserError
+from bench.models.devices import pick_device, pick_dtype
 from bench.models.sequences import Sequences, join
 from bench.rl import token_logprobs
 
@@ -147,11 +148,9 @@ class Backbone:
 
     def copy_adapter(self, source: str, target: str) -> None:
         """Give adapter `target` the weights of `source`; both exist and have one shape."""
-        named = dict(self.model.named_parameters())
         with torch.no_grad():
-            for name, parameter in named.items():
-                if f".{source}." in name:
-                    named[name.replace(f".{source}.", f".{target}.")].copy_(parameter)
+            for old, new in zip(self.parameters(source), self.parameters(target), strict=True):
+                new.copy_(old)
 
     def save_adapter(self, name: str, folder: Path) -> None:
         """Write adapter `name` as a plain PEFT folder."""
@@ -163,7 +162,8 @@ class Backbone:
 
     def parameters(self, name: str) -> list[torch.nn.Parameter]:
         """The weights of adapter `name`."""
-        return [p for n, p in self.model.named_parameters() if f".{name}." in n]
+        ours = (f"lora_A.{name}.", f"lora_B.{name}.")
+        return [p for n, p in self.model.named_parameters() if any(part in n for part in ours)]
 
     @contextmanager
     def using(self, adapter: str | None) -> Iterator[Any]:
@@ -211,26 +211,3 @@ class Backbone:
                 use_cache=False,
             )
         return output.last_hidden_state[:, batch.prompt_width - 1 :]
-
-
-def pick_device(name: str) -> torch.device:
-    """`auto` is the first GPU where there is one, else the CPU.
-
-    Raises:
-        UserError: if the device is unknown or not there.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(f"model.device: {name} is not usable here: {error}") from error
-    return device
-
-
-def pick_dtype(name: str, device: torch.device) -> torch.dtype:
-    """`auto` is bfloat16 on a GPU, float32 on a CPU (where bfloat16 is slower)."""
-    if name == "auto":
-        return torch.bfloat16 if device.type == "cuda" else torch.float32
-    return torch.float32 if name == "float32" else torch.bfloat16

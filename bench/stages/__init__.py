@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.config import RunConfig
+from bench.models.devices import dtype_name, pick_device
 from bench.pipeline import Build, Context, Stage
 from bench.protocols import Method
 from bench.registry import JUDGES
@@ -68,8 +69,12 @@ class Stages:
     def sft(self) -> Stage:
         """The supervised fine-tuned model, shared by all methods and seeds."""
         config = self.config
-        parts: dict[str, Any] = {"base": self._base, "dtype": config.model.dtype}
-        parts["sft"] = config.sft.model_dump()
+        parts: dict[str, Any] = {
+            "base": self._base,
+            "device": pick_device(config.model.device).type,
+            "dtype": dtype_name(config.model),
+            "sft": config.sft.model_dump(),
+        }
         if not config.sft.full:
             parts["lora"] = config.lora.model_dump()
         sources = ("bench.models", "bench.rl", "bench.training.sft", "bench.training.optimisation")
@@ -101,8 +106,6 @@ class Stages:
 
     def reward_model(self, pairs: Stage, *, granularity: str, loss: str = "eq3") -> Stage:
         """A reward model trained on `pairs` (a `preferences` or `edits` stage)."""
-        from bench.training.reward_model import Objective
-
         config = self.config
         parts = {
             "seed": config.seed,
@@ -112,7 +115,6 @@ class Stages:
             "reward_model": config.reward_model.model_dump(),
             "lora": config.lora.model_dump(),
         }
-        objective = Objective(granularity, loss)  # type: ignore[arg-type]
         summary = f"{granularity} level on {pairs.name}" + (
             f", {loss}" if granularity == "token" else ""
         )
@@ -123,7 +125,8 @@ class Stages:
             (self.sft(), pairs, self.samples()),
             ("bench.training.reward_model", "bench.training.optimisation", "bench.editing"),
             summary,
-            objective,
+            granularity,
+            loss,
         )
 
     def rm_evaluation(self, reward_model: Stage) -> Stage:

@@ -17,11 +17,13 @@ from bench.models.heads import RewardModel, map_rows
 from bench.models.rollout import Sampling, sample
 from bench.pipeline import Context
 from bench.protocols import GoldSuite, Verdict
+from bench.record import Metric
 from bench.registry import JUDGES
 from bench.rl import masked_sum
-from bench.stages.reward_models import Metrics, batch_of
+from bench.stages.measures import Metrics, mean_metric, to_json
+from bench.stages.reward_models import batch_of
 from bench.stages.sft import load_sft
-from bench.stats import mean_interval, win_rate
+from bench.stats import win_rate
 from bench.training.optimisation import generator
 from bench.training.ppo import POLICY
 from bench.training.reward_model import ADAPTER as REWARD
@@ -114,18 +116,17 @@ def build_judgement(context: Context, out: Path, inputs: list[Path]) -> dict[str
     items = _items(prompts, outputs, sampled, greedy)
     if isinstance(suite, GoldSuite):
         _add_counts(suite, items, prompts, outputs)
-    metrics = {name: _metric([row[name] for row in items]) for name in _numeric(items)}
-    metrics["win_rate"] |= _outcomes(sampled)
-    metrics["win_rate_greedy"] |= _outcomes([greedy])
-    metrics["win_rate_unseen"] = _metric([_share(v) for v in judged_unseen])
-    if all(v.score is not None for v in judged_unseen):
-        metrics["gold_score_unseen"] = _metric([v.score for v in judged_unseen])
+    metrics: Metrics = {name: mean_metric([row[name] for row in items]) for name in _numeric(items)}
+    for name, judged in (("win_rate", sampled), ("win_rate_greedy", [greedy])):
+        metrics[name] = _with_outcomes(metrics[name], judged)
+    metrics["win_rate_unseen"] = mean_metric([_share(v) for v in judged_unseen])
+    metrics["gold_score_unseen"] = mean_metric([v.score for v in judged_unseen])
     shown = _shown(prompts, references, outputs, sampled[0], greedy)
     if len(inputs) > 2:
         metrics |= _score_with(context, inputs, outputs, sampled, shown)
     statuses = Counter(v.status for judged in (*sampled, greedy) for v in judged)
     result = {
-        "metrics": metrics,
+        "metrics": to_json(metrics),
         "judge": {
             "name": judge.name,
             "model": judge.model,
@@ -213,22 +214,14 @@ def _numeric(items: list[dict[str, Any]]) -> list[str]:
     return [name for name in items[0] if name not in ("index", "prompt_sha")]
 
 
-def _metric(values: list[float | None]) -> dict[str, Any]:
-    interval = mean_interval([value for value in values if value is not None])
-    missing = sum(value is None for value in values)
-    return {
-        "mean": interval.mean,
-        "standard_error": interval.standard_error,
-        "ci95": interval.ci95,
-        "n": interval.n,
-        "missing": missing,
-    }
-
-
-def _outcomes(judged: list[list[Verdict]]) -> dict[str, int]:
-    """Wins, losses and ties over all judged responses."""
+def _with_outcomes(metric: Metric | None, judged: list[list[Verdict]]) -> Metric | None:
+    """The metric with wins, losses and ties over all judged responses."""
+    if metric is None:
+        return None
     counts = win_rate([v.preference for verdicts in judged for v in verdicts])
-    return {"wins": counts.wins, "losses": counts.losses, "ties": counts.ties}
+    return metric.model_copy(
+        update={"wins": counts.wins, "losses": counts.losses, "ties": counts.ties}
+    )
 
 
 def _shown(
@@ -279,12 +272,8 @@ def _score_with(
     backbone.drop_adapter(REWARD)
     gold = [v.score for v in sampled[0]]
     if any(x is None for x in gold) or len(set(gold)) < 2:
-        return {"proxy_score": _metric(proxy)}
+        return {"proxy_score": mean_metric(proxy)}
     test = pearsonr(proxy, [float(x) for x in gold if x is not None])
-    interval = test.confidence_interval(0.95)
-    correlation = {
-        "mean": float(test.statistic),
-        "ci95": (float(interval.low), float(interval.high)),
-        "n": len(gold),
-    }
-    return {"proxy_score": _metric(proxy), "proxy_gold_correlation": correlation}
+    low, high = (float(x) for x in test.confidence_interval(0.95))
+    correlation = Metric(mean=float(test.statistic), ci95=(low, high), n=len(gold))
+    return {"proxy_score": mean_metric(proxy), "proxy_gold_correlation": correlation}

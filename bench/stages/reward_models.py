@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import random
 from pathlib import Path
 from typing import Any
 
 from bench.data import Comparison, Preference, read_rows
 from bench.models.backbone import Backbone
-from bench.models.heads import RewardModel
+from bench.models.heads import Granularity, RewardModel
 from bench.models.sequences import Sequences
 from bench.pipeline import Context
 from bench.protocols import GoldSuite
+from bench.record import Metric
+from bench.stages.measures import Metrics, write_metrics
 from bench.stages.preferences import (
     SAMPLES,
     held_out_pairs,
@@ -23,19 +24,21 @@ from bench.stats import accuracy_interval, auroc
 from bench.training.reward_model import (
     ADAPTER,
     Objective,
+    TokenLoss,
     normalise,
     preference_accuracy,
     train_reward_model,
 )
 
-Metrics = dict[str, dict[str, Any]]
+JACKKNIFE_FOLDS = 20
 
 
 def build_reward_model(
-    context: Context, out: Path, inputs: list[Path], objective: Objective
+    context: Context, out: Path, inputs: list[Path], granularity: Granularity, loss: TokenLoss
 ) -> dict[str, Any]:
     """Train on the pairs of `inputs[1]`, normalise on samples; inputs: SFT, pairs, samples."""
     config = context.config
+    objective = Objective(granularity, loss)
     backbone = load_sft(context, inputs[0])
     pairs = training_pairs(inputs[1], config.preferences)
     settings = config.reward_model
@@ -79,35 +82,30 @@ def build_rm_evaluation(context: Context, out: Path, inputs: list[Path]) -> dict
     model = RewardModel.load(backbone, ADAPTER, inputs[1])
     original = held_out_pairs(inputs[2], config.preferences)
     edited = held_out_pairs(inputs[3], config.preferences)
-    metrics: Metrics = {
-        "rm_accuracy.original": _accuracy(model, original),
-        "rm_accuracy.edited": _accuracy(
-            model, [pair for pair in edited if pair.chosen != pair.rejected]
-        ),
-    }
+    changed = [pair for pair in edited if pair.chosen != pair.rejected]
+    sets = {"rm_accuracy.original": original, "rm_accuracy.edited": changed}
+    metrics: Metrics = {}
     if isinstance(context.suite, GoldSuite):
         clean = [pair for row in original if (pair := gold_label(context.suite, row))]
-        metrics["rm_accuracy.original_clean"] = _accuracy(model, clean)
-        metrics["rm_localisation"] = _localisation(model, context.suite, original)
+        sets["rm_accuracy.original_clean"] = clean
         rng = random.Random(f"probes:{config.seed}")
         prompts = [pair.prompt for pair in original]
         for kind in context.suite.probe_kinds:
-            pairs = planted_pairs(context.suite, kind, prompts, config.evaluation.probes, rng)
-            metrics[f"probe.{kind}"] = _accuracy(model, pairs)
-    (out / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
+            planted = planted_pairs(context.suite, kind, prompts, config.evaluation.probes, rng)
+            sets[f"probe.{kind}"] = planted
+        metrics["rm_localisation"] = _localisation(model, context.suite, original)
+    metrics |= {name: _accuracy(model, pairs) for name, pairs in sets.items()}
+    write_metrics(out / "metrics.json", metrics)
     backbone.drop_adapter(ADAPTER)
     return {}
 
 
-def _accuracy(model: RewardModel, pairs: list[Preference]) -> dict[str, Any]:
+def _accuracy(model: RewardModel, pairs: list[Preference]) -> Metric | None:
+    """Accuracy with its Wilson interval; None where there is no pair to ask about."""
+    if not pairs:
+        return None
     correct = preference_accuracy(model, pairs)
-    interval = accuracy_interval(correct, clusters=[pair.prompt for pair in pairs])
-    return {
-        "mean": interval.mean,
-        "standard_error": interval.standard_error,
-        "ci95": interval.ci95,
-        "n": interval.n,
-    }
+    return Metric.of(accuracy_interval(correct, clusters=[pair.prompt for pair in pairs]))
 
 
 def gold_label(suite: GoldSuite, pair: Preference) -> Preference | None:
@@ -135,7 +133,7 @@ def planted_pairs(
     return pairs
 
 
-def _localisation(model: RewardModel, suite: GoldSuite, pairs: list[Preference]) -> dict[str, Any]:
+def _localisation(model: RewardModel, suite: GoldSuite, pairs: list[Preference]) -> Metric | None:
     """AUROC of -r_t for the tokens of gold's wrong spans against all other tokens.
 
     The standard error is over responses: tokens of one response are not independent.
@@ -152,26 +150,24 @@ def _localisation(model: RewardModel, suite: GoldSuite, pairs: list[Preference])
     return _clustered_auroc(scores, labels)
 
 
-def _clustered_auroc(scores: list[list[float]], labels: list[list[int]]) -> dict[str, Any]:
-    """AUROC over all tokens, with a jackknife over groups of responses for its error."""
-    flat = [x for row in scores for x in row], [x for row in labels for x in row]
-    value = auroc(*flat)
-    folds = 20
+def _clustered_auroc(scores: list[list[float]], labels: list[list[int]]) -> Metric | None:
+    """AUROC over all tokens, with a jackknife over groups of responses for its error.
+
+    None where a group's removal would leave tokens of one kind only: too few to say anything.
+    """
+    folds = min(JACKKNIFE_FOLDS, len(scores))
     left_out = []
-    for fold in range(folds):
-        kept = [i for i in range(len(scores)) if i % folds != fold]
-        left_out.append(
-            auroc([x for i in kept for x in scores[i]], [x for i in kept for x in labels[i]])
-        )
+    for fold in range(-1, folds):  # -1: all of them
+        kept = [i for i in range(len(scores)) if fold < 0 or i % folds != fold]
+        flat_labels = [x for i in kept for x in labels[i]]
+        if len(set(flat_labels)) < 2:
+            return None
+        left_out.append(auroc([x for i in kept for x in scores[i]], flat_labels))
+    value, *left_out = left_out
     mean = sum(left_out) / folds
-    variance = (folds - 1) / folds * sum((x - mean) ** 2 for x in left_out)
-    error = variance**0.5
-    return {
-        "mean": value,
-        "standard_error": error,
-        "ci95": (max(0.0, value - 1.96 * error), min(1.0, value + 1.96 * error)),
-        "n": len(scores),
-    }
+    error = ((folds - 1) / folds * sum((x - mean) ** 2 for x in left_out)) ** 0.5
+    interval = max(0.0, value - 1.96 * error), min(1.0, value + 1.96 * error)
+    return Metric(mean=value, standard_error=error, ci95=interval, n=len(scores))
 
 
 def wrong_tokens(backbone: Backbone, response: str, spans: list[tuple[int, int]]) -> list[bool]:

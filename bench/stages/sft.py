@@ -16,6 +16,9 @@ def build_sft(context: Context, out: Path, inputs: list[Path]) -> dict[str, Any]
     """Fine-tune the base; writes the whole model (`sft.full`) or a PEFT adapter."""
     config: SFTConfig = context.config.sft
     backbone = _load_base(context)
+    dtype = backbone.model.dtype
+    if config.full:
+        backbone.model.float()  # in bfloat16 a small learning rate is rounded away
     rows = [
         Demonstration(prompt=prompt, response=response)
         for prompt, response in context.suite.demonstrations(config.demonstrations, config.seed)
@@ -29,7 +32,7 @@ def build_sft(context: Context, out: Path, inputs: list[Path]) -> dict[str, Any]
             lambda row: task.advance(1, note=f"loss {row['loss']:.3f}"),
         )
     if config.full:
-        backbone.model.save_pretrained(str(out / "model"))
+        backbone.model.to(dtype).save_pretrained(str(out / "model"))
         backbone.tokens.tokenizer.save_pretrained(str(out / "model"))
     else:
         backbone.save_adapter(ADAPTER, out / "adapter")

@@ -17,6 +17,7 @@ from bench.models.heads import Granularity, RewardModel, ScalarHead, map_rows
 from bench.models.sequences import Sequences
 from bench.rl import bradley_terry_loss, token_preference_loss
 from bench.training.optimisation import (
+    Diverged,
     adamw,
     finite,
     generator,
@@ -157,12 +158,12 @@ def normalise(model: RewardModel, samples: Sequences) -> None:
     """Set the model's constants so that R has mean 0 and std 1 over `samples`.
 
     Raises:
-        ValueError: if the model gives all samples the same score.
+        Diverged: if the model gives all samples the same score, or NaN.
     """
     scores = model.response_scores(map_rows(model.outputs, samples), samples.mask)
     model.mean, model.std = scores.mean().item(), scores.std(unbiased=False).item()
     if not model.std > 0:
-        raise ValueError("the reward model gives every SFT sample the same score")
+        raise Diverged("the reward model gives every SFT sample the same score, or none at all")
 
 
 def preference_accuracy(model: RewardModel, pairs: Sequence[Preference]) -> list[float]:
@@ -176,4 +177,8 @@ def preference_accuracy(model: RewardModel, pairs: Sequence[Preference]) -> list
             [tokens.response(pair.rejected) for pair in pairs],
         )
     ]
-    return [0.5 * float(1 + torch.sign(d)) for d in (sides[0] - sides[1]).cpu()]
+    gaps = (sides[0] - sides[1]).cpu().tolist()
+    return [
+        0.5 if pair.chosen == pair.rejected or gap == 0 else float(gap > 0)
+        for pair, gap in zip(pairs, gaps, strict=True)
+    ]

@@ -141,7 +141,7 @@ def test_a_model_that_is_not_there_is_a_clear_error(tmp_path: Path) -> None:
 
 
 def test_an_unusable_device_is_a_clear_error() -> None:
-    from bench.models.backbone import pick_device
+    from bench.models.devices import pick_device
 
     with pytest.raises(UserError, match=r"model\.device: nonsense"):
         pick_device("nonsense")
