@@ -78,6 +78,7 @@ def run(
         for one in configs:
             show(launch.plan_table(one, stages))
         return
+    launch.check_results(results)
     if jobs > 1 and len(configs) > 1:
         jobs = min(jobs, len(configs))
         failures = launch.run_parallel(
@@ -123,7 +124,8 @@ def config(
     if method and section in (None, "reward"):
         docs = [doc for doc in docs if doc.path != "reward"] + method_options(loaded)
     rows = [(doc.path, str(doc.value), doc.expected, doc.description) for doc in docs]
-    show(table(f"preset {preset}", ["field", "value", "may be", "meaning"], rows))
+    hint = "" if method else "; a method's own options, reward.*, with --method NAME"
+    show(table(f"preset {preset}{hint}", ["field", "value", "may be", "meaning"], rows))
 
 
 @app.command()
@@ -134,8 +136,7 @@ def leaderboard(
     """All runs side by side, with standard errors, intervals and rank groups."""
     from leaderboard.render import leaderboard as rendered
 
-    if format not in ("table", "md", "csv"):
-        raise UserError(f"--format {format}: choose table, md or csv")
+    _check_format(format)
     board, problems = rendered(results, suite, format)  # type: ignore[arg-type]
     _print(board)
     complain(problems)
@@ -146,11 +147,14 @@ def leaderboard(
 def show_run(
     run: Annotated[str, typer.Argument(help="A run's folder, or its name below --results.")],
     results: Results = Path("results"),
+    full: Annotated[bool, typer.Option("--full", help="All of the configuration.")] = False,
 ) -> None:
     """One run: configuration, stages, metrics, curves and samples with their token rewards."""
+    from bench.record import read_record
     from leaderboard.show import show as rendered
 
-    show(rendered(_find_run(run, results)))
+    folder = _find_run(run, results)
+    show(rendered(folder, None if full else _preset_values(read_record(folder).preset)))
 
 
 @app.command()
@@ -201,8 +205,12 @@ def compare(
     """All methods against one, paired by seed and instruction, Holm-corrected."""
     from leaderboard import compare as comparing
 
-    found = comparing.compare(results, suite, base, metric)
-    _print(comparing.render_markdown(found) if format == "md" else comparing.render(found))
+    _check_format(format)
+    problems: list[str] = []
+    found = comparing.compare(results, suite, base, metric, problems)
+    texts = {"md": comparing.render_markdown, "csv": comparing.to_csv}
+    _print(texts.get(format, comparing.render)(found))
+    complain(problems)
 
 
 @app.command()
@@ -215,8 +223,10 @@ def figures(
     """Draw score against KL and against steps, and the reward models' accuracies."""
     from leaderboard.figures import write_figures
 
-    for path in write_figures(results, out, suite):
+    problems: list[str] = []
+    for path in write_figures(results, out, suite, problems):
         typer.echo(path)
+    complain(problems)
 
 
 def _print_rows(configs: list[RunConfig], results: Path) -> None:
@@ -242,6 +252,21 @@ def _print(board: RenderableType | str) -> None:
         typer.echo(board.rstrip("\n"))
     else:
         show(board)
+
+
+def _check_format(format: str) -> None:
+    if format not in ("table", "md", "csv"):
+        raise UserError(f"--format {format}: choose table, md or csv")
+
+
+def _preset_values(preset: str) -> dict[str, Any] | None:
+    """What the preset holds today; None where it is gone."""
+    from bench.loading import load_config
+
+    try:
+        return load_config(preset).model_dump(mode="json")
+    except UserError:
+        return None
 
 
 def _is_run(folder: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 from bench import registry
 from bench.errors import UserError
 from bench.jobs import Job, run_jobs
-from bench.loading import load_config
+from bench.loading import load_config, method_options
 from bench.terminal import table
 
 if TYPE_CHECKING:
@@ -60,7 +61,29 @@ def configurations(
         for name in dict.fromkeys(methods)
     ]
     registry.SUITES.entry(configs[0].suite)
+    registry.JUDGES.entry(configs[0].evaluation.judge)
+    for config in configs:
+        if config.reward:  # imports the method, and so torch: not for the options' defaults
+            method_options(config)
     return configs
+
+
+def check_results(results: Path) -> None:
+    """Make the folder of results before hours are spent on what could not be written there.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    try:
+        results.mkdir(parents=True, exist_ok=True)
+        if not os.access(results, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise UserError(
+            f"cannot write to the results folder {results}: {error.strerror}; nothing was run, "
+            "choose another place with --results DIR or BENCH_RESULTS",
+            exit_code=1,
+        ) from error
 
 
 def title(config: RunConfig) -> str:

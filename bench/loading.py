@@ -121,7 +121,8 @@ def method_options(config: RunConfig) -> list[FieldDoc]:
     try:
         return list(_walk(options(**config.reward), f"{_FREE}."))
     except ValidationError as error:
-        raise UserError(validation_message(error, options, f"{_FREE}.")) from error
+        message = validation_message(error, options, f"{_FREE}.")
+        raise UserError(f"method {config.method}: {message}") from error
 
 
 def validation_message(error: ValidationError, model: type[BaseModel], prefix: str = "") -> str:
@@ -218,7 +219,8 @@ def _unknown_key(model: type[BaseModel], key: str, section: str) -> str:
         hint = [leaves[match] for match in difflib.get_close_matches(key, leaves, n=1, cutoff=0.6)]
     suggestion = f"; did you mean {hint[0]}?" if hint else ""
     kind = f"key of {section}" if section else "key"
-    return f"no {kind} is named {key!r}{suggestion} (valid: {', '.join(model.model_fields)})"
+    valid = ", ".join(model.model_fields) or "none"
+    return f"no {kind} is named {key!r}{suggestion} (valid: {valid})"
 
 
 def _validate(values: dict[str, Any]) -> RunConfig:

@@ -37,7 +37,9 @@ CHECKPOINT = "checkpoint"
 _SPENT = "seconds"  # in the checkpoint: what earlier, interrupted attempts took
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}
-_FULL_TEXTS = ("No space left on device", "Disk quota exceeded", "os error 28", "os error 122")
+_FULL_TEXTS = (
+    "No space left on device", "Disk quota exceeded", "os error 27", "os error 28", "os error 122",
+)  # fmt: skip
 _WAIT_QUIETLY_S = 5.0
 
 
@@ -138,6 +140,8 @@ class Store:
             try:
                 with self._errors():
                     spent = _prepare(build.path)
+                    if (build.path / CHECKPOINT).is_dir():
+                        self.warn(f"{stage}: going on where an interrupted run stopped")
                     yield build
                     seconds = round(spent + time.perf_counter() - start, 3)
                     self._commit(build, stage, key, seconds)
@@ -191,7 +195,7 @@ class Store:
         target.parent.mkdir(parents=True, exist_ok=True)
         path.replace(target)
         self.warn(
-            f"stored {path.parent.name} is damaged ({damage}); moved to {target}, computed again"
+            f"stored {path.parent.name} is damaged ({damage}); moved to {target}, has to be redone"
         )
 
     @contextlib.contextmanager
@@ -272,9 +276,20 @@ def _read_meta(path: Path) -> dict[str, Any]:
         raise DamagedError(f"{META} is missing") from error
     except ValueError as error:
         raise DamagedError(f"{META} cannot be read") from error
-    if not isinstance(meta, dict) or not {"seconds", "stats", "files"} <= meta.keys():
+    if not _is_meta(meta):
         raise DamagedError(f"{META} is incomplete")
     return meta
+
+
+def _is_meta(meta: Any) -> bool:
+    """Whether all that readers rely on is there, in its type."""
+    if not isinstance(meta, dict):
+        return False
+    kinds = {"seconds": int | float, "stats": dict, "files": dict}
+    if not all(isinstance(meta.get(key), kind) for key, kind in kinds.items()):
+        return False
+    files = meta["files"].values()
+    return all(isinstance(file, dict) and {"sha256", "size"} <= file.keys() for file in files)
 
 
 def _verify(artifact: Artifact, *, checksums: bool) -> None:

@@ -96,8 +96,8 @@ def table(title: str, headers: Sequence[str], rows: Iterable[Sequence[str]]) -> 
     from rich.text import Text
 
     laid = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for header in headers:
-        laid.add_column(header, overflow="fold")
+    for i, header in enumerate(headers):
+        laid.add_column(header, overflow="fold", no_wrap=i == 0)  # names stay whole
     for row in rows:
         laid.add_row(*(Text(cell) for cell in row))
     return laid

@@ -1,7 +1,9 @@
 """Every label against one of them: paired by seed and instruction, Holm-corrected."""
 
+import csv
 import difflib
-from dataclasses import dataclass
+import io
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,7 +46,11 @@ class Comparison:
 
 
 def compare(
-    results: Path, suite: str | None, base_label: str, metric: str = "win_rate"
+    results: Path,
+    suite: str | None,
+    base_label: str,
+    metric: str = "win_rate",
+    problems: list[str] | None = None,
 ) -> list[Comparison]:
     """Paired differences of every label to `base_label`, largest first.
 
@@ -56,6 +62,7 @@ def compare(
         suite: this suite only; None = the first (largest) table that holds the base.
         base_label: as the leaderboard writes it, such as "sft".
         metric: a key of the items: win_rate, gold_score, length, ...
+        problems: receives a line for each thing that is wrong with the runs.
 
     Raises:
         UserError: if there is no such folder, suite, label, or metric.
@@ -63,18 +70,21 @@ def compare(
     from leaderboard.aggregate import difference
     from leaderboard.runs import Instructions, load
 
-    grouped, _ = load(results, suite)
+    grouped, wrong = load(results, suite)
+    if problems is not None:
+        problems += wrong
     labels = sorted({group.label for groups in grouped.values() for group in groups})
     for groups in grouped.values():
         by_label = {group.label: group for group in groups}
         if base_label in by_label:
             break
     else:
-        raise UserError(_unknown("label", base_label, labels))
+        unreadable = "".join(f"; {line}" for line in wrong[:1])
+        raise UserError(_unknown(f"label in {results} is", base_label, labels) + unreadable)
     base, instructions = by_label[base_label], Instructions(groups)
     known = sorted({name for items in base.items.values() for i in items for name in i.values})
     if metric not in known:
-        raise UserError(_unknown(f"metric of {base_label!r}", metric, known))
+        raise UserError(_unknown(f"metric of {base_label!r} is", metric, known))
     found = [
         _comparison(group.label, base_label, metric, difference(group, base, instructions, metric))
         for group in groups
@@ -85,9 +95,10 @@ def compare(
 
 
 def _unknown(what: str, name: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    hint = f" Did you mean {close[0]!r}?" if close else ""
-    return f"no {what} {name!r}.{hint} There are: {', '.join(known) or 'none'}"
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    none = "none; `python -m bench run` makes a run"
+    return f"no {what} named {name!r}{hint} (one of: {', '.join(known) or none})"
 
 
 def _comparison(label: str, base: str, metric: str, found: object) -> Comparison:
@@ -125,7 +136,8 @@ def _with_holm(found: list[Comparison]) -> list[Comparison]:
 def grid(comparisons: list[Comparison]) -> Grid:
     """The comparisons as strings."""
     if not comparisons:
-        return Grid("Nothing to compare", ["Method"], [])
+        note = "Only one method of this suite, reference and judge has runs; run another one."
+        return Grid("Nothing to compare", [], [], [note])
     metric, base = comparisons[0].metric, comparisons[0].base
     unit = " (percentage points)" if number(metric, 1.0) == "100.0" else ""
     headers = ["Method", "Difference", "SE", "95 % interval", "p", "p (Holm)", "Detectable"]
@@ -164,6 +176,17 @@ def _notes(comparisons: list[Comparison]) -> list[str]:
 def render(comparisons: list[Comparison]) -> "RenderableType":
     """For the terminal."""
     return to_rich(grid(comparisons))
+
+
+def to_csv(comparisons: list[Comparison]) -> str:
+    """One row a label, every number unrounded; rates are fractions."""
+    names = [field.name for field in fields(Comparison) if field.name != "ci95"]
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow([*names, "ci_low", "ci_high"])
+    for c in comparisons:
+        writer.writerow([*(getattr(c, name) for name in names), *(c.ci95 or (None, None))])
+    return file.getvalue()
 
 
 def render_markdown(comparisons: list[Comparison]) -> str:

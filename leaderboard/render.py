@@ -70,6 +70,8 @@ def leaderboard(
     from leaderboard.aggregate import tables
 
     found, problems = tables(results, suite)
+    if not found and not problems:
+        problems.append(f"{results}: no run yet; `python -m bench run --method sft` makes one")
     if fmt == "csv":
         return to_csv(found), problems
     grids = [grid for table in found for grid in table_grids(table)]
@@ -111,6 +113,8 @@ def result_grid(table: Table) -> Grid:
             ]
         )
     headers = ["Method", "Group", "Win %", "SE", "95 % interval", "Seeds", "Instructions", "Status"]
+    if all(row.status == "ok" for row in table.rows):
+        headers, rows = headers[:-1], [row[:-1] for row in rows]
     return Grid(table.title, headers, rows, _notes(table))
 
 

@@ -2,9 +2,11 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from rich import box
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.console import Group as RichGroup
 from rich.table import Table as RichTable
 from rich.text import Text
@@ -120,10 +122,10 @@ def number(metric: str, value: float | None, *, signed: bool = False) -> str:
         return DASH
     sign = "+" if signed else ""
     if is_percent(metric):
-        return f"{100 * value:{sign}.1f}"
+        return f"{100 * value:{sign}z.1f}"  # z: no "-0.0"
     if metric.startswith(("length", "kl")):
-        return f"{value:{sign}.1f}"
-    return f"{value:{sign}.3f}"
+        return f"{value:{sign}z.1f}"
+    return f"{value:{sign}z.3f}"
 
 
 def interval(metric: str, ci95: Interval | None, *, signed: bool = False) -> str:
@@ -157,17 +159,50 @@ def seconds(value: float | None) -> str:
     return f"{value / 60:.1f} min" if value < 7200 else f"{value / 3600:.1f} h"
 
 
+@dataclass(frozen=True)
+class _Columns:
+    """A table that cuts no number: what is too wide for the console goes on in a table below."""
+
+    headers: list[str]
+    rows: list[list[str]]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        room = options.max_width - 1
+        widths = [max([0, *map(cell_len, column)]) for column in zip(*self.rows, strict=True)]
+        widths = widths or [0] * len(self.headers)
+        full = [max(w, cell_len(h)) for w, h in zip(widths, self.headers, strict=True)]
+        if sum(full) + 3 * len(full) > room:  # the headers in several lines
+            words = [max(map(cell_len, header.split() or [""])) for header in self.headers]
+            full = [max(pair) for pair in zip(widths, words, strict=True)]
+        if sum(full) + 3 * len(full) > room:
+            full[0] = min(full[0], max(12, room // 3))
+        first = full[0]
+        parts: list[list[int]] = [[]]
+        for i in range(1, len(full)):
+            taken = first + 3 + sum(full[j] + 3 for j in parts[-1])
+            if parts[-1] and taken + full[i] + 3 > room:
+                parts.append([])
+            parts[-1].append(i)
+        yield from (self._table([0, *part], full) for part in parts)
+
+    def _table(self, columns: list[int], widths: list[int]) -> RichTable:
+        table = RichTable(box=box.SIMPLE_HEAD)
+        for i in columns:
+            justify: Literal["left", "right"] = "right" if i else "left"
+            table.add_column(
+                Text(self.headers[i]), justify=justify, width=widths[i], overflow="fold"
+            )
+        for row in self.rows:
+            table.add_row(*(Text(row[i]) for i in columns))
+        return table
+
+
 def to_rich(grid: Grid) -> RichGroup:
     """The grid for the terminal: title, table, notes; the first column is text, others numbers."""
-    table = RichTable(box=box.SIMPLE_HEAD)
-    for i, header in enumerate(grid.headers):
-        table.add_column(
-            Text(header), justify="left" if i == 0 else "right", no_wrap=i > 0, overflow="fold"
-        )
-    for row in grid.rows:
-        table.add_row(*(Text(cell) for cell in row))
     notes = [Text(note, style="dim") for note in grid.notes]
-    return RichGroup(Text(grid.title, style="bold"), table, *notes, *([Text()] if notes else []))
+    title = Text(grid.title, style="bold")
+    table = [_Columns(grid.headers, grid.rows)] if grid.headers else []
+    return RichGroup(title, *table, *notes, *([Text()] if notes else []))
 
 
 def to_markdown(grid: Grid) -> str:
@@ -177,8 +212,9 @@ def to_markdown(grid: Grid) -> str:
         return "| " + " | ".join(c.replace("|", "\\|").replace("\n", " ") for c in cells) + " |"
 
     rule = ["---"] + ["---:"] * (len(grid.headers) - 1)
-    lines = [f"{'#' * grid.level} {grid.title}", "", line(grid.headers), line(rule)]
-    lines += [line(row) for row in grid.rows]
+    lines = [f"{'#' * grid.level} {grid.title}"]
+    if grid.headers:
+        lines += ["", line(grid.headers), line(rule), *map(line, grid.rows)]
     for note in grid.notes:
         lines += ["", note]
     return "\n".join(lines)

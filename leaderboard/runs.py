@@ -1,10 +1,12 @@
 """Runs sorted into what may be compared, and their per-instruction values as arrays."""
 
+import hashlib
+import json
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +16,7 @@ from bench.record import Item, RecordError, Run, find_runs, read_items
 from leaderboard.rows import flatten
 
 Floats = NDArray[np.float64]
+NAMED = 3  # so many differences fit into a label
 MAX_DRIFT = 1e-6  # record.json and items.jsonl hold the same mean, up to rounding
 
 
@@ -47,6 +50,7 @@ class Group:
     label: str
     runs: list[Run]
     items: dict[int, list[Item]] = field(default_factory=dict)
+    is_variant: bool = False
 
     @property
     def ok(self) -> dict[int, Run]:
@@ -73,13 +77,17 @@ def load(results: Path, suite: str | None) -> tuple[dict[Comparability, list[Gro
     for run in _newest(runs, problems):
         tables[Comparability.of(run)][run.record.label].append(run)
     grouped = {
-        key: [group for label, found in sorted(labels.items()) for group in _split(label, found)]
+        key: [
+            group
+            for label, found in sorted(labels.items())
+            for group in _split(label, found, problems)
+        ]
         for key, labels in sorted(tables.items(), key=lambda kv: (-_size(kv[1]), str(kv[0])))
     }
     for groups in grouped.values():
         for group in groups:
             _load_items(group, problems)
-            _check_configs(group, problems)
+        _check_shared(groups, problems)
     return grouped, problems
 
 
@@ -87,15 +95,57 @@ def _size(labels: dict[str, list[Run]]) -> int:
     return sum(len(runs) for runs in labels.values())
 
 
-def _split(label: str, runs: list[Run]) -> list[Group]:
+def _split(label: str, runs: list[Run], problems: list[str]) -> list[Group]:
     """One group a preset: their numbers do not mix; the label says which where there are two."""
     presets = sorted({run.record.preset for run in runs})
     if len(presets) == 1:
-        return [Group(label, runs)]
-    return [
-        Group(f"{label} [{preset}]", [run for run in runs if run.record.preset == preset])
-        for preset in presets
-    ]
+        return _variants(label, runs, problems)
+    groups = []
+    for preset in presets:
+        own = [run for run in runs if run.record.preset == preset]
+        groups += _variants(f"{label} [{preset}]", own, problems)
+    for group in groups:
+        group.is_variant = True
+    return groups
+
+
+def _variants(label: str, runs: list[Run], problems: list[str]) -> list[Group]:
+    """One group a configuration; the one with most seeds (or the first) has the plain label."""
+    variants: dict[str, list[Run]] = defaultdict(list)
+    for run in runs:
+        variants[_config_key(run)].append(run)
+    ordered = sorted(
+        variants.items(),
+        key=lambda kv: (-len(kv[1]), min(run.record.started_at for run in kv[1]), kv[0]),
+    )
+    usual = _settings(ordered[0][1][0])
+    groups = [Group(label, ordered[0][1])]
+    for key, found in ordered[1:]:
+        own = _settings(found[0])
+        differing = _differing(own, usual)
+        name = ", ".join(f"{k}={own.get(k)}" for k in differing)
+        if len(differing) > NAMED:
+            name = f"config {hashlib.sha256(key.encode()).hexdigest()[:8]}"
+            problems.append(
+                f"{label} [{name}]: {len(differing)} values differ from {label}: "
+                f"{', '.join(differing[:5])}, ..."
+            )
+        groups.append(Group(f"{label} [{name}]", found, is_variant=True))
+    return groups
+
+
+def _settings(run: Run) -> dict[str, Any]:
+    """The flat config without what may differ between the seeds of one row."""
+    flat = flatten(run.record.config)
+    return {key: value for key, value in flat.items() if key not in ("seed", "model.device")}
+
+
+def _config_key(run: Run) -> str:
+    return json.dumps(_settings(run), sort_keys=True)
+
+
+def _differing(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
+    return sorted(key for key in a.keys() | b.keys() if a.get(key) != b.get(key))
 
 
 def _newest(runs: list[Run], problems: list[str]) -> list[Run]:
@@ -107,7 +157,7 @@ def _newest(runs: list[Run], problems: list[str]) -> list[Run]:
     )
     for run in sorted(runs, key=order):
         record = run.record
-        key = (Comparability.of(run), record.label, record.preset, record.seed)
+        key = (Comparability.of(run), record.label, record.preset, record.seed, _config_key(run))
         older = chosen.get(key)
         if older is not None and older.record.status != "interrupted":
             problems.append(
@@ -143,13 +193,22 @@ def _check_mean(run: Run, name: str, items: list[Item], problems: list[str]) -> 
         )
 
 
-def _check_configs(group: Group, problems: list[str]) -> None:
-    """Seeds of one label must differ in nothing but the seed."""
-    flats = [flatten(run.record.config) for run in group.ok.values()]
-    keys = {key for flat in flats for key in flat} - {"seed", "model.device"}
-    differing = sorted(key for key in keys if any(f.get(key) != flats[0].get(key) for f in flats))
-    if differing:
-        problems.append(f"{group.label}: its seeds differ in config: {', '.join(differing[:5])}")
+def _check_shared(groups: list[Group], problems: list[str]) -> None:
+    """Methods of one table share all but their own options; a variant's label says so already."""
+    plain = [group for group in groups if group.ok and not group.is_variant]
+    if not plain:
+        return
+    first = max(plain, key=lambda group: len(group.ok))
+    usual = _shared(first)
+    for group in plain:
+        if differing := _differing(_shared(group), usual):
+            keys = ", ".join(differing[:5]) + (", ..." if len(differing) > 5 else "")
+            problems.append(f"{group.label}: not held equal to {first.label}: {keys}")
+
+
+def _shared(group: Group) -> dict[str, Any]:
+    own = _settings(group.runs[0])
+    return {k: v for k, v in own.items() if k.split(".")[0] not in ("method", "reward", "preset")}
 
 
 class Instructions:

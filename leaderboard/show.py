@@ -92,7 +92,10 @@ def config_grid(record: Record, defaults: dict[str, Any] | None) -> Grid:
     usual = flatten(defaults)
     keys = sorted(k for k in own.keys() | usual.keys() if own.get(k) != usual.get(k))
     rows = [[k, str(own.get(k, DASH)), str(usual.get(k, DASH))] for k in keys]
-    title = f"Config: differs from preset {record.preset} in {len(rows)} values"
+    if not rows:
+        return Grid(f"Config: that of preset {record.preset}", [], [])
+    values = "1 value" if len(rows) == 1 else f"{len(rows)} values"
+    title = f"Config: differs from preset {record.preset} in {values}"
     return Grid(title, ["Key", "This run", "Preset"], rows)
 
 

@@ -76,6 +76,10 @@ def test_config_shows_values_meanings_and_a_methods_own_options() -> None:
         (["run", "--method", "sft", "--store", "/dev/null/store"], 1, "--store DIR or BENCH_STORE"),
         (["config", "pppo"], 2, "did you mean 'ppo'"),
         (["leaderboard", "--format", "xml"], 2, "choose table, md or csv"),
+        (["run", "--method", "token_ppo,sft", "--set", "reward.loss=eq4"], 2, "named 'loss'"),
+        (["run", "--method", "sft", "--set", "evaluation.judge=glod"], 2, "unknown judge 'glod'"),
+        (["run", "--method", "sft", "--results", "/dev/null/r"], 1, "nothing was run"),
+        (["compare", "sft", "--format", "xml"], 2, "choose table, md or csv"),
         (["show", "no_such_run"], 2, "unknown run 'no_such_run'"),
         (["check", "no_such_run", "--baseline", "b.json"], 2, "unknown run"),
     ],
@@ -202,5 +206,8 @@ def test_check_ends_with_3_where_a_metric_left_its_interval(tmp_path: Path) -> N
 
 def test_show_finds_a_run_by_name(tmp_path: Path) -> None:
     write_run(tmp_path / "results", 0.4)
-    assert "win_rate" in bench("show", "sft-s0").stdout
+    said = bench("show", "sft-s0").stdout
+    assert "win_rate" in said
+    assert "differs from preset testbed" in said
+    assert "differs from preset" not in bench("show", "sft-s0", "--full").stdout
     assert "did you mean 'sft-s0'" in bench("show", "sft-s1").stderr

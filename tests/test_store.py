@@ -72,7 +72,7 @@ def test_a_failed_stage_leaves_nothing(store: Store, error: type[BaseException])
     make(store)
 
 
-def test_a_stage_goes_on_from_its_checkpoint(store: Store) -> None:
+def test_a_stage_goes_on_from_its_checkpoint(store: Store, warnings: list[str]) -> None:
     with pytest.raises(KeyboardInterrupt), store.building("ppo", "k") as build:
         (build.path / "half.txt").write_text("half")
         (build.path / "checkpoint").mkdir()
@@ -85,6 +85,7 @@ def test_a_stage_goes_on_from_its_checkpoint(store: Store) -> None:
         (build.path / "a.txt").write_text("whole")
     artifact = store.find("ppo", "k")
     assert artifact is not None
+    assert warnings == ["ppo: going on where an interrupted run stopped"]
     assert artifact.seconds >= 0.05  # what the interrupted attempt took counts
     assert everything(store.root) == ["ppo/k/a.txt", "ppo/k/meta.json"]
 
@@ -98,6 +99,14 @@ def test_a_stage_goes_on_from_its_checkpoint(store: Store) -> None:
         (lambda p: (p / "meta.json").unlink(), "meta.json is missing"),
         (lambda p: (p / "meta.json").write_text("{"), "meta.json cannot be read"),
         (lambda p: (p / "meta.json").write_text("{}"), "meta.json is incomplete"),
+        (
+            lambda p: (p / "meta.json").write_text('{"seconds": "x", "stats": {}, "files": {}}'),
+            "meta.json is incomplete",
+        ),
+        (
+            lambda p: (p / "meta.json").write_text('{"seconds": 1, "stats": {}, "files": []}'),
+            "meta.json is incomplete",
+        ),
     ],
 )
 def test_a_damaged_artifact_is_moved_aside_and_made_again(

@@ -127,10 +127,35 @@ def test_what_is_wrong_is_a_problem_and_not_a_crash(make_run, tmp_path):
     assert rows["gold_ppo"].metrics["win_rate"].mean < 0.9
 
 
-def test_seeds_with_different_configs_are_reported(make_run, tmp_path):
+def test_another_configuration_is_a_row_of_its_own(make_run, tmp_path):
+    """An experiment with --set neither replaces nor joins the runs that have the plain label."""
     make_run("sft", 0)
-    make_run("sft", 1, config={"seed": 1, "ppo": {"lr": 1e-3}})
-    assert tables(tmp_path / "results")[1] == ["sft: its seeds differ in config: ppo.lr"]
+    make_run("sft", 1)
+    newer = {"run_id": "tried", "finished_at": "2027-01-01T00:00:00Z"}
+    make_run("sft", 0, 0.9, config={"seed": 0, "ppo": {"lr": 1e-3}}, **newer)
+    (table,), problems = tables(tmp_path / "results")
+    assert {row.label: row.seeds for row in table.rows} == {
+        "sft": (0, 1),
+        "sft [ppo.lr=0.001]": (0,),
+    }
+    assert problems == []
+
+
+def test_many_differences_are_a_hash_and_a_problem(make_run, tmp_path):
+    make_run("sft", 0)
+    make_run("sft", 0, config={"seed": 0, **dict.fromkeys("abcd", 1)}, run_id="other")
+    (table,), problems = tables(tmp_path / "results")
+    label = next(row.label for row in table.rows if row.label != "sft")
+    assert label.startswith("sft [config ")
+    assert problems == [f"{label}: 5 values differ from sft: a, b, c, d, ppo.lr, ..."]
+
+
+def test_methods_that_are_not_held_equal_are_reported(make_run, tmp_path):
+    make_run("sft", 0, config={"method": "sft", "seed": 0, "reward": {}, "ppo": {"lr": 1e-4}})
+    other = {"method": "token_ppo", "seed": 0, "reward": {"loss": "eq4"}, "ppo": {"lr": 1e-3}}
+    make_run("token_ppo loss=eq4", 0, config=other)
+    problems = tables(tmp_path / "results")[1]
+    assert problems == ["token_ppo loss=eq4: not held equal to sft: ppo.lr"]
 
 
 def test_no_common_seed_is_not_compared(make_run, tmp_path):

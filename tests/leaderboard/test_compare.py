@@ -1,9 +1,12 @@
+import csv
+import io
+
 import pytest
 
 from bench.errors import UserError
 from bench.record import read_items
 from bench.stats import holm, two_way
-from leaderboard.compare import compare, render, render_markdown
+from leaderboard.compare import compare, render, render_markdown, to_csv
 from tests.leaderboard.test_render import text_of
 
 
@@ -44,10 +47,25 @@ def test_another_metric(results):
 
 
 def test_unknown_names_answer_with_the_nearest(results):
-    with pytest.raises(UserError, match=r"no label 'sff'. Did you mean 'sft'\? There are: bad, "):
+    with pytest.raises(UserError, match=r"named 'sff'; did you mean 'sft'\? \(one of: bad, "):
         compare(results, None, "sff")
-    with pytest.raises(UserError, match="Did you mean 'gold_score'"):
-        compare(results, None, "sft", metric="gold_scor")
+    with pytest.raises(UserError, match="did you mean 'gold_score'"):
+        compare(results, None, "sft", metric="gold")
+
+
+def test_what_is_wrong_with_the_runs_is_passed_on(results):
+    (results / "testbed" / "sft-s2" / "record.json").write_text("{")
+    problems: list[str] = []
+    compare(results, None, "sft", problems=problems)
+    assert "sft-s2/record.json, line 1: not JSON" in problems[0]
+
+
+def test_csv_is_unrounded(results):
+    rows = list(csv.DictReader(io.StringIO(to_csv(compare(results, None, "sft")))))
+    first = compare(results, None, "sft")[0]
+    assert (rows[0]["label"], float(rows[0]["mean"])) == (first.label, first.mean)
+    assert float(rows[0]["ci_low"]) == first.ci95[0]
+    assert rows[-1]["mean"] == ""
 
 
 def test_nothing_to_compare_with(make_run, tmp_path):

@@ -1,7 +1,9 @@
+import json
+
 import pytest
 
 from bench.errors import UserError
-from leaderboard.figures import load_curves, t_band, write_figures
+from leaderboard.figures import load_curves, palette, t_band, write_figures
 from leaderboard.runs import load
 
 
@@ -22,6 +24,26 @@ def test_curves_hold_the_validated_steps_of_ok_runs(results):
     assert sorted(curves["step"].unique()) == [0, 5, 10, 15]
     assert set(curves["label"]) == {"sft", "ppo_rlhf", "token_ppo loss=eq4"}
     assert len(curves) == 3 * 3 * 4
+
+
+def test_kl_comes_from_the_rollouts_where_the_validation_has_none(make_run, tmp_path):
+    path = make_run("token_ppo") / "metrics.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    for row in rows:
+        row.pop("validation_kl", None)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    curves = load_curves(next(iter(load(tmp_path / "results", "testbed")[0].values())))
+    assert list(curves["validation_kl"]) == pytest.approx([0.2, 1.2, 2.2, 3.2])
+
+
+def test_a_label_keeps_its_colour():
+    assert list(palette(["a", "b"])) == ["a", "b"]
+
+
+def test_nothing_to_draw_is_said(make_run, tmp_path):
+    (make_run("sft", metrics={}) / "metrics.jsonl").unlink()
+    with pytest.raises(UserError, match="has a curve or a reward model"):
+        write_figures(tmp_path / "results", tmp_path / "out", "testbed")
 
 
 def test_t_band():

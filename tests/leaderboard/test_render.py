@@ -15,9 +15,9 @@ from leaderboard.rows import Grid, interval, number, probability, seconds, to_ma
 REPORTED = Path(__file__).parents[2] / "results" / "reported" / "xu2024.json"
 
 
-def text_of(renderable) -> str:
+def text_of(renderable, width: int = 140) -> str:
     file = io.StringIO()
-    Console(file=file, width=140).print(renderable)
+    Console(file=file, width=width).print(renderable)
     return file.getvalue()
 
 
@@ -30,6 +30,23 @@ def test_the_terminal_table(results):
     lines = text.splitlines()
     order = [i for i, line in enumerate(lines) if line.strip().startswith(("ppo_rlhf", "sft"))]
     assert order == sorted(order)
+
+
+@pytest.mark.parametrize("width", [50, 80, 140])
+def test_a_narrow_terminal_cuts_no_number(results, width):
+    renderable, _ = leaderboard(results)
+    text = text_of(renderable, width)
+    assert max(map(len, text.splitlines())) <= width
+    markdown, _ = leaderboard(results, fmt="md")
+    cells = [c.strip() for r in markdown.splitlines() if r[:1] == "|" for c in r.split("|")[2:]]
+    for cell in cells:
+        if cell[:1].isdigit():
+            assert cell in text
+
+
+def test_no_run_yet_says_what_makes_one(tmp_path):
+    _, problems = leaderboard(tmp_path)
+    assert "no run yet; `python -m bench run" in problems[0]
 
 
 def test_reported_rows_stand_apart_with_their_own_meaning(results):
@@ -84,6 +101,7 @@ def test_numbers():
     assert number("gold_score", -0.01234) == "-0.012"
     assert number("kl", None) == "–"
     assert number("win_rate", 0.05, signed=True) == "+5.0"
+    assert number("kl", -0.01) == "0.0"
     assert interval("win_rate", (0.1, 0.25)) == "[10.0, 25.0]"
     assert probability(0.0002) == "<0.001"
     assert [seconds(s) for s in (None, 59, 300, 7200)] == ["–", "59 s", "5.0 min", "2.0 h"]

@@ -24,7 +24,7 @@ def test_one_run_in_the_terminal(make_run):
 
 def test_config_differences_from_the_preset(make_run):
     text = text_of(show(make_run("sft"), defaults={"seed": 0, "ppo": {"lr": 1e-3}}))
-    assert "differs from preset testbed in 1 values" in text
+    assert "differs from preset testbed in 1 value" in text
     assert "0.0001" in text
     assert "0.001" in text
 
