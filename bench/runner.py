@@ -16,7 +16,7 @@ from bench.errors import UserError
 from bench.loading import config_sha, validation_message
 from bench.pipeline import Context, Executed, Stage, execute
 from bench.provenance import code_state, hardware, package_versions
-from bench.record import Record, write_record
+from bench.record import Record, read_record, write_record
 from bench.registry import JUDGES, METHODS, SUITES
 from bench.stages import Stages
 
@@ -96,27 +96,54 @@ def run(config: RunConfig, *, store: Store, results: Path, progress: Progress) -
     """Execute a run and write its record to `results/<suite>/<run_id>/`.
 
     Returns:
-        The record; its status says whether the run succeeded ("ok") or diverged.
+        The record; its status is "ok", "diverged" or "out_of_memory".
 
     Raises:
         UserError: for what a user can mend. A finished stage stays in the store either way.
+        BaseException: what else ended the run, Ctrl-C among it, after a record that says
+            "interrupted" or "failed" was written (unless a finished one is there).
     """
-    from bench.training.optimisation import Diverged
-
     started = datetime.now(UTC)
     planned, suite = make_plan(config)
     context = Context(config, suite, progress)
     executed: dict[str, Executed] = {}
-    status, error = "ok", None
+    failure: BaseException | None = None
     try:
         for target in planned.targets:
             for done in execute(target, context, store):
                 executed.setdefault(done.stage.key, done)
-    except Diverged as failure:
-        status, error = "diverged", str(failure)
-    record = _record(config, planned, executed, started, status, error)
-    _write(record, planned, executed, results)
+    except BaseException as error:  # noqa: BLE001 - written down, then raised again
+        failure = error
+    status = _status(failure)
+    record = _record(config, planned, executed, started, status, failure)
+    if status == "ok" or not _is_finished(results / record.suite / record.run_id):
+        _write(record, planned, executed, results)
+    if failure is not None and status in ("interrupted", "failed"):
+        raise failure
     return record
+
+
+def _status(failure: BaseException | None) -> str:
+    """What a record says of how a run ended."""
+    import torch
+
+    from bench.training.optimisation import Diverged
+
+    kinds: dict[str, type[BaseException] | tuple[type[BaseException], ...]] = {
+        "diverged": Diverged,
+        "out_of_memory": (MemoryError, torch.OutOfMemoryError),
+        "interrupted": KeyboardInterrupt,
+    }
+    if failure is None:
+        return "ok"
+    return next((name for name, kind in kinds.items() if isinstance(failure, kind)), "failed")
+
+
+def _is_finished(folder: Path) -> bool:
+    try:
+        return read_record(folder).status == "ok"
+    except UserError:
+        return False
 
 
 def label(config: RunConfig) -> str:
@@ -137,7 +164,7 @@ def _record(
     executed: dict[str, Executed],
     started: datetime,
     status: str,
-    error: str | None,
+    failure: BaseException | None,
 ) -> Record:
     judged = _judged(planned, executed)
     return Record.model_validate(
@@ -151,7 +178,7 @@ def _record(
             "preset": config.preset,
             "seed": config.seed,
             "status": status,
-            "error": error,
+            "error": None if failure is None else str(failure) or type(failure).__name__,
             "config": config.model_dump(mode="json"),
             "config_sha": config_sha(config),
             "code": code_state(),
@@ -239,6 +266,8 @@ def _convergence(planned: Plan, executed: dict[str, Executed]) -> dict[str, Any]
     scores = [row["validation_score"] for row in rows]
     smooth = [sum(w) / len(w) for i in range(len(scores)) if (w := scores[max(0, i - 1) : i + 2])]
     best = max(range(len(scores)), key=lambda i: scores[i])
+    if max(smooth) <= smooth[0]:  # never better than where it began: nothing to be quick at
+        return {"best_step": int(rows[best]["step"])}
     goal = smooth[0] + 0.9 * (max(smooth) - smooth[0])
     first = next(row for row, value in zip(rows, smooth, strict=True) if value >= goal)
     return {

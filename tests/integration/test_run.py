@@ -181,3 +181,24 @@ def test_what_is_not_there_is_named_before_anything_runs(
 ) -> None:
     with pytest.raises(UserError, match=message):
         runner.plan(config("method=token_ppo", override), store)
+
+
+def test_an_interruption_is_written_down_and_never_over_a_finished_record(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = config("method=sft", "seed=5")
+    monkeypatch.setattr(runner, "execute", _interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(settings, store, tmp_path)
+    folder = tmp_path / "testbed" / runner.run_id(settings)
+    assert read_record(folder).status == "interrupted"
+    monkeypatch.undo()
+    assert run(settings, store, tmp_path).status == "ok"
+    monkeypatch.setattr(runner, "execute", _interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(settings, store, tmp_path)
+    assert read_record(folder).status == "ok"
+
+
+def _interrupted(*arguments: Any) -> Any:
+    raise KeyboardInterrupt
