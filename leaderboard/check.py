@@ -227,6 +227,7 @@ def write_baseline(records: Sequence[Record], path: Path, level: float = 0.95) -
     """`make_baseline` as the JSON file that `check` reads."""
     text = json.dumps(make_baseline(records, level), indent=2, sort_keys=True, allow_nan=False)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text + "\n", encoding="utf-8")
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {error.strerror or error}") from error
