@@ -1,11 +1,14 @@
 """Numbers that papers report: shown apart from what was measured here, each with its own ±."""
 
-from importlib import resources
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
 
 from leaderboard.rows import DASH, Grid
+
+# Beside this package in a checkout and in an installation alike. Not importlib.resources: in an
+# editable install a folder without __init__.py is no resource container.
+PACKAGED = Path(__file__).resolve().parents[1] / "results" / "reported"
 
 
 class _Strict(BaseModel):
@@ -56,15 +59,9 @@ def load_reported(results: Path, problems: list[str]) -> list[ReportedPaper]:
 
 def _sources(results: Path) -> list[tuple[str, str]]:
     folder = results / "reported"
-    if folder.is_dir():
-        found = [(str(path), path) for path in sorted(folder.glob("*.json"))]
-        return [(name, path.read_text(encoding="utf-8")) for name, path in found]
-    try:
-        packaged = resources.files("results.reported")
-    except ModuleNotFoundError:
-        return []
-    files = [file for file in packaged.iterdir() if file.name.endswith(".json")]
-    return sorted((file.name, file.read_text(encoding="utf-8")) for file in files)
+    if not folder.is_dir():
+        folder = PACKAGED
+    return [(str(path), path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))]
 
 
 def reported_grids(paper: ReportedPaper) -> list[Grid]:
