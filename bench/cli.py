@@ -95,7 +95,7 @@ def run(
 @app.command("list")
 @guarded
 def list_plugins() -> None:
-    """Methods, judges, suites, editors and presets by name."""
+    """Methods, judges, suites and presets by name."""
     from bench.presets import preset_names
     from bench.registry import REGISTRIES
 

@@ -5,7 +5,7 @@ A package adds a method without a change here by declaring, in its own pyproject
     [project.entry-points."grainbench.methods"]
     my_method = "my_package.my_method:MyMethod"
 
-and likewise `grainbench.judges`, `grainbench.suites` and `grainbench.editors`. Listing imports
+and likewise `grainbench.judges` and `grainbench.suites`. Listing imports
 nothing of what is listed; `get` imports the one that is asked for.
 """
 
@@ -185,5 +185,4 @@ SUITES: Registry[Any] = Registry(
         )
     ],
 )
-EDITORS: Registry[Any] = Registry("editor")
-REGISTRIES: tuple[Registry[Any], ...] = (METHODS, JUDGES, SUITES, EDITORS)
+REGISTRIES: tuple[Registry[Any], ...] = (METHODS, JUDGES, SUITES)
