@@ -143,8 +143,9 @@ class Backbone:
                 self.model.delete_adapter(name)
 
     def merge_adapter(self, name: str) -> None:
-        """Add the only adapter, `name`, into the base for good."""
-        self.model = self.model.merge_and_unload().requires_grad_(False).eval()
+        """Add adapter `name` into the base for good; other adapters are dropped."""
+        merged = self.model.merge_and_unload(adapter_names=[name])
+        self.model = merged.requires_grad_(False).eval()
 
     def copy_adapter(self, source: str, target: str) -> None:
         """Give adapter `target` the weights of `source`; both exist and have one shape."""
