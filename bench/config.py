@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-KLKind = Literal["k1", "k2", "k3"]
+KLKind = Literal["k1", "k2", "k3", "k1_clamped"]
 
 
 class Section(BaseModel):
@@ -91,28 +91,87 @@ class PPOConfig(Section):
     value_warmup_steps: int = Field(4, ge=0, description="value-only steps before them")
     batch_size: int = Field(48, ge=1, description="prompts a step, one response each")
     minibatch_size: int = Field(8, ge=1, description="responses an optimiser step")
+    minibatch_tokens: int | None = Field(
+        None, ge=1, description="response tokens an optimiser step at most, instead of responses"
+    )
+    microbatch_size: int | None = Field(
+        None, ge=1, description="responses a forward pass (gradients add up); none: the minibatch"
+    )
     epochs: int = Field(1, ge=1, description="passes over a step's responses")
     prompts: int = Field(1800, ge=1, description="distinct prompts that are cycled through")
     lr: float = Field(8e-4, gt=0, description="policy learning rate (AdamW)")
     value_lr: float = Field(1e-3, gt=0, description="value learning rate (AdamW)")
+    lr_schedule: Literal["constant", "linear", "cosine"] = Field(
+        "constant", description="of both rates over the steps, down to 0"
+    )
+    adam_eps: float = Field(1e-8, gt=0, description="AdamW's epsilon")
+    adam_beta2: float = Field(0.98, gt=0, lt=1, description="AdamW's beta 2")
     clip_range: float = Field(0.2, gt=0, description="of the probability ratio")
-    value_clip_range: float = Field(0.2, gt=0, description="of the value's move")
+    value_clip_range: float | None = Field(
+        0.2, gt=0, description="of the value's move; none: not clipped"
+    )
+    value_model: Literal["separate", "shared"] = Field(
+        "separate", description="an adapter of its own, or a head on the policy's hidden states"
+    )
+    value_init: Literal["reward_model", "reward_trunk", "zero"] = Field(
+        "reward_trunk",
+        description="adapter and head of the reward model, its adapter alone, or neither",
+    )
+    value_coef: float = Field(1.0, gt=0, description="factor on the value loss")
     gamma: float = Field(1.0, ge=0, le=1, description="discount")
     gae_lambda: float = Field(0.95, ge=0, le=1, description="of the advantage estimate")
     whiten_advantages: bool = Field(True, description="to mean 0, variance 1 over the batch")
+    whiten_rewards: Literal["no", "scale", "shift"] = Field(
+        "no", description="scale: to variance 1, the mean kept; shift: to mean 0 as well"
+    )
+    whiten_unbiased: bool = Field(False, description="variance over n - 1 instead of n")
+    count_padding: bool = Field(
+        False, description="padding (as zeros) counts in whitening and in the losses' means"
+    )
     temperature: float = Field(1.0, gt=0, description="of the rollouts")
     max_new_tokens: int = Field(80, ge=1, description="response tokens at most, EOS included")
+    rollout_logprobs: Literal["auto", "generation", "forward"] = Field(
+        "auto",
+        description="old log-probabilities: kept from generation or a second pass; "
+        "auto: kept in float32",
+    )
+    score_position: Literal["last", "eos", "first_pad"] = Field(
+        "last",
+        description="where the last token's score is paid: there, there if it is EOS, or one later",
+    )
     missing_eos_penalty: float = Field(
-        1.0, ge=0, description="taken from the last token's reward of an unfinished response"
+        1.0, ge=0, description="price of a response that did not end"
+    )
+    missing_eos: Literal["subtract", "replace"] = Field(
+        "subtract",
+        description="the penalty comes off the last token's score, or stands instead of all scores",
     )
     kl_kind: KLKind = Field("k1", description="estimator of the per-token KL penalty")
-    kl_coef: float = Field(0.25, gt=0, description="the KL coefficient at the start")
+    kl_penalty: Literal["reward", "loss"] = Field(
+        "reward", description="the KL is taken off the reward, or added to the policy loss"
+    )
+    kl_coef: float = Field(0.25, ge=0, description="the KL coefficient at the start")
     kl_target: float = Field(4.0, gt=0, description="nats a sequence that the controller aims at")
     kl_rate: float = Field(
-        0.2, ge=0, lt=1, description="most it rises a step, relative; 0: a fixed coefficient"
+        0.2,
+        ge=0,
+        lt=1,
+        description="rise of the coefficient a step, for each 100 % over the target; 0: fixed",
     )
-    kl_fall: float = Field(0.05, ge=0, lt=1, description="most it falls a step, relative")
-    max_grad_norm: float = Field(1.0, gt=0, description="gradients are clipped to this norm")
+    kl_fall: float = Field(0.05, ge=0, lt=1, description="its fall a step, likewise")
+    kl_error_clip: float = Field(
+        1.0, gt=0, le=1, description="most of (KL / target - 1) that counts, either way"
+    )
+    stop_kl: float | None = Field(
+        None, gt=0, description="nats a token from the old policy at which a step's updates end"
+    )
+    ptx_coef: float = Field(
+        0.0, ge=0, description="gamma of PPO-ptx: weight of the demonstrations' log-likelihood"
+    )
+    ptx_batch_size: int = Field(8, ge=1, description="demonstrations an optimiser step")
+    max_grad_norm: float | None = Field(
+        1.0, gt=0, description="gradients are clipped to this norm; none: they are not"
+    )
     eval_every: int = Field(10, ge=1, description="steps between validations")
 
 

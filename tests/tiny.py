@@ -42,6 +42,13 @@ def stir(backbone: Backbone, adapter: str, seed: int = 1, scale: float = 0.1) ->
             parameter.add_(scale * torch.randn(parameter.shape, generator=rng))
 
 
+def stop_often(backbone: Backbone, bias: float = 5.8) -> None:
+    """Make EOS about one token in seven, so that responses have unlike lengths."""
+    head = backbone.model.get_output_embeddings()
+    head.bias = torch.nn.Parameter(torch.zeros(head.out_features), requires_grad=False)
+    head.bias[backbone.tokens.eos_id] = bias
+
+
 def random_rows(n: int = 6, seed: int = 0) -> tuple[list[list[int]], list[list[int]]]:
     """Prompts and responses of unlike lengths as token ids."""
     rng = torch.Generator().manual_seed(seed)

@@ -18,6 +18,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from bench.config import LoRAConfig, ModelConfig
 from bench.errors import UserError
 from bench.models.devices import pick_device, pick_dtype
+from bench.models.lora import quicken
 from bench.models.sequences import Sequences, join
 from bench.rl import token_logprobs
 
@@ -119,6 +120,7 @@ class Backbone:
             self._create(name, lora)
         else:
             raise TypeError("add_adapter takes lora or folder")
+        quicken(self.model)
         self.model.eval()
 
     def _create(self, name: str, lora: LoRAConfig) -> None:
@@ -177,20 +179,49 @@ class Backbone:
             with self.model.disable_adapter():
                 yield self.model
         else:
-            self.model.set_adapter(adapter)
+            if self.model.active_adapters != [adapter]:  # a walk over all modules, so not idly
+                self.model.set_adapter(adapter)
             yield self.model
+
+    @contextmanager
+    def merged(self, adapter: str) -> Iterator[Any]:
+        """The model with `adapter` added into its weights while this lasts, for generation.
+
+        Costs a copy of the weights that carry adapters, and saves every token the low-rank
+        products. The base's own tensors come back untouched.
+        """
+        layers = [m for m in self.model.modules() if adapter in getattr(m, "lora_A", ())]
+        originals = [layer.base_layer.weight.data for layer in layers]
+        try:
+            with torch.no_grad(), self.using(None) as model:
+                for layer, weight in zip(layers, originals, strict=True):
+                    layer.base_layer.weight.data = weight + layer.get_delta_weight(adapter)
+                yield model
+        finally:
+            for layer, weight in zip(layers, originals, strict=True):
+                layer.base_layer.weight.data = weight
 
     def logits(self, batch: Sequences, adapter: str | None) -> Tensor:
         """(B, T, V): the distribution that each response token was drawn from."""
         with self.using(adapter) as model:
-            output = model(
-                input_ids=batch.ids,
-                attention_mask=batch.attention.long(),
-                position_ids=batch.positions,
-                logits_to_keep=batch.mask.shape[1] + 1,
-                use_cache=False,
-            )
-        return output.logits[:, :-1]
+            return self._causal(model, batch).logits[:, :-1]
+
+    def logits_and_hidden(self, batch: Sequences, adapter: str | None) -> tuple[Tensor, Tensor]:
+        """`logits` (B, T, V) and `hidden` (B, T + 1, d) in one pass."""
+        with self.using(adapter) as model:
+            output = self._causal(model, batch, output_hidden_states=True)
+        return output.logits[:, :-1], output.hidden_states[-1][:, batch.prompt_width - 1 :]
+
+    def _causal(self, model: Any, batch: Sequences, **options: Any) -> Any:
+        """The whole model's output, the head applied to the response's columns only."""
+        return model(
+            input_ids=batch.ids,
+            attention_mask=batch.attention.long(),
+            position_ids=batch.positions,
+            logits_to_keep=batch.mask.shape[1] + 1,
+            use_cache=False,
+            **options,
+        )
 
     def logprobs(self, batch: Sequences, adapter: str | None, temperature: float = 1.0) -> Tensor:
         """(B, T) float32 log-probabilities of the response tokens; 0 at padding."""

@@ -112,26 +112,51 @@ class RewardModel:
 
 
 class ValueModel:
-    """The expected return before each response token, from adapter and head."""
+    """The expected return from each state of a response, from adapter and head.
+
+    Attributes:
+        offset: added to the head's output; not 0 where it started as a reward model's.
+    """
 
     def __init__(self, backbone: Backbone, adapter: str, head: ScalarHead) -> None:
         self.backbone, self.adapter = backbone, adapter
         self.head = head.to(backbone.device)
+        self.offset = 0.0
+
+    def start_from(self, model: RewardModel) -> None:
+        """Start as the reward model's normalised output; the adapter is copied by the caller."""
+        with torch.no_grad():
+            self.head.weight.copy_(model.head.weight)
+        self.head.scale = model.head.scale / model.std
+        self.offset = -model.mean / model.std
+
+    def read(self, hidden: Tensor) -> Tensor:
+        """(..., d) hidden states to (...) values."""
+        return self.head(hidden) + self.offset
+
+    def states(self, batch: Sequences) -> Tensor:
+        """(B, T + 1) values: of the state before each response token, and behind the last."""
+        return self.read(self.backbone.hidden(batch, self.adapter))
 
     def values(self, batch: Sequences) -> Tensor:
         """(B, T) values of the states in which the response tokens were drawn."""
-        return self.head(self.backbone.hidden(batch, self.adapter)[:, :-1])
+        return self.states(batch)[:, :-1]
 
 
 @torch.no_grad()
-def map_rows(function: Callable[[Sequences], Tensor], batch: Sequences) -> Tensor:
+def map_rows(
+    function: Callable[[Sequences], Tensor], batch: Sequences, *, columns: int = 0
+) -> Tensor:
     """`function` (rows to (b, t)) over chunks of like length, gathered into (B, T), 0 at padding.
 
-    The result does not depend on the chunks (a test holds this); the time does.
+    With `columns` = 1 it gives (b, t + 1), of states, and (B, T + 1) comes back. The result does
+    not depend on the chunks (a test holds this); the time does.
     """
-    result = torch.zeros(batch.mask.shape, device=batch.ids.device)
+    rows_total, width = batch.mask.shape
+    result = torch.zeros(rows_total, width + columns, device=batch.ids.device)
     lengths = batch.attention.sum(dim=1).tolist()
     for index in chunks_by_length(lengths, SCORING_CHUNK):
         rows = batch.rows(index)
-        result[index, : rows.mask.shape[1]] = function(rows) * rows.mask
+        counted = torch.nn.functional.pad(rows.mask, (columns, 0), value=True)
+        result[index, : counted.shape[1]] = function(rows) * counted
     return result

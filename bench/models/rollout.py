@@ -5,13 +5,15 @@ Finished responses leave the batch, so that no work goes to positions after EOS.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache
 
 from bench.models.backbone import Backbone
+from bench.models.cache import roomy_cache
 from bench.models.sequences import pad_left, positions
 
 COMPACT_BELOW = 0.75  # rows still running / rows in the batch at which the batch is cut down
@@ -25,14 +27,31 @@ class Sampling:
         max_new_tokens: response tokens at most, EOS included.
         temperature: divides the logits; 0 is greedy.
         batch_size: prompts decoded together.
+        merge: add the adapter into the weights meanwhile, for a copy of those that carry one;
+            None: in float32 only (in bfloat16 the sum is rounded, and another policy drawn from).
     """
 
     max_new_tokens: int
     temperature: float = 1.0
     batch_size: int = 128
+    merge: bool | None = None
 
 
-@torch.inference_mode()
+@dataclass
+class Draw:
+    """One response.
+
+    Attributes:
+        ids: its tokens, EOS included where the model ended it.
+        logprobs: of each token under the distribution that it was drawn from, nats.
+        entropies: of each of those distributions, nats.
+    """
+
+    ids: list[int]
+    logprobs: list[float]
+    entropies: list[float]
+
+
 def sample(
     backbone: Backbone,
     adapter: str | None,
@@ -40,6 +59,21 @@ def sample(
     sampling: Sampling,
     generator: torch.Generator,
 ) -> list[list[int]]:
+    """Draw one response a prompt; token ids, EOS included where the model ended it.
+
+    Takes what `draw_responses` takes.
+    """
+    return [drawn.ids for drawn in draw_responses(backbone, adapter, prompts, sampling, generator)]
+
+
+@torch.inference_mode()
+def draw_responses(
+    backbone: Backbone,
+    adapter: str | None,
+    prompts: list[list[int]],
+    sampling: Sampling,
+    generator: torch.Generator,
+) -> list[Draw]:
     """Draw one response a prompt.
 
     Args:
@@ -50,11 +84,11 @@ def sample(
         generator: on the CPU; source of every draw, so that a seed gives the same text.
 
     Returns:
-        Token ids of each response, EOS included where the model ended it.
+        The responses with their log-probabilities and entropies, in the order of `prompts`.
     """
-    responses: list[list[int]] = [[] for _ in prompts]
+    responses = [Draw([], [], []) for _ in prompts]
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
-    with backbone.using(adapter) as model:
+    with _policy(backbone, adapter, sampling) as model:
         for start in range(0, len(order), sampling.batch_size):
             rows = order[start : start + sampling.batch_size]
             batch = [prompts[i] for i in rows]
@@ -64,19 +98,28 @@ def sample(
     return responses
 
 
+def _policy(
+    backbone: Backbone, adapter: str | None, sampling: Sampling
+) -> AbstractContextManager[Any]:
+    merge = sampling.merge
+    if merge is None:
+        merge = backbone.model.dtype == torch.float32
+    return backbone.merged(adapter) if merge and adapter else backbone.using(adapter)
+
+
 def _decode(
     model: torch.nn.Module,
     backbone: Backbone,
     prompts: list[list[int]],
     sampling: Sampling,
     generator: torch.Generator,
-) -> list[list[int]]:
-    responses: list[list[int]] = [[] for _ in prompts]
+) -> list[Draw]:
     ids, attention = (x.to(backbone.device) for x in pad_left(prompts, backbone.tokens.pad_id))
     position = positions(attention)
-    cache = DynamicCache()
-    rows = list(range(len(prompts)))  # which prompt each row of the shrinking batch belongs to
+    cache = roomy_cache(backbone.model.config, ids.shape[1] + sampling.max_new_tokens)
+    rows = torch.arange(len(prompts))  # which prompt each row of the shrinking batch belongs to
     running = torch.ones(len(rows), dtype=torch.bool)
+    columns = []  # one a step: rows, running, tokens, log-probabilities, entropies
     for _ in range(sampling.max_new_tokens):
         output = model(
             input_ids=ids,
@@ -86,9 +129,8 @@ def _decode(
             use_cache=True,
             logits_to_keep=1,
         )
-        tokens = draw(output.logits[:, -1], sampling.temperature, generator)
-        for i in running.nonzero().flatten().tolist():
-            responses[rows[i]].append(int(tokens[i]))
+        tokens, *measured = draw(output.logits[:, -1], sampling.temperature, generator)
+        columns.append((rows, running.clone(), tokens, *measured))
         running &= tokens != backbone.tokens.eos_id
         if not running.any():
             break
@@ -96,18 +138,46 @@ def _decode(
             kept = running.nonzero().flatten()
             cache.batch_select_indices(kept.to(backbone.device))
             attention, position = attention[kept], position[kept]
-            tokens, running = tokens[kept], running[kept]
-            rows = [rows[i] for i in kept.tolist()]
+            tokens, running, rows = tokens[kept], running[kept], rows[kept]
         ids = tokens.unsqueeze(1).to(backbone.device)
         attention = torch.cat([attention, attention.new_ones(len(rows), 1)], dim=1)
         position = position[:, -1:] + 1
+    return _gather(len(prompts), columns)
+
+
+def _gather(n: int, columns: list[tuple[Tensor, ...]]) -> list[Draw]:
+    """Rows of tokens from the steps' columns; a row's columns end with its last running one."""
+    responses = [Draw([], [], []) for _ in range(n)]
+    for rows, running, *values in columns:
+        kept = running.tolist()
+        for row, keep, token, logprob, entropy in zip(
+            rows.tolist(), kept, *(value.tolist() for value in values), strict=True
+        ):
+            if keep:
+                responses[row].ids.append(token)
+                responses[row].logprobs.append(logprob)
+                responses[row].entropies.append(entropy)
     return responses
 
 
-def draw(logits: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
-    """(B,) tokens drawn from (B, V) logits at `temperature` (0: the most likely), on the CPU."""
-    logits = logits.float().cpu()
+def draw(
+    logits: Tensor, temperature: float, generator: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Tokens drawn from (B, V) logits at `temperature` (0: the most likely), all (B,) on the CPU.
+
+    The draw inverts the cumulative distribution at one uniform number a row. Returned with it:
+    the token's log-probability and the distribution's entropy, nats (at temperature 0 those of
+    temperature 1, since greedy has none).
+    """
+    logprobs = torch.log_softmax(logits.float() / (temperature or 1.0), dim=-1)
+    probabilities = logprobs.exp()
     if temperature == 0:
-        return logits.argmax(dim=-1)
-    probabilities = torch.softmax(logits / temperature, dim=-1)
-    return torch.multinomial(probabilities, 1, generator=generator).squeeze(1)
+        tokens = logprobs.argmax(dim=-1)
+    else:
+        cumulative = probabilities.cumsum(dim=-1, dtype=torch.float64)
+        uniform = torch.rand(len(logits), 1, generator=generator, dtype=torch.float64)
+        point = uniform.to(logits.device) * cumulative[:, -1:]
+        tokens = torch.searchsorted(cumulative, point, right=True).squeeze(1)
+    chosen = logprobs.gather(1, tokens.unsqueeze(1)).squeeze(1)
+    entropy = -(probabilities * logprobs.clamp(min=torch.finfo(torch.float32).min)).sum(dim=-1)
+    return tokens.cpu(), chosen.cpu(), entropy.cpu()

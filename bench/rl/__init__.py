@@ -22,24 +22,45 @@ from bench.rl.advantages import explained_variance, gae, whiten
 from bench.rl.kl import AdaptiveKLController, FixedKLController, KLKind, kl_estimate
 from bench.rl.logprobs import entropy, token_logprobs
 from bench.rl.masking import masked_mean, masked_sum
-from bench.rl.policy_losses import ppo_policy_loss, ppo_value_loss
-from bench.rl.preference_losses import bradley_terry_loss, ranking_loss, token_preference_loss
-from bench.rl.rewards import sequence_rewards, token_rewards
+from bench.rl.policy_losses import ppo_policy_loss, ppo_value_loss, ratio_statistics
+from bench.rl.preference_losses import (
+    bradley_terry_loss,
+    divergence_preference_loss,
+    ranking_loss,
+    token_preference_loss,
+)
+from bench.rl.rewards import (
+    PenaltyMode,
+    ScorePosition,
+    book_final_score,
+    missing_eos_penalty,
+    sequence_rewards,
+    token_rewards,
+)
+from bench.rl.segments import segment_rewards, segment_score
 
 __all__ = [
     "AdaptiveKLController",
     "FixedKLController",
     "KLKind",
+    "PenaltyMode",
+    "ScorePosition",
+    "book_final_score",
     "bradley_terry_loss",
+    "divergence_preference_loss",
     "entropy",
     "explained_variance",
     "gae",
     "kl_estimate",
     "masked_mean",
     "masked_sum",
+    "missing_eos_penalty",
     "ppo_policy_loss",
     "ppo_value_loss",
     "ranking_loss",
+    "ratio_statistics",
+    "segment_rewards",
+    "segment_score",
     "sequence_rewards",
     "token_logprobs",
     "token_preference_loss",

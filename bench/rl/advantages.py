@@ -5,7 +5,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from bench.rl.checks import check_token_tensors, check_unit_interval
-from bench.rl.masking import masked_mean, zero_masked
+from bench.rl.masking import masked_mean, masked_sum, zero_masked
 
 _EPSILON = 1e-8
 
@@ -77,23 +77,34 @@ def gae(
     return advantages, advantages + values
 
 
-def _masked_variance(x: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, ""]:
-    """Return the population variance of the counted elements; 0 where nothing counts."""
-    return masked_mean((x - masked_mean(x, mask)).square(), mask)
+def _masked_variance(
+    x: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"], *, unbiased: bool = False
+) -> Float[Tensor, ""]:
+    """Return the variance of the n counted elements, over n or n - 1; 0 where n is 0 or 1."""
+    squares = (x - masked_mean(x, mask)).square()
+    degrees_of_freedom = mask.sum() - (1 if unbiased else 0)
+    return masked_sum(squares, mask) / degrees_of_freedom.clamp(min=1)
 
 
 def whiten(
-    x: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"], *, shift_mean: bool = True
+    x: Float[Tensor, "B T"],
+    mask: Bool[Tensor, "B T"],
+    *,
+    shift_mean: bool = True,
+    unbiased: bool = False,
 ) -> Float[Tensor, "B T"]:
     """Scale the counted elements to variance 1, and shift them to mean 0 if asked.
 
-    Equation: ``(x - mean) / sqrt(var + 1e-8) [+ mean if not shift_mean]``, mean and population
-    variance over all counted tokens of the batch.
+    Equation: ``(x - mean) / sqrt(var + 1e-8) [+ mean if not shift_mean]``, mean and variance over
+    all n counted tokens of the batch: ``var = sum (x - mean)^2 / n``, or ``/ (n - 1)`` if
+    `unbiased`.
 
     Args:
         x: (B, T), any unit.
         mask: (B, T) True = counts.
         shift_mean: whether the mean goes to 0; if not, it stays what it was.
+        unbiased: whether the variance is the sample's, over n - 1. A single element has variance
+            0 either way.
 
     Returns:
         (B, T) without unit, 0 where `mask` is False. Equal elements (a single one too) become 0,
@@ -104,7 +115,12 @@ def whiten(
         TypeError: if a dtype is wrong.
 
     References:
-        `whiten` of openai/lm-human-preferences, which goes with arXiv:1909.08593.
+        `whiten` of openai/lm-human-preferences, which goes with arXiv:1909.08593 (population
+        variance, over padding as well); `masked_whiten` of TRL (``unbiased=True``).
+
+    Differences from TRL:
+        A single counted element gives 0 (or itself), where TRL's correction n / (n - 1) divides
+        by zero.
     """
     check_token_tensors(mask, x=x)
     x = zero_masked(x, mask)

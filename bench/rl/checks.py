@@ -84,6 +84,19 @@ def check_token_tensors(mask: Tensor, **tensors: Tensor) -> None:
     check_mask(mask=mask)
 
 
+def check_rows(mask: Tensor, **rows: Tensor) -> None:
+    """Require bool tensors (B,), one element for each row of the mask (B, T).
+
+    Raises:
+        ValueError: if a shape is not (B,).
+        TypeError: if a dtype is not bool.
+    """
+    check_rank(1, **rows)
+    check_mask(**rows)
+    for name, row in rows.items():
+        check_batch(mask=mask, **{name: row})
+
+
 def check_unit_interval(**numbers: float) -> None:
     """Require 0 <= number <= 1.
 
@@ -104,3 +117,13 @@ def check_not_negative(**numbers: float) -> None:
     for name, number in numbers.items():
         if not number >= 0.0:
             raise ValueError(f"{name} must not be negative, is {number}")
+
+
+def check_label_smoothing(label_smoothing: float) -> None:
+    """Require 0 <= label_smoothing < 0.5: from there on the loss prefers the rejected response.
+
+    Raises:
+        ValueError: with the number.
+    """
+    if not 0.0 <= label_smoothing < 0.5:
+        raise ValueError(f"label_smoothing must lie in [0, 0.5), is {label_smoothing}")

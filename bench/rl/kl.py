@@ -10,7 +10,7 @@ from torch import Tensor
 
 from bench.rl.checks import check_float, check_not_negative, check_rank, check_same_shape
 
-KLKind = Literal["k1", "k2", "k3"]
+KLKind = Literal["k1", "k2", "k3", "k1_clamped"]
 
 
 def kl_estimate(
@@ -20,9 +20,16 @@ def kl_estimate(
 
     With ``d_t = log pi(a_t | s_t) - log pi_ref(a_t | s_t)``::
 
-        k1 = d_t                        unbiased; may be negative
-        k2 = d_t^2 / 2                  biased, low variance; >= 0
-        k3 = exp(-d_t) - 1 + d_t        unbiased; >= 0
+        k1         = d_t                    unbiased; may be negative
+        k2         = d_t^2 / 2              biased, low variance; >= 0
+        k3         = exp(-d_t) - 1 + d_t    unbiased; >= 0
+        k1_clamped = max(d_t, 0)            biased upwards; >= 0
+
+    As a reward they differ as estimates only. As a *loss*, differentiated through `logprobs` with
+    the tokens held, their gradients are ``g_t = grad log pi(a_t | s_t)`` times 1, d_t,
+    1 - exp(-d_t) and [d_t > 0]. In expectation over pi that is for k1 nothing, 0; for k2 the
+    gradient of KL(pi || pi_ref); for k3 that of the reverse one, KL(pi_ref || pi); for k1_clamped
+    that of no divergence.
 
     Args:
         logprobs: (B, T) of the policy that drew the tokens, nats.
@@ -39,7 +46,9 @@ def kl_estimate(
     References:
         k1 is the penalty of InstructGPT, arXiv:2203.02155, Eq. 2; k3 is arXiv:2402.03300, Eq. 4;
         the three together are J. Schulman, "Approximating KL Divergence" (2020),
-        http://joschu.net/blog/kl-approx.html, whose r is exp(-d) here.
+        http://joschu.net/blog/kl-approx.html, whose r is exp(-d) here. k1_clamped is what
+        AlpacaFarm, arXiv:2305.14387, runs: ``torch.clamp(logprobs - ref_logprobs, min=0.0)`` in
+        the `_shape_reward` of its PPO trainer.
     """
     check_same_shape(logprobs=logprobs, ref_logprobs=ref_logprobs)
     check_rank(2, logprobs=logprobs)
@@ -51,7 +60,9 @@ def kl_estimate(
         return 0.5 * log_ratio.square()
     if kind == "k3":
         return torch.expm1(-log_ratio) + log_ratio
-    raise ValueError(f"kind must be k1, k2 or k3, is {kind!r}")
+    if kind == "k1_clamped":
+        return log_ratio.clamp(min=0.0)
+    raise ValueError(f"kind must be k1, k2, k3 or k1_clamped, is {kind!r}")
 
 
 @dataclass
@@ -78,17 +89,18 @@ class AdaptiveKLController:
 
     After each PPO step::
 
-        e    = clip(kl / target - 1, -1, 1)
+        e    = clip(kl / target - 1, -error_clip, error_clip)
         coef = coef * (1 + rate * e)    if e > 0
         coef = coef * (1 + fall * e)    otherwise
 
     Attributes:
         coef: the coefficient now, reward units per nat, > 0. It stays > 0.
         target: the wanted KL, nats per sequence (summed over the response's tokens), > 0.
-        rate: greatest relative rise of `coef` in one step, 0 < rate < 1.
-        fall: greatest relative fall of `coef` in one step, 0 <= fall < 1; None: as `rate`. A fall
+        rate: relative rise of `coef` in one step at e = 1, 0 < rate < 1.
+        fall: relative fall of `coef` in one step at e = -1, 0 <= fall < 1; None: as `rate`. A fall
             slower than the rise brings the KL to its target from below: while the policy is
             still near the reference, the coefficient does not run down.
+        error_clip: greatest |e|, relative to the target, 0 < error_clip <= 1.
 
     Raises:
         ValueError: if an attribute is out of range.
@@ -96,18 +108,21 @@ class AdaptiveKLController:
     References:
         "Fine-Tuning Language Models from Human Preferences" (OpenAI, 2019), arXiv:1909.08593,
         Section 2.2: ``e = clip(kl / target - 1, -0.2, 0.2)``, ``coef *= 1 + K e``, ``K = 0.1``.
+        Its code, openai/lm-human-preferences, has ``K = n_steps / horizon`` with n_steps the
+        batch size: ``error_clip=0.2``, ``rate=batch_size / horizon`` and no `fall` are it exactly.
 
     Differences from the paper:
-        The error is clipped at 1 instead of 0.2, so `rate` alone is the greatest change per step.
-        Near the target ``rate = K`` is the paper's controller; far from it this one moves up to
-        five times as far (10 % a step where the paper moves 2 %). The paper's falls as fast as it
-        rises.
+        By default the error is clipped at 1 instead of 0.2, so `rate` alone is the greatest change
+        per step. Near the target ``rate = K`` is the paper's controller; far from it this one
+        moves up to five times as far (10 % a step where the paper moves 2 %). The paper's falls as
+        fast as it rises.
     """
 
     coef: float
     target: float
     rate: float
     fall: float | None = None
+    error_clip: float = 1.0
 
     def __post_init__(self) -> None:
         if not self.coef > 0.0:
@@ -118,6 +133,8 @@ class AdaptiveKLController:
             raise ValueError(f"rate must lie in (0, 1), is {self.rate}")
         if self.fall is not None and not 0.0 <= self.fall < 1.0:
             raise ValueError(f"fall must lie in [0, 1), is {self.fall}")
+        if not 0.0 < self.error_clip <= 1.0:
+            raise ValueError(f"error_clip must lie in (0, 1], is {self.error_clip}")
 
     def update(self, kl_per_sequence: float) -> float:
         """Move the coefficient one step and return it.
@@ -134,7 +151,8 @@ class AdaptiveKLController:
         """
         if math.isnan(kl_per_sequence):
             raise ValueError("kl_per_sequence is NaN: the policy has diverged")
-        error = min(max(kl_per_sequence / self.target - 1.0, -1.0), 1.0)
+        error = kl_per_sequence / self.target - 1.0
+        error = min(max(error, -self.error_clip), self.error_clip)
         step = self.rate if error > 0.0 or self.fall is None else self.fall
         self.coef *= 1.0 + step * error
         return self.coef

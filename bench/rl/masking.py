@@ -24,6 +24,29 @@ def zero_masked(
     return torch.where(mask, x, 0.0)
 
 
+def last_counted(mask: Bool[Tensor, "B T"]) -> Bool[Tensor, "B T"]:
+    """Mark each row's last counted position.
+
+    Args:
+        mask: (B, T) True = counts.
+
+    Returns:
+        (B, T) with one True a row.
+
+    Raises:
+        ValueError: naming the first rows in which nothing counts.
+    """
+    empty = (~mask.any(dim=1)).nonzero().flatten().tolist()
+    if empty:
+        raise ValueError(
+            f"mask counts nothing in row(s) {empty[:10]} of {mask.shape[0]}: "
+            "a response's score needs a token to stand on"
+        )
+    positions = torch.arange(mask.shape[1], device=mask.device)
+    last = torch.where(mask, positions, -1).amax(dim=1, keepdim=True)
+    return positions == last
+
+
 def masked_sum(
     x: Float[Tensor, "*shape"], mask: Bool[Tensor, "*shape"], dim: int | None = None
 ) -> Float[Tensor, "..."]:

@@ -1,10 +1,11 @@
-"""PPO's clipped losses. Both are minimised."""
+"""PPO's clipped losses, both minimised, and statistics of the ratios that they clip."""
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from bench.rl.checks import check_not_negative, check_token_tensors
+from bench.rl.kl import kl_estimate
 from bench.rl.masking import masked_mean, zero_masked
 
 
@@ -90,3 +91,56 @@ def ppo_value_loss(
     clipped = torch.clamp(values, old_values - clip_range, old_values + clip_range)
     squares = torch.maximum((values - returns).square(), (clipped - returns).square())
     return 0.5 * masked_mean(squares, mask)
+
+
+def ratio_statistics(
+    logprobs: Float[Tensor, "B T"],
+    old_logprobs: Float[Tensor, "B T"],
+    mask: Bool[Tensor, "B T"],
+    *,
+    clip_range: float,
+) -> dict[str, Float[Tensor, ""]]:
+    """How far the policy has moved from the one that drew the tokens.
+
+    With ``rho_t = pi(a_t | s_t) / pi_old(a_t | s_t)`` and all means over the counted tokens::
+
+        clip_fraction = mean_t [|rho_t - 1| > clip_range]
+        approx_kl     = mean_t (rho_t - 1 - log rho_t)      k3 estimate of KL(pi_old || pi), nats
+        ratio_mean    = mean_t rho_t                        1 in expectation
+        ratio_max     = max_t rho_t
+        ratio_std     = sqrt(mean_t (rho_t - ratio_mean)^2)
+
+    Args:
+        logprobs: (B, T) of the policy being trained, nats.
+        old_logprobs: (B, T) of the policy that drew the tokens, nats.
+        mask: (B, T) True = counts.
+        clip_range: that of `ppo_policy_loss`, >= 0.
+
+    Returns:
+        The five scalars by name, without gradient; all 0 if nothing counts.
+
+    Raises:
+        ValueError: if shapes disagree or `clip_range` is negative.
+        TypeError: if a dtype is wrong.
+
+    References:
+        approx_kl: J. Schulman, "Approximating KL Divergence" (2020),
+        http://joschu.net/blog/kl-approx.html.
+
+    Differences from TRL:
+        clip_fraction counts every ratio out of range, as openai/baselines does; TRL counts those
+        whose loss the clipping raises, which leaves out a ratio on the side that A_t pulls back.
+    """
+    check_token_tensors(mask, logprobs=logprobs, old_logprobs=old_logprobs)
+    check_not_negative(clip_range=clip_range)
+    logprobs, old_logprobs = (zero_masked(x.detach(), mask) for x in (logprobs, old_logprobs))
+    ratios = (logprobs - old_logprobs).exp()
+    mean = masked_mean(ratios, mask)
+    outside = ((ratios - 1.0).abs() > clip_range).to(ratios.dtype)
+    return {
+        "clip_fraction": masked_mean(outside, mask),
+        "approx_kl": masked_mean(kl_estimate(old_logprobs, logprobs, "k3"), mask),
+        "ratio_mean": mean,
+        "ratio_max": zero_masked(ratios, mask).amax(),
+        "ratio_std": masked_mean((ratios - mean).square(), mask).sqrt(),
+    }

@@ -1,8 +1,12 @@
 """What PPO is paid at each token: the reward model's scores less the KL penalty.
 
-The two functions differ in nothing but the granularity of the score; with all of a row's score on
-its last counted token they give the same rewards (a test holds this).
+`sequence_rewards` and `token_rewards` differ in nothing but the granularity of the score; with all
+of a row's score on its last counted token they give the same rewards (a test holds this). Before
+them, `missing_eos_penalty` and `book_final_score` say what a response without an EOS is worth, and
+at which position the score at its end is paid.
 """
+
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -13,26 +17,13 @@ from bench.rl.checks import (
     check_float,
     check_not_negative,
     check_rank,
+    check_rows,
     check_token_tensors,
 )
-from bench.rl.masking import zero_masked
+from bench.rl.masking import last_counted, zero_masked
 
-
-def _last_counted(mask: Bool[Tensor, "B T"]) -> Bool[Tensor, "B T"]:
-    """Mark each row's last counted position.
-
-    Raises:
-        ValueError: naming the first rows in which nothing counts.
-    """
-    empty = (~mask.any(dim=1)).nonzero().flatten().tolist()
-    if empty:
-        raise ValueError(
-            f"mask counts nothing in row(s) {empty[:10]} of {mask.shape[0]}: "
-            "a sequence score needs a token to stand on"
-        )
-    positions = torch.arange(mask.shape[1], device=mask.device)
-    last = torch.where(mask, positions, -1).amax(dim=1, keepdim=True)
-    return positions == last
+PenaltyMode = Literal["subtract", "replace"]
+ScorePosition = Literal["last", "eos", "first_pad"]
 
 
 def sequence_rewards(
@@ -69,7 +60,7 @@ def sequence_rewards(
     check_token_tensors(mask, kl=kl)
     check_not_negative(kl_coef=kl_coef)
     penalties = zero_masked(-kl_coef * kl, mask)
-    return penalties + zero_masked(scores.unsqueeze(1).expand_as(kl), _last_counted(mask))
+    return penalties + zero_masked(scores.unsqueeze(1).expand_as(kl), last_counted(mask))
 
 
 def token_rewards(
@@ -106,3 +97,98 @@ def token_rewards(
     check_token_tensors(mask, token_scores=token_scores, kl=kl)
     check_not_negative(kl_coef=kl_coef)
     return zero_masked(token_scores - kl_coef * kl, mask)
+
+
+def missing_eos_penalty(
+    scores: Float[Tensor, "B T"],
+    mask: Bool[Tensor, "B T"],
+    finished: Bool[Tensor, " B"],
+    *,
+    penalty: float,
+    mode: PenaltyMode,
+) -> Float[Tensor, "B T"]:
+    """Penalise responses that the length limit cut off.
+
+    Equations, for a row that is not finished, T its last counted position, p = `penalty`::
+
+        subtract  [r_1, ..., r_{T-1}, r_T - p]
+        replace   [0,   ..., 0,       -p]
+
+    Args:
+        scores: (B, T) reward units; a score for the whole response stands at position T.
+        mask: (B, T) True = counts.
+        finished: (B,) True = the response ended by itself, with an EOS.
+        penalty: p, reward units, >= 0.
+        mode: whether the penalty comes off the score or takes its place.
+
+    Returns:
+        (B, T) reward units; finished rows are unchanged; 0 where `mask` is False.
+
+    Raises:
+        ValueError: if shapes disagree, a row of `mask` counts nothing (the row is named),
+            `penalty` is negative, or `mode` is unknown.
+        TypeError: if a dtype is wrong.
+
+    References:
+        "subtract" is `missing_eos_penalty` of TRL; "replace" is `penalty_reward_value` (-1, hence
+        p = 1) of openai/lm-human-preferences, arXiv:1909.08593, and of arXiv:2403.17031 (tldr).
+    """
+    check_token_tensors(mask, scores=scores)
+    check_rows(mask, finished=finished)
+    check_not_negative(penalty=penalty)
+    if mode not in ("subtract", "replace"):
+        raise ValueError(f"mode must be subtract or replace, is {mode!r}")
+    unfinished = ~finished.unsqueeze(1)  # (B, 1)
+    scores = zero_masked(scores, mask)
+    if mode == "replace":
+        scores = scores.masked_fill(unfinished, 0.0)
+    return torch.where(last_counted(mask) & unfinished, scores - penalty, scores)
+
+
+def book_final_score(
+    scores: Float[Tensor, "B T"],
+    mask: Bool[Tensor, "B T"],
+    finished: Bool[Tensor, " B"],
+    position: ScorePosition,
+) -> tuple[Float[Tensor, "B T"], Bool[Tensor, "B T"]]:
+    """Choose where the score that stands on the last counted token is paid.
+
+    ::
+
+        last       there
+        eos        there if that token is an EOS, nowhere otherwise
+        first_pad  one column further right, if there is one, and otherwise there
+
+    Args:
+        scores: (B, T) reward units.
+        mask: (B, T) True = counts.
+        finished: (B,) True = the last counted token is an EOS; read by "eos" only.
+        position: where to pay.
+
+    Returns:
+        (scores, state_mask), each (B, T): the scores in reward units, 0 where `state_mask` is
+        False; and the positions that rewards, values and GAE count, which are those of `mask` and,
+        for "first_pad", the pad that a score moved to.
+
+    Raises:
+        ValueError: if shapes disagree, a row of `mask` counts nothing (the row is named), or
+            `position` is unknown.
+        TypeError: if a dtype is wrong.
+
+    References:
+        "first_pad" is PPO in TRL 1.12 (`sequence_lengths_p1`), which took it from the code of
+        arXiv:2403.17031 (tldr).
+    """
+    check_token_tensors(mask, scores=scores)
+    check_rows(mask, finished=finished)
+    if position not in ("last", "eos", "first_pad"):
+        raise ValueError(f"position must be last, eos or first_pad, is {position!r}")
+    scores, last = zero_masked(scores, mask), last_counted(mask)
+    if position == "last":
+        return scores, mask
+    if position == "eos":
+        return scores.masked_fill(last & ~finished.unsqueeze(1), 0.0), mask
+    pad = torch.nn.functional.pad(last, (1, -1))  # (B, T): one column right of `last`
+    moved = torch.nn.functional.pad(scores, (1, -1))
+    leaves = last & pad.any(dim=1, keepdim=True)
+    return torch.where(pad, moved, scores.masked_fill(leaves, 0.0)), mask | pad

@@ -148,7 +148,7 @@ class Stages:
     def ppo(self, method: Method, reward_model: Stage | None) -> Stage:
         """The policy that `method.rewards` trains; without a model on the suite's gold score."""
         config = self.config
-        parts = {
+        parts: dict[str, Any] = {
             "seed": config.seed,
             "method": method.name,
             "options": method.options.model_dump(),
@@ -158,9 +158,13 @@ class Stages:
                 include={"judge", "validation_prompts", "temperature", "max_new_tokens", "seed"}
             ),
         }
+        if config.ppo.ptx_coef > 0:
+            parts["demonstrations"] = config.sft.model_dump(include={"demonstrations", "seed"})
         inputs = (self.sft(),) if reward_model is None else (self.sft(), reward_model)
         sources = (
             "bench.training.ppo",
+            "bench.training.experience",
+            "bench.training.updates",
             "bench.training.optimisation",
             type(method).__module__,
             self._judge_module(),

@@ -25,8 +25,8 @@ from bench.stages.reward_models import batch_of
 from bench.stages.sft import load_sft
 from bench.stats import win_rate
 from bench.training.optimisation import generator
-from bench.training.ppo import POLICY
 from bench.training.reward_model import ADAPTER as REWARD
+from bench.training.updates import POLICY
 
 OUTPUTS = "outputs.json"
 SHOWN_SAMPLES = 16  # of each kind, sampled and greedy

@@ -21,9 +21,11 @@ from bench.protocols import GoldSuite, Method
 from bench.registry import JUDGES
 from bench.stages.reward_models import batch_of
 from bench.stages.sft import load_sft
+from bench.training.experience import RewardSource, Rollout
 from bench.training.optimisation import generator
-from bench.training.ppo import POLICY, PPO, VALUE, RewardSource, Rollout, new_value
+from bench.training.ppo import PPO, VALUE, new_value
 from bench.training.reward_model import ADAPTER as REWARD
+from bench.training.updates import POLICY, Demonstrations
 
 CHECKPOINT = Path("checkpoint") / "ppo.pt"
 
@@ -32,11 +34,18 @@ def build_ppo(context: Context, out: Path, inputs: list[Path], method: Method) -
     """Train the policy; inputs: SFT and, unless the suite's gold score is the reward, its model."""
     config = context.config
     backbone = load_sft(context, inputs[0])
-    source, value_from = _reward_source(context, backbone, inputs)
+    source, reward_model = _reward_source(context, backbone, inputs)
     prompts = context.suite.prompts("ppo", config.ppo.prompts, config.seed)
-    value = new_value(backbone, config.lora, value_from, config.seed)
     trainer = PPO(
-        backbone, prompts, source, method.rewards, value, config.ppo, config.lora, config.seed
+        backbone,
+        prompts,
+        source,
+        method.rewards,
+        new_value(backbone, config.lora, reward_model, config.seed, config.ppo),
+        config.ppo,
+        config.lora,
+        config.seed,
+        _demonstrations(context, backbone),
     )
     rows = _restore(trainer, out)
     began = time.perf_counter() - (rows[-1]["seconds"] if rows else 0.0)
@@ -62,13 +71,22 @@ def build_ppo(context: Context, out: Path, inputs: list[Path], method: Method) -
     return {"tokens": trainer.tokens, "steps": config.ppo.steps, "best_step": best.step}
 
 
+def _demonstrations(context: Context, backbone: Backbone) -> Demonstrations:
+    """What PPO-ptx mixes in: the demonstrations of SFT."""
+    if context.config.ppo.ptx_coef == 0:
+        return ()
+    wanted, tokens = context.config.sft, backbone.tokens
+    pairs = context.suite.demonstrations(wanted.demonstrations, wanted.seed)
+    return [(tokens.prompt(prompt), tokens.response(response)) for prompt, response in pairs]
+
+
 def _reward_source(
     context: Context, backbone: Backbone, inputs: list[Path]
-) -> tuple[RewardSource, str | None]:
-    """The scorer of rollouts, and the adapter that the value starts from."""
+) -> tuple[RewardSource, RewardModel | None]:
+    """The scorer of rollouts, and the reward model that the value may start from."""
     if len(inputs) > 1:
         model = RewardModel.load(backbone, REWARD, inputs[1])
-        return partial(_model_scores, backbone, model), REWARD
+        return partial(_model_scores, backbone, model), model
     suite: GoldSuite = context.suite
 
     def gold(rollout: Rollout) -> Tensor:

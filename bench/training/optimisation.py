@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -12,14 +14,28 @@ BETAS = (0.9, 0.98)
 BUCKET = 8  # batches from which rows of like length are put together
 
 
-def adamw(groups: Iterable[tuple[Iterable[nn.Parameter], float]]) -> torch.optim.AdamW:
+def adamw(
+    groups: Iterable[tuple[Iterable[nn.Parameter], float]],
+    *,
+    eps: float = 1e-8,
+    beta2: float = BETAS[1],
+) -> torch.optim.AdamW:
     """AdamW without weight decay over (parameters, learning rate) groups."""
     return torch.optim.AdamW(
         [{"params": list(parameters), "lr": lr} for parameters, lr in groups],
-        betas=BETAS,
+        betas=(BETAS[0], beta2),
+        eps=eps,
         weight_decay=0.0,
         fused=True,
     )
+
+
+def decay(kind: Literal["constant", "linear", "cosine"], done: int, steps: int) -> float:
+    """Factor on the learning rate after `done` of `steps` steps: from 1 to 0, or always 1."""
+    share = min(max(done / max(1, steps), 0.0), 1.0)
+    if kind == "linear":
+        return 1.0 - share
+    return 0.5 * (1.0 + math.cos(math.pi * share)) if kind == "cosine" else 1.0
 
 
 def linear_schedule(optimiser: torch.optim.Optimizer, steps: int, warmup: float) -> LambdaLR:
@@ -35,14 +51,17 @@ def linear_schedule(optimiser: torch.optim.Optimizer, steps: int, warmup: float)
 
 
 def step(
-    optimiser: torch.optim.Optimizer, parameters: Sequence[nn.Parameter], max_grad_norm: float
+    optimiser: torch.optim.Optimizer,
+    parameters: Sequence[nn.Parameter],
+    max_grad_norm: float | None,
 ) -> float:
-    """Clip, step, zero; returns the gradient's norm before clipping.
+    """Clip (None: do not), step, zero; returns the gradient's norm before clipping.
 
     Raises:
         Diverged: if the gradient is not finite (a step would spoil every weight).
     """
-    norm = finite(torch.nn.utils.clip_grad_norm_(parameters, max_grad_norm), "a gradient's norm")
+    most = math.inf if max_grad_norm is None else max_grad_norm
+    norm = finite(torch.nn.utils.clip_grad_norm_(parameters, most), "a gradient's norm")
     optimiser.step()
     optimiser.zero_grad(set_to_none=True)
     return float(norm)

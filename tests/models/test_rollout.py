@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from transformers import DynamicCache
 
 from bench.models.backbone import Backbone
-from bench.models.rollout import Sampling, draw, sample
+from bench.models.cache import roomy_cache
+from bench.models.rollout import Sampling, draw, draw_responses, sample
+from bench.rl import entropy
 from tests.tiny import LORA, random_rows, stir, tiny_backbone
 
 
@@ -67,7 +70,7 @@ def test_draws_follow_the_probabilities() -> None:
     """P = (.7, .2, .1); 20,000 draws lie within 4 standard errors of it."""
     probabilities = torch.tensor([0.7, 0.2, 0.1])
     logits = probabilities.log().expand(20_000, 3)
-    drawn = draw(logits, 1.0, rng())
+    drawn, _, _ = draw(logits, 1.0, rng())
     share = torch.bincount(drawn, minlength=3) / 20_000
     error = (probabilities * (1 - probabilities) / 20_000).sqrt()
     assert ((share - probabilities).abs() < 4 * error).all()
@@ -76,5 +79,56 @@ def test_draws_follow_the_probabilities() -> None:
 def test_temperature_sharpens() -> None:
     """At T = .5 probabilities are squared and renormalised: .49 / .54 = .907 for the first."""
     logits = torch.tensor([0.7, 0.2, 0.1]).log().expand(20_000, 3)
-    share = (draw(logits, 0.5, rng()) == 0).float().mean().item()
+    share = (draw(logits, 0.5, rng())[0] == 0).float().mean().item()
     assert share == pytest.approx(0.49 / 0.54, abs=0.01)
+
+
+def test_a_token_without_probability_is_never_drawn() -> None:
+    logits = torch.tensor([-torch.inf, 0.0, -torch.inf, 0.0, -torch.inf]).expand(5_000, 5)
+    drawn, logprobs, entropies = draw(logits, 1.0, rng())
+    assert set(drawn.tolist()) == {1, 3}
+    torch.testing.assert_close(logprobs, torch.full((5_000,), 0.5).log())
+    torch.testing.assert_close(entropies, torch.full((5_000,), 2.0).log())
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+@pytest.mark.parametrize("merge", [True, False])
+def test_kept_logprobs_are_those_of_a_second_pass(temperature: float, merge: bool) -> None:
+    backbone = tiny_backbone()
+    eager_to_stop(backbone)
+    backbone.add_adapter("policy", LORA)
+    stir(backbone, "policy")
+    prompts, _ = random_rows(12)
+    sampling = Sampling(16, temperature, merge=merge)
+    drawn = draw_responses(backbone, "policy", prompts, sampling, rng())
+    assert len({len(response.ids) for response in drawn}) > 1
+    batch = backbone.tokens.join(prompts, [response.ids for response in drawn])
+    again = backbone.logprobs(batch, "policy", temperature)
+    entropies = entropy(backbone.logits(batch, "policy") / temperature)
+    for i, response in enumerate(drawn):
+        n = len(response.ids)
+        torch.testing.assert_close(
+            torch.tensor(response.logprobs), again[i, :n].detach(), rtol=1e-4, atol=1e-4
+        )
+        torch.testing.assert_close(
+            torch.tensor(response.entropies), entropies[i, :n].detach(), rtol=1e-4, atol=1e-4
+        )
+
+
+def test_the_cache_with_room_holds_what_the_library_s_holds() -> None:
+    """Three updates and a selection of rows in between; the views must be the concatenations."""
+    generator = rng()
+    ours = roomy_cache(tiny_backbone().model.config, 12)
+    theirs = DynamicCache(config=tiny_backbone().model.config)
+
+    def add(tokens: int, rows: int) -> None:
+        states = [torch.randn(rows, 4, tokens, 8, generator=generator) for _ in range(2)]
+        for got, wanted in zip(ours.update(*states, 0), theirs.update(*states, 0), strict=True):
+            assert torch.equal(got, wanted)
+
+    add(5, 3)
+    add(1, 3)
+    for cache in (ours, theirs):
+        cache.batch_select_indices(torch.tensor([2, 0]))
+    add(1, 2)
+    assert ours.get_seq_length() == theirs.get_seq_length() == 7

@@ -8,7 +8,7 @@ import torch
 from bench.models.heads import Granularity, RewardModel, ScalarHead
 from bench.stages.policy import _model_scores
 from bench.stages.reward_models import batch_of
-from bench.training.ppo import Rollout
+from bench.training.experience import Rollout
 from tests.tiny import LORA, stir, tiny_backbone
 
 PROMPTS, OUTPUTS = ["Go.", "Say red."], ["A red house", "The old town is cold."]
@@ -25,7 +25,9 @@ def scored(granularity: Granularity, *, finished: bool) -> tuple[RewardModel, Ro
     if not finished:
         responses = [response[:-1] for response in responses]
     batch = tokens.join([tokens.prompt(text) for text in PROMPTS], responses)
-    return model, Rollout(PROMPTS, OUTPUTS, batch, torch.tensor([finished] * 2))
+    nothing = torch.zeros(batch.mask.shape)
+    ended = torch.tensor([finished] * 2)
+    return model, Rollout(PROMPTS, OUTPUTS, batch, ended, nothing, nothing)
 
 
 @pytest.mark.parametrize("finished", [True, False])

@@ -13,8 +13,10 @@ from bench.config import PPOConfig
 from bench.models.backbone import Backbone
 from bench.protocols import Method
 from bench.rl import token_rewards
+from bench.training.experience import Assign, RewardSource, Rollout, reward_tokens
 from bench.training.optimisation import Diverged
-from bench.training.ppo import POLICY, PPO, Assign, RewardSource, Rollout, new_value
+from bench.training.ppo import PPO, new_value
+from bench.training.updates import POLICY
 from methods.fine_grained_ppo import FineGrainedPPO
 from methods.gold_ppo import GoldPPO
 from methods.ppo_rlhf import PPORLHF
@@ -103,14 +105,35 @@ def test_a_bandit_is_learned(method: Method, source: Callable[[Backbone, Rollout
     assert after > before + 0.15
 
 
+ONE_MINIBATCH = {"minibatch_size": 16, "epochs": 1}
+
+
 def test_at_step_0_kl_is_0_and_the_ratio_1() -> None:
+    """Exactly, where both passes are the same; within rounding, where generation's is kept."""
+    exact = SMALL.model_copy(update=ONE_MINIBATCH | {"rollout_logprobs": "forward"})
+    for config, tolerance in ((exact, 0.0), (SMALL.model_copy(update=ONE_MINIBATCH), 1e-4)):
+        ppo = trainer(config)
+        experience, metrics = ppo.experience(ppo.rollout(), 0.1)
+        assert abs(metrics["kl"]) <= tolerance
+        row = ppo.update(experience, policy=True)
+        assert row["clip_fraction"] == 0.0
+        assert abs(row["ratio_max"] - 1.0) <= (tolerance or 1e-6)
+        assert abs(row["ratio_mean"] - 1.0) <= (tolerance or 1e-6)
+
+
+def test_kept_logprobs_give_the_experience_of_a_second_pass() -> None:
     ppo = trainer()
+    ppo.done = 0
+    ppo.step()
     rollout = ppo.rollout()
-    experience, metrics = ppo.experience(rollout, 0.1)
-    assert metrics["kl"] == 0.0
-    row = ppo._update_policy(experience)
-    assert row["clip_fraction"] == 0.0
-    assert row["approx_kl"] == pytest.approx(0.0, abs=1e-10)
+    kept, kept_metrics = ppo.experience(rollout, 0.1)
+    ppo.config = SMALL.model_copy(update={"rollout_logprobs": "forward"})
+    again, again_metrics = ppo.experience(rollout, 0.1)
+    assert kept_metrics["kl"] != 0.0
+    for name, value in again_metrics.items():
+        assert kept_metrics[name] == pytest.approx(value, rel=1e-3, abs=1e-4), name
+    for name in ("logprobs", "advantages", "returns"):
+        torch.testing.assert_close(getattr(kept, name), getattr(again, name), rtol=1e-3, atol=1e-4)
 
 
 def test_the_reference_stays_and_the_warm_up_moves_the_value_alone() -> None:
@@ -127,12 +150,23 @@ def test_the_reference_stays_and_the_warm_up_moves_the_value_alone() -> None:
 
 
 def test_an_unfinished_response_pays_at_its_last_token() -> None:
-    ppo = trainer()
+    nothing = lambda backbone, rollout: torch.zeros(rollout.batch.mask.shape)
+    ppo = trainer(source=nothing)
     rollout = ppo.rollout()
-    penalty = ppo._unfinished_penalty(rollout)
+    rewards = reward_tokens(
+        ppo.source(rollout),
+        torch.zeros(rollout.batch.mask.shape),
+        rollout.batch.mask,
+        rollout.finished,
+        token_rewards,
+        SMALL,
+        0.1,
+    )
+    assert not rollout.finished.all()
     for i, finished in enumerate(rollout.finished.tolist()):
         last = int(rollout.batch.lengths[i]) - 1
-        assert penalty[i].sum().item() == penalty[i, last].item() == (0.0 if finished else 1.0)
+        paid = rewards.total[i]
+        assert paid.sum().item() == paid[last].item() == (0.0 if finished else -1.0)
 
 
 def test_a_seed_repeats_a_run() -> None:
@@ -166,12 +200,12 @@ def test_the_best_checkpoint_is_kept() -> None:
     kept: list[list[Tensor]] = []
 
     def validate() -> dict[str, float]:
-        kept.append([p.detach().clone() for p in ppo.policy_parameters])
+        kept.append([p.detach().clone() for p in ppo.learner.policy_parameters])
         return {"score": next(scores)}
 
     best = ppo.run(validate, lambda row: None)
     assert (best.step, best.score) == (2, 1.0)
-    for parameter, expected in zip(ppo.policy_parameters, kept[1], strict=True):
+    for parameter, expected in zip(ppo.learner.policy_parameters, kept[1], strict=True):
         assert torch.equal(parameter, expected)
 
 

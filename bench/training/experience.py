@@ -1,0 +1,172 @@
+"""What a rollout is worth: from scores, KL and values to rewards, advantages and returns.
+
+Pure functions of tensors and the configuration; every choice that the field's implementations make
+differently is one field of `PPOConfig` (docs/training.md).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from bench.config import PPOConfig
+from bench.models.sequences import Sequences
+from bench.rl import book_final_score, gae, missing_eos_penalty, whiten
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """Responses that the policy drew.
+
+    Attributes:
+        prompts, outputs: (B,) texts.
+        batch: their tokens.
+        finished: (B,) bool, True = the response ends in EOS.
+        logprobs: (B, T) of the tokens as they were drawn, nats; 0 at padding.
+        entropies: (B, T) of the distributions that they were drawn from, nats; 0 at padding.
+    """
+
+    prompts: list[str]
+    outputs: list[str]
+    batch: Sequences
+    finished: Tensor
+    logprobs: Tensor
+    entropies: Tensor
+
+
+class RewardSource(Protocol):
+    """Scores a rollout: (B,) one a response, or (B, T) one a token; reward units, no KL."""
+
+    def __call__(self, rollout: Rollout) -> Tensor:
+        """Score the rollout."""
+        ...
+
+
+class Assign(Protocol):
+    """A method's reward: scores and KL to a reward at every token (B, T)."""
+
+    def __call__(self, scores: Tensor, kl: Tensor, mask: Tensor, *, kl_coef: float) -> Tensor:
+        """Spread the scores."""
+        ...
+
+
+@dataclass(frozen=True)
+class Rewards:
+    """What each token is paid; all (B, T).
+
+    Attributes:
+        total: earned less the KL penalty, whitened if the configuration says so.
+        earned: the scores as the method spread them, with the price of a missing EOS.
+        states: bool, True = a state of the episode: the response tokens and, where the score is
+            paid one later, the position behind them.
+    """
+
+    total: Tensor
+    earned: Tensor
+    states: Tensor
+
+
+def reward_tokens(
+    scores: Tensor,
+    kl: Tensor,
+    mask: Tensor,
+    finished: Tensor,
+    assign: Assign,
+    config: PPOConfig,
+    kl_coef: float,
+) -> Rewards:
+    """Spread scores over the tokens, price a missing EOS, take the KL off, whiten.
+
+    Args:
+        scores: (B,) or (B, T), reward units.
+        kl: (B, T) KL estimates, nats.
+        mask: (B, T) True = a response token.
+        finished: (B,) bool, True = ends in EOS.
+        assign: the method's reward.
+        config: `missing_eos`, `score_position`, `kl_penalty`, `whiten_rewards` and their numbers.
+        kl_coef: the coefficient now; with `kl_penalty: loss` the reward leaves the KL out.
+    """
+    price = 0.0 if config.kl_penalty == "loss" else kl_coef
+    penalties = (price * kl).masked_fill(~mask, 0.0)
+    earned = assign(scores, kl, mask, kl_coef=price) + penalties
+    earned = missing_eos_penalty(
+        earned, mask, finished, penalty=config.missing_eos_penalty, mode=config.missing_eos
+    )
+    earned, states = book_final_score(earned, mask, finished, config.score_position)
+    total = earned - penalties
+    if config.whiten_rewards != "no":
+        total = whiten(
+            total,
+            _counted(states, config),
+            shift_mean=config.whiten_rewards == "shift",
+            unbiased=config.whiten_unbiased,
+        )
+    return Rewards(total, earned, states)
+
+
+def advantages_of(
+    rewards: Rewards, values: Tensor, mask: Tensor, config: PPOConfig
+) -> tuple[Tensor, Tensor]:
+    """Advantages and returns (B, T), both 0 outside the episode's states.
+
+    Args:
+        rewards: of `reward_tokens`.
+        values: (B, T) of the states in which the tokens were drawn; what stands outside
+            `rewards.states` does not matter.
+        mask: (B, T) True = a response token.
+        config: `gamma`, `gae_lambda`, `whiten_advantages` and how whitening counts.
+    """
+    advantages, returns = gae(
+        rewards.total, values, rewards.states, gamma=config.gamma, gae_lambda=config.gae_lambda
+    )
+    if config.whiten_advantages:
+        advantages = whiten(
+            advantages.masked_fill(~mask, 0.0),
+            _counted(mask, config),
+            unbiased=config.whiten_unbiased,
+        )
+    return advantages.masked_fill(~mask, 0.0), returns
+
+
+def _counted(mask: Tensor, config: PPOConfig) -> Tensor:
+    return torch.ones_like(mask) if config.count_padding else mask
+
+
+@dataclass(frozen=True)
+class Experience:
+    """A rollout with everything that an update needs; all (B, T) but the batch itself.
+
+    Where the score is paid behind EOS, rows cut from it may have one more column of states,
+    values and returns than of tokens.
+
+    Attributes:
+        batch: the tokens.
+        states: bool, the states whose values are trained (see `Rewards`).
+        logprobs, ref_logprobs: of the policy that drew the tokens, and of the reference, nats.
+        values, advantages, returns: reward units.
+    """
+
+    batch: Sequences
+    states: Tensor
+    logprobs: Tensor
+    ref_logprobs: Tensor
+    values: Tensor
+    advantages: Tensor
+    returns: Tensor
+
+    def rows(self, index: Tensor) -> Experience:
+        """The rows in `index`, every tensor cut to the columns that they need."""
+        batch, states = self.batch.rows(index), self.states[index]
+        tokens, width = batch.mask.shape[1], int(states.any(dim=0).sum())
+        return Experience(
+            batch=batch,
+            states=states[:, :width],
+            logprobs=self.logprobs[index, :tokens],
+            ref_logprobs=self.ref_logprobs[index, :tokens],
+            advantages=self.advantages[index, :tokens],
+            values=self.values[index, :width],
+            returns=self.returns[index, :width],
+        )

@@ -1,0 +1,328 @@
+"""PPO's updates: minibatches of a rollout to steps of the policy's and the value's weights."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bench.config import PPOConfig
+from bench.models.backbone import Backbone
+from bench.models.heads import ValueModel
+from bench.models.sequences import Sequences, chunks_by_length
+from bench.rl import (
+    kl_estimate,
+    masked_mean,
+    ppo_policy_loss,
+    ppo_value_loss,
+    ratio_statistics,
+    token_logprobs,
+)
+from bench.training.experience import Experience
+from bench.training.optimisation import adamw, decay, finite, step
+
+POLICY = "policy"
+Demonstrations = Sequence[tuple[list[int], list[int]]]
+Measured = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Part:
+    """Rows that go through the model together, and what the losses' means divide by.
+
+    Attributes:
+        rows: a micro-batch of a minibatch.
+        tokens, states: of the whole minibatch, so that micro-batches add up to its mean.
+    """
+
+    rows: Experience
+    tokens: int
+    states: int
+
+    @property
+    def token_share(self) -> float:
+        """Factor from a mean over these rows' tokens to their part of the minibatch's mean."""
+        return int(self.rows.batch.mask.sum()) / self.tokens
+
+    @property
+    def state_share(self) -> float:
+        """The same for states."""
+        return int(self.rows.states.sum()) / self.states
+
+
+class Learner:
+    """The weights that PPO moves, their optimisers, and the two losses.
+
+    Args:
+        backbone: the SFT model with adapter "policy".
+        value: the value function; on adapter "policy" it shares the policy's trunk.
+        config: hyperparameters.
+        demonstrations: (prompt ids, response ids) for PPO-ptx.
+        rng: source of the minibatches' order.
+
+    Raises:
+        ValueError: PPO-ptx is asked for without demonstrations.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        value: ValueModel,
+        config: PPOConfig,
+        demonstrations: Demonstrations,
+        rng: torch.Generator,
+    ) -> None:
+        if config.ptx_coef > 0 and not demonstrations:
+            raise ValueError("ppo.ptx_coef is set, but there are no demonstrations")
+        self.backbone, self.value, self.config, self.rng = backbone, value, config, rng
+        self.demonstrations = demonstrations
+        self.shared = value.adapter == POLICY
+        trunk = [] if self.shared else backbone.parameters(value.adapter)
+        self.policy_parameters = backbone.parameters(POLICY)
+        self.value_parameters = [*trunk, *value.head.parameters()]
+        adam = {"eps": config.adam_eps, "beta2": config.adam_beta2}
+        self.policy_optimiser = adamw([(self.policy_parameters, config.lr)], **adam)
+        self.value_optimiser = adamw([(self.value_parameters, config.value_lr)], **adam)
+
+    def update(
+        self, experience: Experience, *, policy: bool, done: int, kl_coef: float
+    ) -> dict[str, float]:
+        """Optimise on minibatches of a rollout.
+
+        Args:
+            experience: the rollout.
+            policy: False: the value alone learns.
+            done: policy steps so far, for the learning rates.
+            kl_coef: the coefficient now, for `kl_penalty: loss`.
+
+        Returns:
+            What was measured, averaged over the minibatches (a maximum stays one).
+        """
+        self._set_rates(done)
+        log = _Log()
+        learning = policy
+        for _ in range(self.config.epochs):
+            minibatches = [self._parts(experience, i) for i in self._order(experience)]
+            if self.shared:
+                for parts in minibatches:
+                    learning = self._update_both(parts, learning, kl_coef, log)
+            else:  # no weight in common: one after the other is the same as in turns
+                for parts in minibatches:
+                    self._update_value(parts, log)
+                for parts in minibatches:
+                    learning = learning and self._update_policy(parts, kl_coef, log)
+        return log.summary() | (
+            {"lr": self.policy_optimiser.param_groups[0]["lr"]} if policy else {}
+        )
+
+    def _set_rates(self, done: int) -> None:
+        factor = decay(self.config.lr_schedule, done, self.config.steps)
+        for optimiser, rate in (
+            (self.policy_optimiser, self.config.lr),
+            (self.value_optimiser, self.config.value_lr),
+        ):
+            optimiser.param_groups[0]["lr"] = rate * factor
+
+    def _order(self, experience: Experience) -> Iterator[Tensor]:
+        """Minibatches of row indices in random order, by number of responses or of tokens."""
+        order = torch.randperm(len(experience.batch), generator=self.rng)
+        if self.config.minibatch_tokens is None:
+            yield from order.split(self.config.minibatch_size)
+            return
+        lengths = experience.batch.lengths.cpu()[order].tolist()
+        yield from order.split(_runs(lengths, self.config.minibatch_tokens))
+
+    def _parts(self, experience: Experience, index: Tensor) -> list[Part]:
+        """A minibatch as micro-batches of like length."""
+        rows = experience.rows(index)
+        if self.config.count_padding:
+            tokens = states = len(rows.batch) * experience.states.shape[1]
+        else:
+            tokens, states = int(rows.batch.mask.sum()), int(rows.states.sum())
+        size = self.config.microbatch_size or len(rows.batch)
+        if size >= len(rows.batch):
+            return [Part(rows, tokens, states)]
+        chunks = chunks_by_length(rows.batch.lengths.tolist(), size)
+        return [Part(rows.rows(torch.tensor(chunk)), tokens, states) for chunk in chunks]
+
+    def _update_value(self, parts: Iterable[Part], log: _Log) -> None:
+        for part in parts:
+            width = part.rows.states.shape[1]
+            loss, measured = self._value_loss(self.value.states(part.rows.batch)[:, :width], part)
+            finite(loss, "the value loss").backward()
+            log.add(measured)
+        self._step_value(log)
+
+    def _update_policy(self, parts: list[Part], kl_coef: float, log: _Log) -> bool:
+        """One step of the policy; False if it is too far from the old one to go on."""
+
+        def forward(part: Part) -> tuple[Tensor, Measured]:
+            logits = self.backbone.logits(part.rows.batch, POLICY)
+            return self._policy_loss(logits, part, kl_coef)
+
+        return self._descend(parts, forward, log)
+
+    def _update_both(self, parts: list[Part], policy: bool, kl_coef: float, log: _Log) -> bool:
+        """One step of the shared trunk and the value's head; of the head alone without `policy`."""
+
+        def forward(part: Part) -> tuple[Tensor, Measured]:
+            with torch.set_grad_enabled(policy):
+                logits, hidden = self.backbone.logits_and_hidden(part.rows.batch, POLICY)
+            values = self.value.read(hidden)[:, : part.rows.states.shape[1]]
+            loss, measured = self._value_loss(values, part)
+            if policy:
+                surrogate, more = self._policy_loss(logits, part, kl_coef)
+                loss, measured = loss + surrogate, measured | more
+            return loss, measured
+
+        if policy:
+            going = self._descend(parts, forward, log)
+        else:
+            going = False
+            for part in parts:
+                loss, measured = forward(part)
+                finite(loss, "the value loss").backward()
+                log.add(measured)
+        self._step_value(log)
+        return going
+
+    def _descend(
+        self,
+        parts: list[Part],
+        forward: Callable[[Part], tuple[Tensor, Measured]],
+        log: _Log,
+    ) -> bool:
+        """Gradients of all parts and one step of the policy; False ends this rollout's updates."""
+        distance = 0.0
+        for part in parts:
+            loss, measured = forward(part)
+            finite(loss, "the policy loss").backward()
+            log.add(measured)
+            distance += float(measured["approx_kl"])
+        if self.config.stop_kl is not None and distance > self.config.stop_kl:
+            self.policy_optimiser.zero_grad(set_to_none=True)
+            log.end()
+            return False
+        if self.config.ptx_coef > 0:
+            log.add({"ptx_loss": self._pretrain()})
+        norm = step(self.policy_optimiser, self.policy_parameters, self.config.max_grad_norm)
+        log.end(policy_grad_norm=norm)
+        return True
+
+    def _step_value(self, log: _Log) -> None:
+        norm = step(self.value_optimiser, self.value_parameters, self.config.max_grad_norm)
+        log.end(value_grad_norm=norm)
+
+    def _policy_loss(self, logits: Tensor, part: Part, kl_coef: float) -> tuple[Tensor, Measured]:
+        """This part's share of the clipped surrogate, and of the KL where it is a loss."""
+        rows, config, mask = part.rows, self.config, part.rows.batch.mask
+        logprobs = token_logprobs(logits.float() / config.temperature, rows.batch.responses)
+        loss = ppo_policy_loss(
+            logprobs, rows.logprobs, rows.advantages, mask, clip_range=config.clip_range
+        )
+        if config.kl_penalty == "loss":
+            kl = kl_estimate(logprobs, rows.ref_logprobs, config.kl_kind)
+            loss = loss + kl_coef * masked_mean(kl, mask)
+        loss = loss * part.token_share
+        with torch.no_grad():
+            measured = ratio_statistics(
+                logprobs.detach(), rows.logprobs, mask, clip_range=config.clip_range
+            )
+        share = part.token_share
+        scaled = {k: v if k.endswith("_max") else v * share for k, v in measured.items()}
+        return loss, scaled | {"policy_loss": loss.detach()}
+
+    def _value_loss(self, values: Tensor, part: Part) -> tuple[Tensor, Measured]:
+        """This part's share of the clipped value loss, times its coefficient."""
+        rows, clip = part.rows, self.config.value_clip_range
+        loss = part.state_share * ppo_value_loss(
+            values,
+            rows.values,
+            rows.returns,
+            rows.states,
+            clip_range=torch.inf if clip is None else clip,
+        )
+        moved = (values.detach() - rows.values).abs() > (torch.inf if clip is None else clip)
+        fraction = part.state_share * masked_mean(moved.float(), rows.states)
+        measured = {"value_loss": loss.detach(), "value_clip_fraction": fraction}
+        return self.config.value_coef * loss, measured
+
+    def _pretrain(self) -> Tensor:
+        """Add the gradient of PPO-ptx's term: -gamma log pi of demonstrations, a token's mean."""
+        size = self.config.ptx_batch_size
+        index = torch.randint(len(self.demonstrations), (size,), generator=self.rng).tolist()
+        rows = [self.demonstrations[i] for i in index]
+        batch: Sequences = self.backbone.tokens.join([p for p, _ in rows], [r for _, r in rows])
+        batch = batch.to(self.backbone.device)
+        loss = -masked_mean(self.backbone.logprobs(batch, POLICY), batch.mask)
+        (self.config.ptx_coef * finite(loss, "the PPO-ptx loss")).backward()
+        return loss.detach()
+
+    def state(self) -> dict[str, Any]:
+        """Weights and optimisers, for `restore`."""
+        return {
+            "policy": [p.detach() for p in self.policy_parameters],
+            "value": [p.detach() for p in self.value_parameters],
+            "policy_optimiser": self.policy_optimiser.state_dict(),
+            "value_optimiser": self.value_optimiser.state_dict(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from `state`."""
+        set_values(self.policy_parameters, state["policy"])
+        set_values(self.value_parameters, state["value"])
+        self.policy_optimiser.load_state_dict(state["policy_optimiser"])
+        self.value_optimiser.load_state_dict(state["value_optimiser"])
+
+
+class _Log:
+    """What minibatches measured; micro-batches of one minibatch add up."""
+
+    def __init__(self) -> None:
+        self.open: dict[str, list[Tensor]] = defaultdict(list)
+        self.rows: dict[str, list[float]] = defaultdict(list)
+
+    def add(self, measured: Measured) -> None:
+        """One micro-batch's part."""
+        for name, value in measured.items():
+            self.open[name].append(value)
+
+    def end(self, **numbers: float) -> None:
+        """The minibatch is through."""
+        for name, values in self.open.items():
+            stacked = torch.stack(values)
+            total = stacked.max() if name.endswith("_max") else stacked.sum()
+            self.rows[name].append(float(total))
+        for name, number in numbers.items():
+            self.rows[name].append(number)
+        self.open.clear()
+
+    def summary(self) -> dict[str, float]:
+        """Means over minibatches, maxima of what is a maximum."""
+        return {
+            name: max(values) if name.endswith("_max") else sum(values) / len(values)
+            for name, values in self.rows.items()
+        }
+
+
+def _runs(lengths: Sequence[int], most: int) -> list[int]:
+    """How many of the next rows fit into `most` tokens, again and again; at least one each."""
+    runs, used = [0], 0
+    for length in lengths:
+        if runs[-1] > 0 and used + length > most:
+            runs.append(0)
+            used = 0
+        runs[-1] += 1
+        used += length
+    return runs
+
+
+@torch.no_grad()
+def set_values(parameters: Sequence[Tensor], values: Sequence[Tensor]) -> None:
+    """Copy `values` into `parameters`."""
+    for parameter, value in zip(parameters, values, strict=True):
+        parameter.copy_(value)

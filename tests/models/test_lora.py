@@ -1,0 +1,128 @@
+"""The quickened LoRA layers against PEFT's own forward: outputs, gradients, and when they step in."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from peft.tuners.lora import Linear as PeftLinear
+from torch import Tensor
+
+from bench.config import LoRAConfig
+from bench.models.backbone import Backbone
+from bench.models.lora import LoRAProduct, quicken
+from tests.tiny import LORA, random_batch, stir, tiny_backbone
+
+
+def with_policy(lora: LoRAConfig = LORA) -> Backbone:
+    backbone = tiny_backbone()
+    backbone.add_adapter("policy", lora)
+    stir(backbone, "policy")
+    return backbone
+
+
+def plain(backbone: Backbone) -> Backbone:
+    """The same model with PEFT's own forward."""
+    for layer in backbone.model.modules():
+        vars(layer).pop("forward", None)
+    return backbone
+
+
+def quickened(backbone: Backbone) -> int:
+    return sum("forward" in vars(layer) for layer in backbone.model.modules())
+
+
+def results(backbone: Backbone) -> tuple[Tensor, list[Tensor]]:
+    batch = random_batch(backbone)
+    logprobs = backbone.logprobs(batch, "policy")
+    logprobs.square().sum().backward()
+    return logprobs, [p.grad for p in backbone.parameters("policy") if p.grad is not None]
+
+
+@pytest.mark.parametrize("targets", ["all-linear", ["q_proj", "v_proj"]])
+def test_outputs_and_gradients_are_pefts(targets: list[str]) -> None:
+    lora = LORA.model_copy(update={"target_modules": targets})
+    ours, theirs = with_policy(lora), plain(with_policy(lora))
+    assert quickened(ours) == (14 if targets == "all-linear" else 4)
+    assert quickened(theirs) == 0
+    logprobs, gradients = results(ours)
+    expected, expected_gradients = results(theirs)
+    torch.testing.assert_close(logprobs, expected, rtol=1e-5, atol=1e-5)
+    assert len(gradients) == len(expected_gradients) > 0
+    for gradient, wanted in zip(gradients, expected_gradients, strict=True):
+        torch.testing.assert_close(gradient, wanted, rtol=1e-4, atol=1e-5 * wanted.abs().max())
+
+
+def test_the_written_gradient_is_the_function_s() -> None:
+    torch.manual_seed(0)
+    shapes = (5, 4), (3, 4), (3,), (2, 4), (3, 2)
+    x, w, b, a_, b_ = (torch.randn(shape, dtype=torch.float64) for shape in shapes)
+    for tensor in (x, a_, b_):
+        tensor.requires_grad_()
+    assert torch.autograd.gradcheck(
+        lambda *t: LoRAProduct.apply(t[0], w, b, t[1], t[2], 0.7), (x, a_, b_)
+    )
+
+
+def test_adapters_off_is_the_base() -> None:
+    backbone = with_policy()
+    batch = random_batch(backbone)
+    reference = tiny_backbone().logprobs(batch, None)
+    assert torch.equal(backbone.logprobs(batch, None), reference)
+    assert not torch.allclose(backbone.logprobs(batch, "policy"), reference)
+
+
+def test_two_adapters_do_not_mix() -> None:
+    both, alone = with_policy(), with_policy()
+    both.add_adapter("value", LORA)
+    stir(both, "value", seed=5)
+    batch = random_batch(both)
+    assert torch.equal(both.logprobs(batch, "policy"), alone.logprobs(batch, "policy"))
+    assert not torch.allclose(both.logprobs(batch, "value"), alone.logprobs(batch, "policy"))
+
+
+def test_what_is_not_plain_lora_keeps_pefts_forward() -> None:
+    """With dropout the product is another: both paths must then be PEFT's, same random numbers."""
+    backbone = with_policy()
+    for layer in backbone.model.modules():
+        if isinstance(layer, PeftLinear):
+            layer.lora_dropout["policy"] = torch.nn.Dropout(0.5)
+    backbone.model.train()
+    other = plain(copy.deepcopy(backbone))
+    quicken(backbone.model)
+    batch = random_batch(backbone)
+    outputs = []
+    for model in (backbone, other):
+        torch.manual_seed(3)
+        outputs.append(model.logprobs(batch, "policy"))
+    assert torch.equal(*outputs)
+    backbone.model.eval()
+    assert not torch.allclose(outputs[0], backbone.logprobs(batch, "policy"))
+
+
+def test_merged_draws_from_the_policy_and_leaves_the_base_as_it_was() -> None:
+    backbone = with_policy()
+    batch = random_batch(backbone)
+    reference, policy = backbone.logprobs(batch, None), backbone.logprobs(batch, "policy")
+    with backbone.merged("policy") as model:
+        output = model(
+            input_ids=batch.ids,
+            attention_mask=batch.attention.long(),
+            position_ids=batch.positions,
+            logits_to_keep=batch.mask.shape[1] + 1,
+        )
+    merged = torch.log_softmax(output.logits[:, :-1], -1)
+    chosen = merged.gather(2, batch.responses.unsqueeze(2)).squeeze(2) * batch.mask
+    torch.testing.assert_close(chosen, policy, rtol=1e-4, atol=1e-4)
+    assert torch.equal(backbone.logprobs(batch, None), reference)
+    assert torch.equal(backbone.logprobs(batch, "policy"), policy)
+
+
+def test_merged_restores_the_base_when_generation_fails() -> None:
+    backbone = with_policy()
+    batch = random_batch(backbone)
+    reference = backbone.logprobs(batch, None)
+    with pytest.raises(RuntimeError, match="stop"), backbone.merged("policy"):
+        raise RuntimeError("stop")
+    assert torch.equal(backbone.logprobs(batch, None), reference)
