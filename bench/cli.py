@@ -130,6 +130,26 @@ def config(
 
 @app.command()
 @guarded
+def doctor(
+    preset: Preset = "testbed",
+    suite: Annotated[str | None, typer.Option(help="Instead of the preset's.")] = None,
+    overrides: Overrides = None,
+    store: Annotated[
+        Path | None, typer.Option(help="Where stages would go; default: BENCH_STORE or a cache.")
+    ] = None,
+    json: Annotated[Path | None, typer.Option(help="Write the findings to this file.")] = None,
+) -> None:
+    """Check model, trainer and machine before a long run; exit code 1 where a check fails."""
+    from bench import launch
+
+    findings = launch.examine(preset, suite, overrides or [], store, json, say=typer.echo)
+    failed = [finding.name for finding in findings if finding.status == "FAIL"]
+    if failed:
+        fail(f"doctor: {len(failed)} of {len(findings)} checks failed: {', '.join(failed)}", 1)
+
+
+@app.command()
+@guarded
 def leaderboard(
     suite: SuiteName = None, results: Results = Path("results"), format: Format = "table"
 ) -> None:

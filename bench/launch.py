@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bench import registry
 from bench.errors import UserError
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from bench.config import RunConfig
+    from bench.doctor.findings import Finding
     from bench.progress import Progress
     from bench.store import Store
 
@@ -100,6 +103,68 @@ def plan_table(config: RunConfig, store: Store) -> RenderableType:
         for stage in plan(config, store)
     ]
     return table(f"{title(config)} (store: {store.root})", ["stage", "key", "", "what"], rows)
+
+
+def examine(
+    preset: str,
+    suite: str | None,
+    overrides: list[str],
+    store: Path | None,
+    report: Path | None,
+    say: Callable[[str], None],
+) -> list[Finding]:
+    """Run the doctor's checks on the model of a configuration.
+
+    Args:
+        preset: a name, or a file.
+        suite: instead of the preset's.
+        overrides: "path=value".
+        store: where a run's stages would go; None: the default.
+        report: JSON file to write the findings to.
+        say: called with a line for each finding.
+
+    Raises:
+        UserError: an option is wrong, the model cannot be loaded, or `report` cannot be written.
+    """
+    config = load_config(preset, overrides, suite=suite)
+    registry.SUITES.entry(config.suite)
+    from bench import doctor
+    from bench.store import default_root
+
+    if report is not None:
+        _write(report, "")  # a path that cannot be written is told before the checks, not after
+    place = store or default_root()
+    width = max(map(len, doctor.checks(place)))
+    findings = doctor.examine(
+        doctor.load_patient(config), place, lambda finding: say(finding.line(width))
+    )
+    if report is not None:
+        _write(report, json.dumps(_report(config, findings), indent=1) + "\n")
+    return findings
+
+
+def _report(config: RunConfig, findings: Sequence[Finding]) -> dict[str, Any]:
+    """The findings with what they were found on."""
+    import torch
+
+    from bench.models.devices import dtype_name
+    from bench.provenance import code_state, hardware, package_versions
+
+    return {
+        "ok": all(finding.status != "FAIL" for finding in findings),
+        "checks": [asdict(finding) for finding in findings],
+        "config": config.model_dump(mode="json"),
+        "code": code_state(),
+        "packages": package_versions(),
+        "hardware": hardware(dtype_name(config.model), torch.get_num_threads()),
+    }
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"cannot write --json {path}: {error.strerror}") from error
 
 
 def run_here(

@@ -19,6 +19,7 @@ from bench.config import LoRAConfig, ModelConfig
 from bench.errors import UserError
 from bench.models.devices import pick_device, pick_dtype
 from bench.models.lora import quicken
+from bench.models.packing import Packing, can_pack
 from bench.models.sequences import Sequences, join
 from bench.rl import token_logprobs
 
@@ -75,12 +76,14 @@ class Backbone:
         model: the PEFT model once an adapter was added, before that the bare base.
         tokens: its tokenizer.
         device: where it lives.
+        packs: whether batches go through without padding (`bench.models.packing`).
     """
 
     def __init__(self, model: Any, tokens: Tokens, device: torch.device) -> None:
         self.model = model.to(device).eval().requires_grad_(False)
         self.tokens = tokens
         self.device = device
+        self.packs = can_pack(self.model)
 
     @classmethod
     def load(cls, path: str, config: ModelConfig, template: str) -> Backbone:
@@ -202,31 +205,42 @@ class Backbone:
                 layer.base_layer.weight.data = weight
 
     def logits(self, batch: Sequences, adapter: str | None) -> Tensor:
-        """(B, T, V): the distribution that each response token was drawn from."""
+        """(B, T, V): the distribution that each response token was drawn from; padded."""
         with self.using(adapter) as model:
-            return self._causal(model, batch).logits[:, :-1]
-
-    def logits_and_hidden(self, batch: Sequences, adapter: str | None) -> tuple[Tensor, Tensor]:
-        """`logits` (B, T, V) and `hidden` (B, T + 1, d) in one pass."""
-        with self.using(adapter) as model:
-            output = self._causal(model, batch, output_hidden_states=True)
-        return output.logits[:, :-1], output.hidden_states[-1][:, batch.prompt_width - 1 :]
-
-    def _causal(self, model: Any, batch: Sequences, **options: Any) -> Any:
-        """The whole model's output, the head applied to the response's columns only."""
-        return model(
-            input_ids=batch.ids,
-            attention_mask=batch.attention.long(),
-            position_ids=batch.positions,
-            logits_to_keep=batch.mask.shape[1] + 1,
-            use_cache=False,
-            **options,
-        )
+            output = model(**_padded(batch), logits_to_keep=batch.mask.shape[1] + 1)
+        return output.logits[:, :-1]
 
     def logprobs(self, batch: Sequences, adapter: str | None, temperature: float = 1.0) -> Tensor:
         """(B, T) float32 log-probabilities of the response tokens; 0 at padding."""
-        logits = self.logits(batch, adapter).float() / temperature
-        return token_logprobs(logits, batch.responses) * batch.mask
+        return self._read(batch, adapter, temperature, hidden=False)[0]
+
+    def logprobs_and_hidden(
+        self, batch: Sequences, adapter: str | None, temperature: float = 1.0
+    ) -> tuple[Tensor, Tensor]:
+        """`logprobs` (B, T) and `hidden` (B, T + 1, d) in one pass."""
+        logprobs, states = self._read(batch, adapter, temperature, hidden=True)
+        return logprobs, states
+
+    def _read(
+        self, batch: Sequences, adapter: str | None, temperature: float, *, hidden: bool
+    ) -> tuple[Tensor, Tensor]:
+        """Log-probabilities, and hidden states if asked for; the head sees response tokens only."""
+        packing = Packing.of(batch) if self.packs else None
+        keep: Any = (
+            batch.mask.shape[1] + 1 if packing is None else packing.states[:, :-1][batch.mask]
+        )
+        inputs = _padded(batch) if packing is None else packing.inputs()
+        with self.using(adapter) as model:
+            output = model(**inputs, logits_to_keep=keep, output_hidden_states=hidden)
+        if packing is None:
+            logits = output.logits[:, :-1][batch.mask].unsqueeze(0)
+        else:
+            logits = output.logits
+        tokens = batch.responses[batch.mask].unsqueeze(0)
+        found = token_logprobs(logits.float() / temperature, tokens)[0]
+        logprobs = found.new_zeros(batch.mask.shape).masked_scatter(batch.mask, found)
+        states = self._states(output.hidden_states[-1], batch, packing) if hidden else logprobs
+        return logprobs, states
 
     def hidden(self, batch: Sequences, adapter: str | None) -> Tensor:
         """(B, T + 1, d) last hidden states from the token before the response to its last token.
@@ -234,12 +248,24 @@ class Backbone:
         Column t is the state before response token t was drawn (what a value judges); column
         t + 1 is the state that has seen it (what a reward judges).
         """
+        packing = Packing.of(batch) if self.packs else None
         with self.using(adapter) as model:
             decoder = (model.get_base_model() if isinstance(model, PeftModel) else model).base_model
-            output = decoder(
-                input_ids=batch.ids,
-                attention_mask=batch.attention.long(),
-                position_ids=batch.positions,
-                use_cache=False,
-            )
-        return output.last_hidden_state[:, batch.prompt_width - 1 :]
+            output = decoder(**(_padded(batch) if packing is None else packing.inputs()))
+        return self._states(output.last_hidden_state, batch, packing)
+
+    @staticmethod
+    def _states(hidden: Tensor, batch: Sequences, packing: Packing | None) -> Tensor:
+        if packing is None:
+            return hidden[:, batch.prompt_width - 1 :]
+        return hidden[0, packing.states]
+
+
+def _padded(batch: Sequences) -> dict[str, Any]:
+    """What the model is called with for a padded batch."""
+    return {
+        "input_ids": batch.ids,
+        "attention_mask": batch.attention.long(),
+        "position_ids": batch.positions,
+        "use_cache": False,
+    }

@@ -17,11 +17,13 @@ class Sequences:
         ids: (B, S) token ids, S = P + T with P the longest prompt of the batch.
         attention: (B, S) bool, True = a token, False = padding.
         mask: (B, T) bool, True = a response token (EOS included).
+        prompt_of: (B,) the first row with the same prompt; a packed pass computes it once.
     """
 
     ids: Tensor
     attention: Tensor
     mask: Tensor
+    prompt_of: Tensor
 
     @property
     def prompt_width(self) -> int:
@@ -48,7 +50,8 @@ class Sequences:
 
     def to(self, device: torch.device) -> Sequences:
         """The batch on `device`."""
-        return Sequences(self.ids.to(device), self.attention.to(device), self.mask.to(device))
+        parts = (self.ids, self.attention, self.mask, self.prompt_of)
+        return Sequences(*(part.to(device) for part in parts))
 
     def rows(self, index: Sequence[int] | Tensor) -> Sequences:
         """The rows in `index`, cut to the columns that they need."""
@@ -58,8 +61,16 @@ class Sequences:
         unused = mask.shape[1] - int(mask.any(dim=0).sum())
         last = ids.shape[1] - unused
         return Sequences(
-            ids[:, first:last], attention[:, first:last], mask[:, : mask.shape[1] - unused]
+            ids[:, first:last],
+            attention[:, first:last],
+            mask[:, : mask.shape[1] - unused],
+            _first_equal(self.prompt_of[index]),
         )
+
+
+def _first_equal(labels: Tensor) -> Tensor:
+    """(B,) index of the first row with the same label."""
+    return (labels.unsqueeze(0) == labels.unsqueeze(1)).int().argmax(dim=1)
 
 
 def positions(attention: Tensor) -> Tensor:
@@ -94,8 +105,13 @@ def join(
     left, left_attention = pad_left(prompts, pad_id)
     flipped, mask = pad_left([row[::-1] for row in responses], pad_id)
     right, mask = flipped.flip(1), mask.flip(1)
+    firsts: dict[tuple[int, ...], int] = {}
+    owners = [firsts.setdefault(tuple(row), i) for i, row in enumerate(prompts)]
     return Sequences(
-        torch.cat([left, right], dim=1), torch.cat([left_attention, mask], dim=1), mask
+        torch.cat([left, right], dim=1),
+        torch.cat([left_attention, mask], dim=1),
+        mask,
+        torch.tensor(owners),
     )
 
 

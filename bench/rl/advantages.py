@@ -125,7 +125,8 @@ def whiten(
     check_token_tensors(mask, x=x)
     x = zero_masked(x, mask)
     mean = masked_mean(x, mask)
-    whitened = (x - mean) * torch.rsqrt(_masked_variance(x, mask) + _EPSILON)
+    variance = _masked_variance(x, mask, unbiased=unbiased)
+    whitened = (x - mean) * torch.rsqrt(variance + _EPSILON)
     return zero_masked(whitened if shift_mean else whitened + mean, mask)
 
 

@@ -20,7 +20,6 @@ from bench.rl import (
     ppo_policy_loss,
     ppo_value_loss,
     ratio_statistics,
-    token_logprobs,
 )
 from bench.training.experience import Experience
 from bench.training.optimisation import adamw, decay, finite, step
@@ -36,12 +35,15 @@ class Part:
 
     Attributes:
         rows: a micro-batch of a minibatch.
-        tokens, states: of the whole minibatch, so that micro-batches add up to its mean.
+        tokens, states: of the whole minibatch, so that micro-batches add up to its mean; with
+            `count_padding` both are all its places.
+        counted: response tokens of the whole minibatch.
     """
 
     rows: Experience
     tokens: int
     states: int
+    counted: int
 
     @property
     def token_share(self) -> float:
@@ -139,15 +141,14 @@ class Learner:
     def _parts(self, experience: Experience, index: Tensor) -> list[Part]:
         """A minibatch as micro-batches of like length."""
         rows = experience.rows(index)
+        tokens, states = counted, _ = int(rows.batch.mask.sum()), int(rows.states.sum())
         if self.config.count_padding:
             tokens = states = len(rows.batch) * experience.states.shape[1]
-        else:
-            tokens, states = int(rows.batch.mask.sum()), int(rows.states.sum())
         size = self.config.microbatch_size or len(rows.batch)
         if size >= len(rows.batch):
-            return [Part(rows, tokens, states)]
+            return [Part(rows, tokens, states, counted)]
         chunks = chunks_by_length(rows.batch.lengths.tolist(), size)
-        return [Part(rows.rows(torch.tensor(chunk)), tokens, states) for chunk in chunks]
+        return [Part(rows.rows(torch.tensor(chunk)), tokens, states, counted) for chunk in chunks]
 
     def _update_value(self, parts: Iterable[Part], log: _Log) -> None:
         for part in parts:
@@ -161,8 +162,9 @@ class Learner:
         """One step of the policy; False if it is too far from the old one to go on."""
 
         def forward(part: Part) -> tuple[Tensor, Measured]:
-            logits = self.backbone.logits(part.rows.batch, POLICY)
-            return self._policy_loss(logits, part, kl_coef)
+            temperature = self.config.temperature
+            logprobs = self.backbone.logprobs(part.rows.batch, POLICY, temperature)
+            return self._policy_loss(logprobs, part, kl_coef)
 
         return self._descend(parts, forward, log)
 
@@ -171,11 +173,13 @@ class Learner:
 
         def forward(part: Part) -> tuple[Tensor, Measured]:
             with torch.set_grad_enabled(policy):
-                logits, hidden = self.backbone.logits_and_hidden(part.rows.batch, POLICY)
+                logprobs, hidden = self.backbone.logprobs_and_hidden(
+                    part.rows.batch, POLICY, self.config.temperature
+                )
             values = self.value.read(hidden)[:, : part.rows.states.shape[1]]
             loss, measured = self._value_loss(values, part)
             if policy:
-                surrogate, more = self._policy_loss(logits, part, kl_coef)
+                surrogate, more = self._policy_loss(logprobs, part, kl_coef)
                 loss, measured = loss + surrogate, measured | more
             return loss, measured
 
@@ -217,10 +221,9 @@ class Learner:
         norm = step(self.value_optimiser, self.value_parameters, self.config.max_grad_norm)
         log.end(value_grad_norm=norm)
 
-    def _policy_loss(self, logits: Tensor, part: Part, kl_coef: float) -> tuple[Tensor, Measured]:
+    def _policy_loss(self, logprobs: Tensor, part: Part, kl_coef: float) -> tuple[Tensor, Measured]:
         """This part's share of the clipped surrogate, and of the KL where it is a loss."""
         rows, config, mask = part.rows, self.config, part.rows.batch.mask
-        logprobs = token_logprobs(logits.float() / config.temperature, rows.batch.responses)
         loss = ppo_policy_loss(
             logprobs, rows.logprobs, rows.advantages, mask, clip_range=config.clip_range
         )
@@ -232,7 +235,7 @@ class Learner:
             measured = ratio_statistics(
                 logprobs.detach(), rows.logprobs, mask, clip_range=config.clip_range
             )
-        share = part.token_share
+        share = int(mask.sum()) / part.counted  # of what counts, whatever the loss divides by
         scaled = {k: v if k.endswith("_max") else v * share for k, v in measured.items()}
         return loss, scaled | {"policy_loss": loss.detach()}
 

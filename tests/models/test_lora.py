@@ -1,4 +1,4 @@
-"""The quickened LoRA layers against PEFT's own forward: outputs, gradients, and when they step in."""
+"""The quickened LoRA layers against PEFT's forward: outputs, gradients, when they step in."""
 
 from __future__ import annotations
 

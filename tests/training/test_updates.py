@@ -190,15 +190,14 @@ def test_in_the_warm_up_the_value_alone_learns(value_model: str) -> None:
 
 
 def test_the_shared_value_reads_the_policy_s_hidden_states() -> None:
-    """One pass for both heads gives the logits and the values of two."""
+    """One pass for both heads gives the log-probabilities and the values of two."""
     ppo = trainer(value_model="shared")
     assert ppo.value.adapter == POLICY
     assert len(ppo.learner.value_parameters) == 1  # the head
     batch = ppo.rollout().batch
-    logits, hidden = ppo.backbone.logits_and_hidden(batch, POLICY)
-    columns = batch.mask
-    torch.testing.assert_close(logits[columns], ppo.backbone.logits(batch, POLICY)[columns])
-    states = torch.nn.functional.pad(columns, (1, 0), value=True)
+    logprobs, hidden = ppo.backbone.logprobs_and_hidden(batch, POLICY)
+    torch.testing.assert_close(logprobs, ppo.backbone.logprobs(batch, POLICY))
+    states = torch.nn.functional.pad(batch.mask, (1, 0), value=True)
     torch.testing.assert_close(
         ppo.value.read(hidden)[states], ppo.value.states(batch)[states], rtol=1e-5, atol=1e-6
     )

@@ -1,0 +1,84 @@
+"""`python -m bench doctor`: does what the numbers rest on hold, on this model and this machine?
+
+Every check goes through the code that a run goes through (`Backbone`, `RewardModel`, `PPO`), with
+the run's own model, precision, adapters and PPO settings, on eight of the suite's prompts. A check
+that crashes has failed; the others still run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from bench.config import RunConfig
+from bench.doctor import first_step, invariance, machine, text
+from bench.doctor.findings import Finding
+from bench.doctor.patient import Patient
+from bench.models.backbone import Backbone
+from bench.registry import SUITES
+
+Check = Callable[[Patient], Finding]
+
+
+def checks(store: Path) -> dict[str, Check]:
+    """The checks by name, in the order in which one explains the next.
+
+    Args:
+        store: where the run would put its stages.
+    """
+    return {
+        "repetition": invariance.repetition,
+        "batch size": invariance.batch_size,
+        "padding": invariance.padding,
+        "accumulation": invariance.accumulation,
+        "ratio": first_step.ratio,
+        "KL": first_step.kl,
+        "reference": first_step.reference,
+        "determinism": first_step.determinism,
+        "EOS": text.eos,
+        "ending": text.ending,
+        "template": text.template,
+        "memory": machine.memory,
+        "disk": partial(machine.disk, store=store),
+        "speed": machine.speed,
+    }
+
+
+def load_patient(config: RunConfig) -> Patient:
+    """The base that `config` names, ready to be looked at.
+
+    Raises:
+        UserError: the suite is unknown, or the model cannot be loaded.
+    """
+    suite = SUITES.get(config.suite)()
+    path = config.model.path or suite.model_path
+    return Patient(config, Backbone.load(path, config.model, suite.prompt_template), suite)
+
+
+def examine(patient: Patient, store: Path, say: Callable[[Finding], None]) -> list[Finding]:
+    """Run every check.
+
+    Args:
+        patient: whom.
+        store: where the run would put its stages.
+        say: called with each finding as it is there.
+    """
+    findings = []
+    for name, check in checks(store).items():
+        findings.append(replace(_ask(check, patient), name=name))
+        say(findings[-1])
+    return findings
+
+
+def _ask(check: Check, patient: Patient) -> Finding:
+    try:
+        return check(patient)
+    except Exception as error:  # noqa: BLE001 - a check that crashes has failed, the next one runs
+        what = " ".join(f"{type(error).__name__}: {error}".split())
+        return Finding(
+            "FAIL",
+            f"crashed: {what[:300]}",
+            "mend what the message names: a run takes the same path",
+        )

@@ -1,0 +1,169 @@
+"""Between text and tokens: where a response ends, and where it begins."""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from bench.doctor.findings import Finding, held
+from bench.doctor.patient import PROBE, Patient
+from bench.models.backbone import Tokens
+from bench.training.experience import Rollout
+
+
+def eos(patient: Patient) -> Finding:
+    """EOS is scored and counted, padding is not, and a response without EOS is unfinished.
+
+    Looks at responses as they are drawn, and at ones for which a common token plays EOS and
+    padding at once: then responses do end in it, and masks alone can tell the two apart.
+    """
+    tokens = patient.backbone.tokens
+    with _played_by(patient, _common_token(patient.rollout)):
+        played = patient.trainer().rollout()
+        wrong = _miscounted(patient, played)
+    wrong += _miscounted(patient, patient.rollout)
+    ended = int(played.finished.sum() + patient.rollout.finished.sum())
+    total = len(played.outputs) + len(patient.rollout.outputs)
+    apart = _scored_apart(patient)
+    allowed = patient.tolerance.logprob
+    same = "the same id as padding" if tokens.eos_id == tokens.pad_id else "not the padding's id"
+    return held(
+        not wrong and apart <= allowed,
+        f"EOS is {tokens.eos_id}, {same}; {ended} of {total} responses seen to end in it, "
+        f"{len(wrong)} miscounted (0); its log-probability is {apart:.1e} nats off that of the "
+        f"bare model ({allowed:g})",
+        "; ".join(dict.fromkeys(wrong))
+        or "EOS must be scored like any token: mask padding by position, never by id",
+    )
+
+
+def _miscounted(patient: Patient, rollout: Rollout) -> list[str]:
+    """What is wrong with the end of each response."""
+    end, most = patient.backbone.tokens.eos_id, patient.config.ppo.max_new_tokens
+    wrong = []
+    for ids, mask, finished in zip(
+        rollout.batch.responses, rollout.batch.mask, rollout.finished.tolist(), strict=True
+    ):
+        counted = ids[mask].tolist()
+        if finished != (counted[-1:] == [end]):
+            wrong.append("a response's `finished` does not say whether EOS is its last token")
+        elif end in counted[:-1]:
+            wrong.append("a response goes on behind EOS")
+        elif not finished and len(counted) != most:
+            wrong.append("an unfinished response counts fewer tokens than ppo.max_new_tokens")
+    return wrong
+
+
+@torch.no_grad()
+def _scored_apart(patient: Patient) -> float:
+    """How far EOS's log-probability in a batch is from the bare model's, one row at a time."""
+    prompts, responses = patient.tokens
+    backbone = patient.backbone
+    batch = backbone.tokens.join(prompts, responses).to(backbone.device)
+    found = backbone.logprobs(batch, PROBE)
+    apart = 0.0
+    for i, (prompt, response) in enumerate(zip(prompts, responses, strict=True)):
+        ids = torch.tensor([prompt + response], device=backbone.device)
+        with backbone.using(PROBE) as model:
+            logits = model(input_ids=ids, use_cache=False).logits[0, -2].float()
+        expected = torch.log_softmax(logits, dim=-1)[response[-1]]
+        apart = max(apart, float((found[i, len(response) - 1] - expected).abs()))
+    return apart
+
+
+def _common_token(rollout: Rollout) -> int:
+    """The token that stands nearest to half of the responses."""
+    rows = zip(rollout.batch.responses, rollout.batch.mask, strict=True)
+    counts = Counter(token for ids, mask in rows for token in set(ids[mask].tolist()))
+    half = len(rollout.outputs) / 2
+    return min(counts, key=lambda token: (abs(counts[token] - half), token))
+
+
+@contextmanager
+def _played_by(patient: Patient, token: int) -> Iterator[None]:
+    """EOS and padding are both `token` while this lasts."""
+    backbone = patient.backbone
+    real = backbone.tokens
+    backbone.tokens = copy.copy(real)
+    backbone.tokens.eos_id = backbone.tokens.pad_id = token
+    try:
+        yield
+    finally:
+        backbone.tokens = real
+
+
+def ending(patient: Patient) -> Finding:
+    """The base ends some of its responses within `ppo.max_new_tokens`."""
+    finished = patient.rollout.finished
+    return held(
+        bool(finished.any()),
+        f"{int(finished.sum())} of {len(finished)} responses end in EOS within "
+        f"ppo.max_new_tokens = {patient.config.ppo.max_new_tokens}",
+        "the base never ends a response here: raise ppo.max_new_tokens, check that the tokenizer's "
+        "EOS is the one that the model learned, or let SFT teach it (ppo.missing_eos_penalty "
+        "alone makes it slow)",
+        otherwise="warn",
+    )
+
+
+def template(patient: Patient) -> Finding:
+    """Prompts differ, prompt and response tokens are those of the joined text, chats are chats."""
+    tokens, texts = patient.backbone.tokens, patient.texts
+    prompts = [tokens.prompt(prompt) for prompt, _ in texts]
+    shared = len({prompt for prompt, _ in texts}) - len(set(map(tuple, prompts)))
+    cut = sum(
+        prompt + tokens.response(response)[:-1] != _whole(tokens, asked, response)
+        for prompt, (asked, response) in zip(prompts, texts, strict=True)
+    )
+    lost = sum(tokens.text(tokens.response(response)) != response for _, response in texts)
+    found = {_SHARED: shared, _CUT: cut, _LOST: lost}
+    problems = [line for line, count in found.items() if count]
+    problems += _chat_problems(patient, prompts)
+    return held(
+        not problems,
+        f"{len(texts)} demonstrations: {shared} prompts not told apart, {cut} joins cut through a "
+        f"token, {lost} responses changed by the tokenizer (0)",
+        "; ".join(problems),
+        otherwise="FAIL" if shared else "warn",
+    )
+
+
+_SHARED = "prompts share their tokens: the suite's prompt_template lacks {prompt}"
+_CUT = (
+    "the response begins inside a token of the joined text: let prompt_template end where a "
+    "token ends"
+)
+_LOST = (
+    "responses do not survive tokenizer and back: judges see other text than the demonstrations'"
+)
+
+
+def _whole(tokens: Tokens, prompt: str, response: str) -> list[int]:
+    """Ids of prompt and response tokenised as one text, as a chat would be."""
+    text = tokens.template.format(prompt=prompt) + response
+    ids: list[int] = tokens.tokenizer.encode(text, add_special_tokens=True)
+    return ids[:-1] if ids[-1] == tokens.eos_id else ids
+
+
+def _chat_problems(patient: Patient, prompts: list[list[int]]) -> list[str]:
+    """Where the template is not what the tokenizer says that the model was tuned with."""
+    tokens, tokenizer = patient.backbone.tokens, patient.backbone.tokens.tokenizer
+    bos, problems = tokenizer.bos_token_id, []
+    if bos is not None and any(prompt[:2] == [bos, bos] for prompt in prompts):
+        problems.append("prompts begin with BOS twice: take it out of prompt_template")
+    if getattr(tokenizer, "chat_template", None):
+        asked = patient.texts[0][0]
+        rendered = tokenizer.apply_chat_template(
+            [{"role": "user", "content": asked}], tokenize=False, add_generation_prompt=True
+        )
+        ours = tokens.template.format(prompt=asked)
+        if rendered.removeprefix(tokenizer.bos_token or "").strip() != ours.strip():
+            problems.append(
+                "the tokenizer has a chat template and the suite's prompt_template differs from "
+                f"it: {ours[:60]!r} against {rendered[:60]!r}; a tuned model expects its own"
+            )
+    return problems

@@ -1,0 +1,340 @@
+"""The doctor: a healthy model passes, and each illness is found by its own check."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import accumulate
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from typer.testing import CliRunner
+
+from bench import doctor
+from bench.cli import app
+from bench.config import PPOConfig, RunConfig, SFTConfig
+from bench.doctor import machine, patient
+from bench.doctor.findings import Finding
+from bench.models import rollout
+from bench.models.backbone import Backbone, Tokens
+from bench.models.heads import RewardModel
+from bench.models.sequences import Sequences
+from bench.suites.testbed.suite import Testbed
+from bench.training.ppo import PPO
+from bench.training.updates import POLICY
+from tests.tiny import LORA, stir, tiny_backbone
+
+SMALL = RunConfig(lora=LORA, ppo=PPOConfig(max_new_tokens=8, lr=1e-2))
+Patch = pytest.MonkeyPatch
+
+
+def examine(
+    tmp_path: Path, backbone: Backbone | None = None, config: RunConfig = SMALL
+) -> dict[str, Finding]:
+    whom = patient.Patient(config, backbone or tiny_backbone(), Testbed())
+    return {finding.name: finding for finding in doctor.examine(whom, tmp_path, lambda _: None)}
+
+
+def failed(findings: dict[str, Finding]) -> set[str]:
+    return {name for name, finding in findings.items() if finding.status == "FAIL"}
+
+
+def test_a_healthy_model_passes(tmp_path: Path) -> None:
+    findings = examine(tmp_path)
+    unwell = {name: f.measured for name, f in findings.items() if f.status != "pass"}
+    assert set(unwell) == {"ending"}, unwell  # random weights hardly ever draw EOS
+    assert "0 of 8" in unwell["ending"]
+
+
+class RewardsOfTheBatch(RewardModel):
+    def token_scores(self, batch: Sequences) -> Tensor:
+        scores = super().token_scores(batch)
+        return scores - scores.mean()
+
+
+class RewardsOfTheColumn(RewardModel):
+    def outputs(self, batch: Sequences) -> Tensor:
+        return super().outputs(batch) * (1 + 0.1 * batch.prompt_width)
+
+
+class Swallows(PPO):
+    """Keeps the last micro-batch of a minibatch only."""
+
+    def update(self, experience: Any, *, policy: bool) -> dict[str, float]:
+        if self.config.microbatch_size is not None:
+            experience = experience.rows(torch.arange(-self.config.microbatch_size, 0))
+        return super().update(experience, policy=policy)
+
+
+class OtherTemperature(PPO):
+    def experience(self, *args: Any) -> tuple[Any, dict[str, float]]:
+        experience, row = super().experience(*args)
+        return replace(experience, logprobs=1.01 * experience.logprobs), row
+
+
+class NotTheReference(PPO):
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        stir(self.backbone, POLICY)
+
+
+class TrainsTheReference(PPO):
+    """Moves a weight of the base at every update; the next trainer finds it as it was."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.weight = next(p for n, p in self.backbone.model.named_parameters() if "norm" in n)
+        self.weight.fill_(1.0)
+
+    @torch.no_grad()
+    def _move(self) -> None:
+        self.weight.mul_(1.5)
+
+    def update(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        row = super().update(*args, **kwargs)
+        self._move()
+        return row
+
+
+class LearnsNothing(PPO):
+    def update(self, experience: Any, *, policy: bool) -> dict[str, float]:
+        before = [p.detach().clone() for p in self.backbone.parameters(POLICY)]
+        row = super().update(experience, policy=policy)
+        with torch.no_grad():
+            for parameter, value in zip(self.backbone.parameters(POLICY), before, strict=True):
+                parameter.copy_(value)
+        return row
+
+
+class AllFinished(PPO):
+    def rollout(self) -> Any:
+        drawn = super().rollout()
+        return replace(drawn, finished=torch.ones_like(drawn.finished))
+
+
+def masks_by_id(tokens: Tokens, *rows: list[list[int]]) -> Sequences:
+    batch = JOIN(tokens, *rows)
+    return replace(batch, mask=batch.mask & (batch.responses != tokens.pad_id))
+
+
+def skips_eos(backbone: Backbone, batch: Sequences, *args: Any) -> Tensor:
+    return LOGPROBS(backbone, batch, *args) * (batch.responses != backbone.tokens.eos_id)
+
+
+def own_random_numbers(logits: Tensor, temperature: float, generator: object) -> Any:
+    return DRAW(logits, temperature, torch.Generator().manual_seed(torch.seed()))
+
+
+JOIN, LOGPROBS, DRAW = Tokens.join, Backbone.logprobs, rollout.draw
+ILLNESSES: list[tuple[str, object, str, object]] = [
+    ("batch size", patient, "RewardModel", RewardsOfTheBatch),
+    ("padding", patient, "RewardModel", RewardsOfTheColumn),
+    ("accumulation", patient, "PPO", Swallows),
+    ("ratio", patient, "PPO", OtherTemperature),
+    ("KL", patient, "PPO", NotTheReference),
+    ("reference", patient, "PPO", TrainsTheReference),
+    ("reference", patient, "PPO", LearnsNothing),
+    ("determinism", rollout, "draw", own_random_numbers),
+    ("EOS", patient, "PPO", AllFinished),
+    ("EOS", Tokens, "join", masks_by_id),
+    ("EOS", Backbone, "logprobs", skips_eos),
+    ("memory", machine, "memory_there", lambda patient: 1000),
+    ("disk", machine.shutil, "disk_usage", lambda place: SimpleNamespace(free=1000)),
+]
+
+
+@pytest.mark.parametrize(
+    ("check", "owner", "name", "illness"),
+    ILLNESSES,
+    ids=[f"{check}-{getattr(illness, '__name__', name)}" for check, _, name, illness in ILLNESSES],
+)
+def test_an_illness_is_found_by_its_check_alone(
+    tmp_path: Path, monkeypatch: Patch, check: str, owner: object, name: str, illness: object
+) -> None:
+    monkeypatch.setattr(owner, name, illness)
+    findings = examine(tmp_path)
+    assert failed(findings) == {check}, [f.line(12) for f in findings.values()]
+    assert findings[check].remedy
+
+
+def test_an_attention_that_ignores_the_mask_is_found(tmp_path: Path) -> None:
+    """Left padding leaks into everything that is computed in batches of other widths."""
+    backbone = tiny_backbone()
+    decoder = backbone.model.model
+    forward = decoder.forward
+
+    def all_ones(attention_mask: Tensor, **kwargs: Any) -> Any:
+        return forward(attention_mask=torch.ones_like(attention_mask), **kwargs)
+
+    decoder.forward = all_ones
+    findings = examine(tmp_path, backbone)
+    assert "padding" in failed(findings)
+    assert not failed(findings) & {"repetition", "batch size", "reference", "determinism"}
+
+
+def test_dropout_is_found(tmp_path: Path) -> None:
+    backbone = tiny_backbone()
+    backbone.model.model.norm.register_forward_hook(
+        lambda module, args, output: torch.nn.functional.dropout(output, 0.1, training=True)
+    )
+    findings = examine(tmp_path, backbone)
+    assert {"repetition", "batch size", "ratio", "KL"} <= failed(findings)
+    assert "dropout" in findings["repetition"].remedy
+    assert findings["determinism"].status == "pass"  # PyTorch's generator is seeded
+
+
+def test_a_template_without_the_prompt_is_found(tmp_path: Path) -> None:
+    backbone = tiny_backbone()
+    backbone.tokens.template = "<|user|>Go.<|assistant|>"
+    findings = examine(tmp_path, backbone)
+    assert failed(findings) == {"template"}
+    assert "lacks {prompt}" in findings["template"].remedy
+
+
+def cut_joins(backbone: Backbone) -> None:
+    backbone.tokens.template = "{prompt} "  # the space belongs to the response's first token
+
+
+def lost_text(backbone: Backbone) -> None:
+    backbone.tokens.text = lambda ids: "something else"  # type: ignore[method-assign]
+
+
+def other_chat(backbone: Backbone) -> None:
+    backbone.tokens.tokenizer.chat_template = "{{ 'User: ' + messages[0]['content'] }}"
+
+
+def two_bos(backbone: Backbone) -> None:
+    tokenizer = backbone.tokens.tokenizer
+    tokenizer.bos_token = "<|user|>"
+    backbone.tokens.template = "<|user|><|user|>{prompt}<|assistant|>"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (cut_joins, "inside a token"),
+        (lost_text, "do not survive"),
+        (other_chat, "has a chat template"),
+        (two_bos, "BOS twice"),
+    ],
+)
+def test_a_doubtful_template_is_a_warning(change: Callable[[Backbone], None], said: str) -> None:
+    backbone = tiny_backbone()
+    change(backbone)
+    finding = doctor.text.template(patient.Patient(SMALL, backbone, Testbed()))
+    assert finding.status == "warn"
+    assert said in finding.remedy
+
+
+def test_bfloat16_passes_within_its_own_tolerance_and_is_slow_on_a_cpu(tmp_path: Path) -> None:
+    backbone = tiny_backbone()
+    backbone.model.to(torch.bfloat16)
+    findings = examine(tmp_path, backbone)
+    assert failed(findings) == set(), [f.line(12) for f in findings.values()]
+    assert findings["speed"].status == "warn"
+    assert "(0.25)" in findings["batch size"].measured
+
+
+def test_memory_is_counted() -> None:
+    """r (d_in + d_out) weights a LoRA layer, 4 bytes each; 16 bytes a weight for full SFT."""
+    backbone = tiny_backbone()
+    weights = backbone.model.num_parameters()
+    frozen = SMALL.model_copy(update={"sft": SFTConfig(full=False)})
+    whom = patient.Patient(frozen, backbone, Testbed())
+    parts = machine.memory_parts(whom)
+    a_layer = 4 * 64 + 3 * 96  # q, k, v, o are 32 x 32; gate, up and down 32 x 64
+    assert parts["base"] == 4 * weights
+    assert parts["adapters"] == 3 * 4 * (2 * 4 * a_layer)
+    assert parts["optimisers"] == 2 * parts["adapters"]
+    assert machine.cache_bytes(whom) == 2 * 2 * 32 * 4  # keys and values of 2 layers
+    whom.config = SMALL.model_copy(update={"sft": SFTConfig(full=True, batch_size=1000)})
+    assert machine.memory_parts(whom)["SFT"] == 16 * weights
+
+
+def test_a_micro_steps_memory_is_what_the_profiler_counts() -> None:
+    whom = patient.Patient(SMALL, tiny_backbone(hidden=64), Testbed())
+    backbone, batch = whom.backbone, whom.level
+
+    def micro_step() -> None:
+        loss = backbone.logprobs(batch, patient.PROBE).sum()
+        torch.autograd.grad(loss, backbone.parameters(patient.PROBE))
+
+    micro_step()  # the first call allocates what stays
+    with torch.profiler.profile(profile_memory=True) as profile:
+        micro_step()
+    events = profile.profiler.kineto_results.events()
+    held = list(accumulate(event.nbytes() for event in events if event.name() == "[memory]"))
+    assert machine.pass_bytes(whom) * batch.ids.numel() == pytest.approx(max(held), rel=0.1)
+
+
+@pytest.mark.parametrize(("there", "status"), [(0.9, "FAIL"), (1.1, "warn"), (1.3, "pass")])
+def test_memory_that_is_nearly_full_is_a_warning(
+    monkeypatch: Patch, there: float, status: str
+) -> None:
+    whom = patient.Patient(SMALL, tiny_backbone(), Testbed())
+    needed = sum(machine.memory_parts(whom).values())
+    monkeypatch.setattr(machine, "memory_there", lambda patient: there * needed)
+    assert machine.memory(whom).status == status
+
+
+def test_a_crash_is_a_failure_and_the_others_run(tmp_path: Path, monkeypatch: Patch) -> None:
+    def crash(patient: object) -> None:
+        raise RuntimeError("no\nsuch kernel")
+
+    monkeypatch.setattr(doctor.invariance, "padding", crash)
+    findings = examine(tmp_path)
+    assert failed(findings) == {"padding"}
+    assert findings["padding"].measured == "crashed: RuntimeError: no such kernel"
+    assert len(findings) == 14
+
+
+def bench(tmp_path: Path, *arguments: str) -> Any:
+    return CliRunner().invoke(app, ["doctor", "--store", str(tmp_path / "store"), *arguments])
+
+
+def test_the_testbeds_own_base_passes(tmp_path: Path) -> None:
+    report = tmp_path / "report.json"
+    result = bench(tmp_path, "--json", str(report))
+    assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()
+    assert [line.split()[0] for line in lines if not line.startswith(" ")].count("pass") >= 13
+    document = json.loads(report.read_text())
+    assert document["ok"]
+    assert [one["name"] for one in document["checks"]][:3] == [
+        "repetition",
+        "batch size",
+        "padding",
+    ]
+    assert document["config"]["ppo"]["max_new_tokens"] == 80
+    assert not (tmp_path / "store").exists()
+
+
+def test_a_failed_check_ends_with_1(tmp_path: Path, monkeypatch: Patch) -> None:
+    monkeypatch.setattr(machine, "memory_there", lambda patient: 1000)
+    report = tmp_path / "report.json"
+    result = bench(tmp_path, "--set", "ppo.max_new_tokens=4", "--json", str(report))
+    assert result.exit_code == 1
+    assert "doctor: 1 of 14 checks failed: memory" in result.stderr
+    assert "FAIL  memory" in result.stdout
+    assert not json.loads(report.read_text())["ok"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--suite", "testbet"], "unknown suite 'testbet'; did you mean"),
+        (["--set", "ppo.lrr=1"], "did you mean ppo.lr?"),
+        (["--set", "model.path=/no/such/model"], "cannot load the model /no/such/model"),
+        (["--json", "/dev/null/report.json"], "cannot write --json /dev/null/report.json"),
+    ],
+)
+def test_a_mistake_ends_with_2(tmp_path: Path, arguments: list[str], said: str) -> None:
+    result = bench(tmp_path, *arguments)
+    assert result.exit_code == 2, result.output
+    assert said in result.stderr
+    assert result.stdout == ""
