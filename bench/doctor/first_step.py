@@ -26,7 +26,7 @@ def ratio(patient: Patient) -> Finding:
         apart[mode] = max(abs(row["ratio_max"] - 1), row["ratio_std"])
     allowed = patient.tolerance.logprob
     listed = ", ".join(f"{value:.1e} with {mode}" for mode, value in apart.items())
-    used = _mode(patient)
+    used = "generation" if patient.trainer().keeps_logprobs else "forward"
     wrong = [mode for mode in MODES if not apart[mode] <= allowed]
     return held(
         not wrong,
@@ -36,13 +36,6 @@ def ratio(patient: Patient) -> Finding:
         f"generation and update" + ("" if "forward" in wrong else "; use forward"),
         otherwise="FAIL" if used in wrong else "warn",
     )
-
-
-def _mode(patient: Patient) -> str:
-    """Where the run takes its old log-probabilities from."""
-    mode = patient.config.ppo.rollout_logprobs
-    exact = patient.backbone.model.dtype == torch.float32
-    return ("generation" if exact else "forward") if mode == "auto" else mode
 
 
 def kl(patient: Patient) -> Finding:

@@ -12,7 +12,6 @@ from torch import Tensor
 from bench.doctor.findings import Finding, held
 from bench.doctor.patient import PROBE, Patient
 from bench.models.heads import SCORING_CHUNK
-from bench.rl import token_logprobs
 
 GIB = 2**30
 COMFORT = 0.8  # share of the memory above which a run may fail where a batch is a little longer
@@ -99,9 +98,10 @@ def pass_bytes(patient: Patient) -> float:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        logits = backbone.logits(batch, PROBE).float()
-        token_logprobs(logits, batch.responses)
-    return (sum(saved.values()) + 2 * logits.nbytes) / batch.ids.numel()
+        backbone.logprobs(batch, PROBE)
+    vocabulary = backbone.model.get_output_embeddings().weight.shape[0]
+    tokens = int(batch.mask.sum()) if backbone.packs else batch.mask.numel()
+    return (sum(saved.values()) + 2 * 4 * tokens * vocabulary) / batch.ids.numel()
 
 
 def _cuda_peak(patient: Patient) -> int:

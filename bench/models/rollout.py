@@ -5,8 +5,9 @@ Finished responses leave the batch, so that no work goes to positions after EOS.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -45,11 +46,13 @@ class Draw:
         ids: its tokens, EOS included where the model ended it.
         logprobs: of each token under the distribution that it was drawn from, nats.
         entropies: of each of those distributions, nats.
+        values: of each state in which a token was drawn, where a value function was given.
     """
 
-    ids: list[int]
-    logprobs: list[float]
-    entropies: list[float]
+    ids: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    entropies: list[float] = field(default_factory=list)
+    values: list[float] = field(default_factory=list)
 
 
 def sample(
@@ -73,6 +76,7 @@ def draw_responses(
     prompts: list[list[int]],
     sampling: Sampling,
     generator: torch.Generator,
+    value: Callable[[Tensor], Tensor] | None = None,
 ) -> list[Draw]:
     """Draw one response a prompt.
 
@@ -82,17 +86,18 @@ def draw_responses(
         prompts: token ids.
         sampling: temperature and limits.
         generator: on the CPU; source of every draw, so that a seed gives the same text.
+        value: (B, d) last hidden states to (B,) values, read off the same pass.
 
     Returns:
-        The responses with their log-probabilities and entropies, in the order of `prompts`.
+        The responses with what was measured of each draw, in the order of `prompts`.
     """
-    responses = [Draw([], [], []) for _ in prompts]
+    responses = [Draw() for _ in prompts]
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
     with _policy(backbone, adapter, sampling) as model:
         for start in range(0, len(order), sampling.batch_size):
             rows = order[start : start + sampling.batch_size]
             batch = [prompts[i] for i in rows]
-            drawn = _decode(model, backbone, batch, sampling, generator)
+            drawn = _decode(model, backbone, batch, sampling, generator, value)
             for i, response in zip(rows, drawn, strict=True):
                 responses[i] = response
     return responses
@@ -113,6 +118,7 @@ def _decode(
     prompts: list[list[int]],
     sampling: Sampling,
     generator: torch.Generator,
+    value: Callable[[Tensor], Tensor] | None,
 ) -> list[Draw]:
     ids, attention = (x.to(backbone.device) for x in pad_left(prompts, backbone.tokens.pad_id))
     position = positions(attention)
@@ -128,8 +134,11 @@ def _decode(
             past_key_values=cache,
             use_cache=True,
             logits_to_keep=1,
+            output_hidden_states=value is not None,
         )
         tokens, *measured = draw(output.logits[:, -1], sampling.temperature, generator)
+        if value is not None:
+            measured.append(value(output.hidden_states[-1][:, -1]).cpu())
         columns.append((rows, running.clone(), tokens, *measured))
         running &= tokens != backbone.tokens.eos_id
         if not running.any():
@@ -147,16 +156,19 @@ def _decode(
 
 def _gather(n: int, columns: list[tuple[Tensor, ...]]) -> list[Draw]:
     """Rows of tokens from the steps' columns; a row's columns end with its last running one."""
-    responses = [Draw([], [], []) for _ in range(n)]
-    for rows, running, *values in columns:
+    responses = [Draw() for _ in range(n)]
+    for rows, running, *measured in columns:
         kept = running.tolist()
-        for row, keep, token, logprob, entropy in zip(
-            rows.tolist(), kept, *(value.tolist() for value in values), strict=True
+        for row, keep, *numbers in zip(
+            rows.tolist(), kept, *(column.tolist() for column in measured), strict=True
         ):
             if keep:
-                responses[row].ids.append(token)
-                responses[row].logprobs.append(logprob)
-                responses[row].entropies.append(entropy)
+                drawn = responses[row]
+                lists = (drawn.ids, drawn.logprobs, drawn.entropies, drawn.values)
+                for numbers_so_far, number in zip(
+                    lists, numbers, strict=False
+                ):  # values: if measured
+                    numbers_so_far.append(number)
     return responses
 
 

@@ -67,8 +67,7 @@ def masked_sum(
     check_same_shape(x=x, mask=mask)
     check_float(x=x)
     check_mask(mask=mask)
-    kept = zero_masked(x, mask)
-    return kept.sum() if dim is None else kept.sum(dim)
+    return zero_masked(x, mask).sum(dim)
 
 
 def masked_mean(
@@ -91,6 +90,4 @@ def masked_mean(
         ValueError: if the shapes differ.
         TypeError: if `x` is not float32 or float64, or `mask` not bool.
     """
-    total = masked_sum(x, mask, dim)
-    count = mask.sum() if dim is None else mask.sum(dim)
-    return total / count.clamp(min=1)
+    return masked_sum(x, mask, dim) / mask.sum(dim).clamp(min=1)

@@ -27,6 +27,7 @@ class Rollout:
         finished: (B,) bool, True = the response ends in EOS.
         logprobs: (B, T) of the tokens as they were drawn, nats; 0 at padding.
         entropies: (B, T) of the distributions that they were drawn from, nats; 0 at padding.
+        values: (B, T) of the states that they were drawn in, where generation read them.
     """
 
     prompts: list[str]
@@ -35,6 +36,7 @@ class Rollout:
     finished: Tensor
     logprobs: Tensor
     entropies: Tensor
+    values: Tensor | None = None
 
 
 class RewardSource(Protocol):

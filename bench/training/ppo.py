@@ -151,18 +151,17 @@ class PPO:
         index = self._next_prompts()
         sampling = Sampling(config.max_new_tokens, config.temperature, config.batch_size)
         prompts = [self.prompt_ids[i] for i in index]
-        drawn = draw_responses(self.backbone, POLICY, prompts, sampling, self.rng)
+        read = self.value.read if self._values_from_generation() else None
+        drawn = draw_responses(self.backbone, POLICY, prompts, sampling, self.rng, read)
         responses = [draw.ids for draw in drawn]
-        measured = (
-            pad_sequence([torch.tensor(row) for row in rows], batch_first=True).to(device)
-            for rows in ([d.logprobs for d in drawn], [d.entropies for d in drawn])
-        )
         return Rollout(
-            [self.prompts[i] for i in index],
-            [tokens.text(response) for response in responses],
-            tokens.join(prompts, responses).to(device),
-            torch.tensor([r[-1] == tokens.eos_id for r in responses], device=device),
-            *measured,
+            prompts=[self.prompts[i] for i in index],
+            outputs=[tokens.text(response) for response in responses],
+            batch=tokens.join(prompts, responses).to(device),
+            finished=torch.tensor([r[-1] == tokens.eos_id for r in responses], device=device),
+            logprobs=_padded([draw.logprobs for draw in drawn], device),
+            entropies=_padded([draw.entropies for draw in drawn], device),
+            values=None if read is None else _padded([draw.values for draw in drawn], device),
         )
 
     def _next_prompts(self) -> list[int]:
@@ -179,20 +178,31 @@ class PPO:
             lambda rows: self.backbone.logprobs(rows, adapter, self.config.temperature), batch
         )
 
-    def _old_logprobs(self, rollout: Rollout) -> Tensor:
-        """(B, T): kept from generation, or by a second pass as the updates will make it."""
+    @property
+    def keeps_logprobs(self) -> bool:
+        """Whether generation's own log-probabilities are the old ones of the updates.
+
+        In half precision they differ from a second pass by more than rounding.
+        """
         kept = self.config.rollout_logprobs
-        if kept == "auto":  # in half precision the two passes differ by more than rounding
-            kept = "generation" if self.backbone.model.dtype == torch.float32 else "forward"
-        return rollout.logprobs if kept == "generation" else self._logprobs(rollout.batch, POLICY)
+        exact = self.backbone.model.dtype == torch.float32
+        return exact if kept == "auto" else kept == "generation"
+
+    def _values_from_generation(self) -> bool:
+        """On a shared trunk they cost nothing; the state behind EOS generation does not visit."""
+        shared, behind = self.learner.shared, self.config.score_position == "first_pad"
+        return shared and self.keeps_logprobs and not behind
 
     @torch.no_grad()
     def experience(self, rollout: Rollout, kl_coef: float) -> tuple[Experience, dict[str, float]]:
         """Rewards, advantages and returns of a rollout, and what to log of them."""
         config, batch, mask = self.config, rollout.batch, rollout.batch.mask
-        logprobs, reference = self._old_logprobs(rollout), self._logprobs(batch, None)
+        reference = self._logprobs(batch, None)
+        logprobs = rollout.logprobs if self.keeps_logprobs else self._logprobs(batch, POLICY)
         kl = kl_estimate(logprobs, reference, config.kl_kind)
-        values = map_rows(self.value.states, batch, columns=1)[:, :-1]
+        values = rollout.values
+        if values is None:
+            values = map_rows(self.value.states, batch, columns=1)[:, :-1]
         scores = self.source(rollout)
         rewards = reward_tokens(scores, kl, mask, rollout.finished, self.assign, config, kl_coef)
         advantages, returns = advantages_of(rewards, values, mask, config)
@@ -260,6 +270,11 @@ def new_value(
         if config.value_init == "reward_model":
             value.start_from(reward_model)
     return value
+
+
+def _padded(rows: list[list[float]], device: torch.device) -> Tensor:
+    """(B, T), 0 behind a row's end."""
+    return pad_sequence([torch.tensor(row) for row in rows], batch_first=True).to(device)
 
 
 def _controller(config: PPOConfig) -> AdaptiveKLController | FixedKLController:

@@ -16,6 +16,11 @@ def softplus(x: float) -> float:
     return max(x, 0.0) + math.log1p(math.exp(-abs(x)))
 
 
+def smoothed(z: float, label_smoothing: float) -> float:
+    """One pair's loss: the two labels' losses, weighed."""
+    return (1 - label_smoothing) * softplus(-z) + label_smoothing * softplus(z)
+
+
 def log_softmax(logits: Row) -> Row:
     """Log-probabilities of one distribution."""
     top = max(logits)
@@ -26,7 +31,13 @@ def log_softmax(logits: Row) -> Row:
 def kl_estimate(logprob: float, ref_logprob: float, kind: str) -> float:
     """One token's KL estimate, Schulman's r = pi_ref / pi."""
     r = math.exp(ref_logprob) / math.exp(logprob)
-    return {"k1": -math.log(r), "k2": math.log(r) ** 2 / 2, "k3": (r - 1) - math.log(r)}[kind]
+    kinds = {
+        "k1": -math.log(r),
+        "k2": math.log(r) ** 2 / 2,
+        "k3": (r - 1) - math.log(r),
+        "k1_clamped": -math.log(r) if r < 1 else 0.0,
+    }
+    return kinds[kind]
 
 
 def sequence_rewards(score: float, kl: Row, mask: Mask, kl_coef: float) -> Row:
@@ -37,6 +48,32 @@ def sequence_rewards(score: float, kl: Row, mask: Mask, kl_coef: float) -> Row:
         position -= 1
     rewards[position] += score
     return rewards
+
+
+def last_position(mask: Mask) -> int:
+    """Where the last counted token stands."""
+    return max(t for t, keep in enumerate(mask) if keep)
+
+
+def missing_eos(scores: Row, mask: Mask, finished: bool, penalty: float, *, replace: bool) -> Row:
+    """One row."""
+    out = [s if keep else 0.0 for s, keep in zip(scores, mask, strict=True)]
+    if not finished:
+        out = [0.0] * len(out) if replace else out
+        out[last_position(mask)] -= penalty
+    return out
+
+
+def book_final_score(scores: Row, mask: Mask, finished: bool, position: str) -> tuple[Row, Mask]:
+    """One row: (scores, state mask)."""
+    out = [s if keep else 0.0 for s, keep in zip(scores, mask, strict=True)]
+    counts, last = list(mask), last_position(mask)
+    if position == "eos" and not finished:
+        out[last] = 0.0
+    if position == "first_pad" and last + 1 < len(mask):
+        out[last], out[last + 1] = 0.0, out[last]
+        counts[last + 1] = True
+    return out, counts
 
 
 def gae(rewards: Row, values: Row, mask: Mask, gamma: float, lam: float) -> tuple[Row, Row]:
@@ -55,15 +92,16 @@ def gae(rewards: Row, values: Row, mask: Mask, gamma: float, lam: float) -> tupl
     return advantages, returns
 
 
-def variance(xs: Row) -> float:
-    """Population variance."""
+def variance(xs: Row, unbiased: bool = False) -> float:
+    """Over n or n - 1."""
     mean = math.fsum(xs) / len(xs)
-    return math.fsum((x - mean) ** 2 for x in xs) / len(xs)
+    return math.fsum((x - mean) ** 2 for x in xs) / (len(xs) - unbiased)
 
 
-def whiten(xs: Row, shift_mean: bool) -> Row:
-    """Counted elements of a whole batch."""
-    mean, scale = math.fsum(xs) / len(xs), math.sqrt(variance(xs) + 1e-8)
+def whiten(xs: Row, shift_mean: bool, unbiased: bool = False) -> Row:
+    """Counted elements of a whole batch; a single one has variance 0."""
+    mean = math.fsum(xs) / len(xs)
+    scale = math.sqrt((variance(xs, unbiased) if len(xs) > 1 else 0.0) + 1e-8)
     return [(x - mean) / scale + (0.0 if shift_mean else mean) for x in xs]
 
 
@@ -86,12 +124,27 @@ def value_loss(values: Row, old_values: Row, returns: Row, clip_range: float) ->
     return total / len(values)
 
 
-def ranking_loss(scores: list[Row], ranks: list[list[int]]) -> float:
+def ratio_statistics(logprobs: Row, old_logprobs: Row, clip_range: float) -> dict[str, float]:
+    """Counted tokens."""
+    ratios = [
+        math.exp(new) / math.exp(old) for new, old in zip(logprobs, old_logprobs, strict=True)
+    ]
+    n = len(ratios)
+    return {
+        "clip_fraction": sum(not 1 - clip_range <= r <= 1 + clip_range for r in ratios) / n,
+        "approx_kl": math.fsum(r - 1 - math.log(r) for r in ratios) / n,
+        "ratio_mean": math.fsum(ratios) / n,
+        "ratio_max": sorted(ratios)[-1],
+        "ratio_std": math.sqrt(variance(ratios)),
+    }
+
+
+def ranking_loss(scores: list[Row], ranks: list[list[int]], label_smoothing: float = 0.0) -> float:
     """All pairs by two loops."""
     means = []
     for row, rank in zip(scores, ranks, strict=True):
         terms = [
-            softplus(row[worse] - row[better])
+            smoothed(row[better] - row[worse], label_smoothing)
             for better in range(len(row))
             for worse in range(len(row))
             if rank[better] < rank[worse]
@@ -101,12 +154,41 @@ def ranking_loss(scores: list[Row], ranks: list[list[int]]) -> float:
     return math.fsum(means) / len(means)
 
 
-def token_preference(chosen: tuple[Row, Mask, Mask], rejected: tuple[Row, Mask, Mask]) -> float:
-    """One pair; each side is (scores, mask, changed)."""
-    means = []
-    for scores, mask, changed in (chosen, rejected):
-        total = math.fsum(
-            s for s, keep, new in zip(scores, mask, changed, strict=True) if keep and new
-        )
-        means.append(total / max(sum(mask), 1))
-    return softplus(means[1] - means[0])
+def response_reward(scores: Row, mask: Mask, changed: Mask) -> float:
+    """R(tau) of Eq. 1, or of Eq. 4 where not all is changed."""
+    total = math.fsum(s for s, keep, new in zip(scores, mask, changed, strict=True) if keep and new)
+    return total / max(sum(mask), 1)
+
+
+def divergence_terms(chosen: Row, rejected: Row, first: int, margin: float) -> Row:
+    """One pair's margins from the first divergence on; each side counted tokens, walked in step."""
+    if first < 0:
+        return []
+    terms = []
+    for t in range(first, max(len(chosen), len(rejected))):
+        at = [row[t] if t < len(row) else (row[-1] if row else 0.0) for row in (chosen, rejected)]
+        terms.append(at[0] - at[1] - margin)
+    return terms
+
+
+def segments(scores: Row, ends: Mask, mask: Mask) -> list[tuple[float, list[int]]]:
+    """(score, positions) of each segment of a row, found by walking from the left."""
+    found: list[tuple[float, list[int]]] = []
+    positions: list[int] = []
+    for t, keep in enumerate(mask):
+        if not keep:
+            continue
+        positions.append(t)
+        if ends[t] or not any(mask[t + 1 :]):
+            found.append((scores[t], positions))
+            positions = []
+    return found
+
+
+def segment_rewards(scores: Row, ends: Mask, mask: Mask) -> Row:
+    """One row."""
+    rewards, found = [0.0] * len(mask), segments(scores, ends, mask)
+    for score, positions in found:
+        for t in positions:
+            rewards[t] = score / len(positions) / len(found)
+    return rewards

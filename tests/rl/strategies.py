@@ -43,16 +43,48 @@ def _sequence_rewards(x: Outputs, mask: Tensor) -> Outputs:
     return (rl.sequence_rewards(scores, x[0], mask, kl_coef=0.1),)
 
 
+def _finished(x: Tensor, mask: Tensor) -> Tensor:
+    """A bool a row, from counted elements only."""
+    return rl.masked_sum(x, mask, dim=1) > 0
+
+
+def _missing_eos(mode: rl.PenaltyMode) -> Callable[[Outputs, Tensor], Outputs]:
+    return lambda x, m: (
+        rl.missing_eos_penalty(x[0], m, _finished(x[1], m), penalty=0.5, mode=mode),
+    )
+
+
+def _divergence(x: Outputs, mask: Tensor) -> Outputs:
+    """Rows that differ from their first or from their second token on."""
+    first = torch.ones_like(mask[:, 0], dtype=torch.long)
+    first[_finished(x[2], mask) | (mask.sum(1) < 2)] = 0
+    return (
+        rl.divergence_preference_loss(
+            x[0], mask, x[1], mask, first, margins=rl.masked_sum(x[2], mask, dim=1)
+        ),
+    )
+
+
 # per token, each row on its own
 ROW_FUNCTIONS: dict[str, Callable[[Outputs, Tensor], Outputs]] = {
     "sequence_rewards": _sequence_rewards,
     "token_rewards": lambda x, m: (rl.token_rewards(x[0], x[1], m, kl_coef=0.1),),
     "gae": lambda x, m: rl.gae(x[0], x[1], m, gamma=0.9, gae_lambda=0.8),
+    "segment_rewards": lambda x, m: (rl.segment_rewards(x[0], x[1] > 0, m),),
+    "missing_eos_penalty_subtract": _missing_eos("subtract"),
+    "missing_eos_penalty_replace": _missing_eos("replace"),
+    "book_final_score_last": lambda x, m: rl.book_final_score(x[0], m, _finished(x[1], m), "last")[
+        :1
+    ],
+    "book_final_score_eos": lambda x, m: rl.book_final_score(x[0], m, _finished(x[1], m), "eos")[
+        :1
+    ],
 }
 # per token, with statistics of the whole batch
 BATCH_FUNCTIONS: dict[str, Callable[[Outputs, Tensor], Outputs]] = {
     "whiten": lambda x, m: (rl.whiten(x[0], m),),
     "whiten_keep_mean": lambda x, m: (rl.whiten(x[0], m, shift_mean=False),),
+    "whiten_unbiased": lambda x, m: (rl.whiten(x[0], m, unbiased=True),),
 }
 # scalars: means over tokens
 TOKEN_MEANS: dict[str, Callable[[Outputs, Tensor], Outputs]] = {
@@ -68,6 +100,15 @@ SCALARS: dict[str, Callable[[Outputs, Tensor], Outputs]] = {
     "token_preference_loss_changed": lambda x, m: (
         rl.token_preference_loss(x[0], m, x[1], m, x[2].abs() > 1, x[2] > 0),
     ),
+    "divergence_preference_loss": _divergence,
+    "segment_score": lambda x, m: (rl.segment_score(x[0], x[1] > 0, m).square().sum(),),
+}
+# scalars without a gradient
+STATISTICS: dict[str, Callable[[Outputs, Tensor], Outputs]] = {
+    "ratio_statistics": lambda x, m: tuple(
+        rl.ratio_statistics(x[0], x[1], m, clip_range=0.2).values()
+    ),
 }
 PER_TOKEN = ROW_FUNCTIONS | BATCH_FUNCTIONS
-ALL = PER_TOKEN | TOKEN_MEANS | SCALARS
+DIFFERENTIABLE = PER_TOKEN | TOKEN_MEANS | SCALARS
+ALL = DIFFERENTIABLE | STATISTICS

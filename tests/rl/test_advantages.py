@@ -84,6 +84,11 @@ def test_gae_of_an_empty_row_is_zero() -> None:
         assert torch.equal(left[:1], right)
 
 
+def test_gae_of_no_tokens_is_empty() -> None:
+    x, mask = torch.zeros(2, 0), torch.zeros(2, 0, dtype=torch.bool)
+    assert all(out.shape == (2, 0) for out in gae(x, x, mask, gamma=1.0, gae_lambda=1.0))
+
+
 def test_whiten_golden() -> None:
     """Counted: 1, 2, 3, over two rows. Mean 2, variance (1 + 0 + 1)/3 = 2/3, 1/sqrt = 1.224745.
 
@@ -98,13 +103,24 @@ def test_whiten_golden() -> None:
     torch.testing.assert_close(whiten(x, mask, shift_mean=False), expected, rtol=0, atol=1e-6)
 
 
+def test_whiten_unbiased_golden() -> None:
+    """Counted: 1, 2, 3. Variance (1 + 0 + 1)/(3 - 1) = 1: -1, 0, 1; with the mean kept 1, 2, 3."""
+    x = torch.tensor([[1.0, 2.0], [3.0, 50.0]])
+    mask = torch.tensor([[True, True], [True, False]])
+    out = whiten(x, mask, unbiased=True)
+    torch.testing.assert_close(out, torch.tensor([[-1.0, 0.0], [1.0, 0.0]]))
+    out = whiten(x, mask, shift_mean=False, unbiased=True)
+    torch.testing.assert_close(out, torch.tensor([[1.0, 2.0], [3.0, 0.0]]))
+
+
+@pytest.mark.parametrize("unbiased", [True, False])
 @pytest.mark.parametrize("shift_mean", [True, False])
 @quick
 @given(batch=batches)
-def test_whiten_reference(shift_mean: bool, batch: Batch) -> None:
+def test_whiten_reference(shift_mean: bool, unbiased: bool, batch: Batch) -> None:
     x = batch.x[0]
-    out = whiten(x, batch.mask, shift_mean=shift_mean)
-    slow = reference.whiten(x[batch.mask].tolist(), shift_mean)
+    out = whiten(x, batch.mask, shift_mean=shift_mean, unbiased=unbiased)
+    slow = reference.whiten(x[batch.mask].tolist(), shift_mean, unbiased)
     assert out[batch.mask].tolist() == pytest.approx(slow, abs=1e-9)
 
 
@@ -123,12 +139,17 @@ def test_whitened_has_mean_0_and_variance_1_at_any_scale(
     torch.testing.assert_close(kept.mean(), (scale * x + offset)[batch.mask].mean())
 
 
-def test_whiten_without_spread() -> None:
-    """Equal elements: 0 or their mean; nothing counted: 0; never NaN."""
+@pytest.mark.parametrize("unbiased", [True, False])
+def test_whiten_without_spread(unbiased: bool) -> None:
+    """Equal elements, a single one too: 0 or their mean; nothing counted: 0; never NaN."""
     x, mask = torch.full((1, 3), 4.0), torch.tensor([[True, True, False]])
-    assert whiten(x, mask).tolist() == [[0.0, 0.0, 0.0]]
-    assert whiten(x, mask, shift_mean=False).tolist() == [[4.0, 4.0, 0.0]]
-    assert whiten(x, torch.zeros_like(mask)).tolist() == [[0.0, 0.0, 0.0]]
+    one = torch.tensor([[False, True, False]])
+    assert whiten(x, mask, unbiased=unbiased).tolist() == [[0.0, 0.0, 0.0]]
+    kept = whiten(x, mask, shift_mean=False, unbiased=unbiased)
+    assert kept.tolist() == [[4.0, 4.0, 0.0]]
+    assert whiten(x, one, unbiased=unbiased).tolist() == [[0.0, 0.0, 0.0]]
+    assert whiten(x, one, shift_mean=False, unbiased=unbiased).tolist() == [[0.0, 4.0, 0.0]]
+    assert whiten(x, torch.zeros_like(mask), unbiased=unbiased).tolist() == [[0.0, 0.0, 0.0]]
 
 
 def test_explained_variance_golden() -> None:
@@ -164,7 +185,10 @@ def test_explained_variance_reference(batch: Batch) -> None:
 
 
 def test_explained_variance_of_nothing_is_nan() -> None:
+    """Nothing counted; or returns that do not vary, whatever the values do."""
     x = torch.randn(1, 3)
+    every = torch.ones(1, 3, dtype=torch.bool)
+    assert explained_variance(x, torch.full((1, 3), 2.0), every).isnan()
     assert explained_variance(x, x, torch.zeros(1, 3, dtype=torch.bool)).isnan()
 
 

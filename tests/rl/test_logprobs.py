@@ -80,5 +80,7 @@ def test_errors() -> None:
     logits = torch.zeros(2, 3, 5)
     with pytest.raises(ValueError, match=r"tokens has shape \(2, 4\).*\(2, 3, 5\)"):
         token_logprobs(logits, torch.zeros(2, 4, dtype=torch.long))
+    with pytest.raises(ValueError, match=r"logits must have 3 dimensions, has shape \(2, 3\)"):
+        token_logprobs(logits[..., 0], torch.zeros(2, 3, dtype=torch.long))
     with pytest.raises(ValueError, match="3 dimensions"):
         entropy(logits[0])

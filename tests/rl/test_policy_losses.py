@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.rl import masked_mean, ppo_policy_loss, ppo_value_loss
+from bench.rl import masked_mean, ppo_policy_loss, ppo_value_loss, ratio_statistics
 
 from . import reference
 from .strategies import Batch, batches, random_batch
@@ -59,6 +59,49 @@ def test_reference(batch: Batch, clip_range: float) -> None:
     value = ppo_value_loss(*batch.x, batch.mask, clip_range=clip_range).item()
     assert policy == pytest.approx(reference.policy_loss(a, b, c, clip_range), abs=1e-10)
     assert value == pytest.approx(reference.value_loss(a, b, c, clip_range), abs=1e-10)
+
+
+def test_ratio_statistics_golden() -> None:
+    """Ratios 1.5, 0.5, 1.1, clip range 0.2, one padded token; old log-probabilities -1.
+
+    Out of range: 1.5 and 0.5, 2/3. Mean 3.1/3 = 1.033333. Greatest 1.5.
+    rho - 1 - ln rho: 0.5 - 0.405465 = 0.094535; -0.5 + 0.693147 = 0.193147;
+    0.1 - 0.095310 = 0.004690; mean 0.292372/3 = 0.097457.
+    Deviations 0.466667, -0.533333, 0.066667; squares sum to 0.506667, /3 = 0.168889; root 0.410961.
+    """
+    old = torch.full((1, 4), -1.0)
+    logprobs = torch.tensor([[1.5, 0.5, 1.1, 7.0]]).log() + old
+    mask = torch.tensor([[True, True, True, False]])
+    out = ratio_statistics(logprobs, old, mask, clip_range=0.2)
+    golden = {
+        "clip_fraction": 2 / 3,
+        "approx_kl": 0.097457,
+        "ratio_mean": 1.033333,
+        "ratio_max": 1.5,
+        "ratio_std": 0.410961,
+    }
+    assert {name: x.item() for name, x in out.items()} == pytest.approx(golden, abs=1e-6)
+    assert all(x.shape == () for x in out.values())
+
+
+@quick
+@given(batches, st.floats(0.01, 0.5))
+def test_ratio_statistics_reference(batch: Batch, clip_range: float) -> None:
+    new, old, _ = batch.x
+    out = ratio_statistics(new, old, batch.mask, clip_range=clip_range)
+    counted = new[batch.mask].tolist(), old[batch.mask].tolist()
+    slow = reference.ratio_statistics(*counted, clip_range)
+    assert {name: x.item() for name, x in out.items()} == pytest.approx(slow, abs=1e-10)
+
+
+def test_ratio_statistics_of_a_policy_that_has_not_moved() -> None:
+    """Exactly 0 and 1, at a clip range of 0 as well: a ratio of 1 is not out of it."""
+    x, mask = torch.randn(2, 3, requires_grad=True), torch.ones(2, 3, dtype=torch.bool)
+    out = ratio_statistics(x, x.detach().clone(), mask, clip_range=0.0)
+    assert [v.item() for v in out.values()] == [0.0, 0.0, 1.0, 1.0, 0.0]
+    assert not any(v.requires_grad for v in out.values())
+    out = ratio_statistics(x, x, torch.zeros_like(mask), clip_range=0.2)
+    assert [v.item() for v in out.values()] == [0.0] * 5
 
 
 @quick
@@ -140,3 +183,12 @@ def test_errors(loss: Loss) -> None:
         loss(x, x, x, mask[:1], clip_range=0.2)
     with pytest.raises(ValueError, match="clip_range must not be negative"):
         loss(x, x, x, mask, clip_range=-0.2)
+
+
+@pytest.mark.usefixtures("no_hook")
+def test_ratio_statistics_errors() -> None:
+    x, mask = torch.zeros(2, 3), torch.ones(2, 3, dtype=torch.bool)
+    with pytest.raises(ValueError, match=r"old_logprobs has shape \(2, 1\).*\(2, 3\)"):
+        ratio_statistics(x, x[:, :1], mask, clip_range=0.2)
+    with pytest.raises(ValueError, match="clip_range must not be negative"):
+        ratio_statistics(x, x, mask, clip_range=-0.2)

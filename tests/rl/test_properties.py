@@ -1,12 +1,25 @@
 """Properties that every masked function has, whatever it computes."""
 
+import inspect
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from .strategies import ALL, PER_TOKEN, ROW_FUNCTIONS, TOKEN_MEANS, Batch, batches, random_batch
+from bench import rl
+
+from .strategies import (
+    ALL,
+    DIFFERENTIABLE,
+    PER_TOKEN,
+    ROW_FUNCTIONS,
+    TOKEN_MEANS,
+    Batch,
+    batches,
+    random_batch,
+)
 
 quick = settings(max_examples=12, deadline=None)
 
@@ -22,6 +35,12 @@ def assert_same(actual: tuple[Tensor, ...], expected: tuple[Tensor, ...]) -> Non
         torch.testing.assert_close(left, right, rtol=1e-9, atol=1e-9, equal_nan=True)
 
 
+@pytest.mark.parametrize("name", [n for n in rl.__all__ if inspect.isfunction(getattr(rl, n))])
+def test_every_function_that_takes_a_mask_is_here(name: str) -> None:
+    masked = any(p.endswith("mask") for p in inspect.signature(getattr(rl, name)).parameters)
+    assert masked == any(entry.startswith(name) for entry in ALL)
+
+
 @pytest.mark.parametrize("garbage", [1e30, -1e30, float("inf"), float("nan")])
 @pytest.mark.parametrize("name", ALL)
 @settings(max_examples=5, deadline=None)
@@ -35,7 +54,7 @@ def test_what_does_not_count_changes_no_result(name: str, garbage: float, batch:
 
 
 @pytest.mark.parametrize("garbage", [1e30, float("inf"), float("nan")])
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", DIFFERENTIABLE)
 def test_what_does_not_count_reaches_no_gradient(name: str, garbage: float) -> None:
     """Gradients are finite everywhere, and 0 at positions that do not count."""
     batch = random_batch(seed=3, rows=3, length=6)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -201,6 +202,20 @@ def test_the_shared_value_reads_the_policy_s_hidden_states() -> None:
     torch.testing.assert_close(
         ppo.value.read(hidden)[states], ppo.value.states(batch)[states], rtol=1e-5, atol=1e-6
     )
+
+
+@pytest.mark.parametrize("position", ["last", "first_pad"])
+def test_values_read_in_generation_are_those_of_a_second_pass(position: str) -> None:
+    """On a shared trunk; where the state behind EOS counts they come from a second pass anyway."""
+    ppo = trainer(value_model="shared", score_position=position)
+    rollout = ppo.rollout()
+    assert (rollout.values is None) == (position == "first_pad")
+    kept, _ = ppo.experience(rollout, 0.1)
+    again, _ = ppo.experience(replace(rollout, values=None), 0.1)
+    mask = rollout.batch.mask
+    assert again.values[mask].abs().max() > 0.01
+    torch.testing.assert_close(kept.values[mask], again.values[mask], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(kept.returns, again.returns, rtol=1e-4, atol=1e-5)
 
 
 def reward_model(backbone: Backbone) -> RewardModel:

@@ -1,13 +1,12 @@
-"""Run-time shape checks: the jaxtyping annotations of `bench.rl` hold in every test here."""
+"""Run-time shape checks: the jaxtyping annotations of `bench.rl` hold in every test."""
 
-import sys
 from collections.abc import Iterator
 
 import jaxtyping
 import pytest
 
-if "bench.rl" not in sys.modules:  # once imported, by another folder's tests, it is too late
-    jaxtyping.install_import_hook(("bench.rl",), "beartype.beartype")
+# Here, before any test module is imported: the hook changes nothing that is imported already.
+jaxtyping.install_import_hook(("bench.rl",), "beartype.beartype")
 
 
 @pytest.fixture

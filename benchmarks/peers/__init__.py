@@ -1,0 +1,1 @@
+"""This harness and TRL on the same work, alternating in one run."""

@@ -1,0 +1,61 @@
+"""Each method's chain of stages, as it asks for them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from methods.fine_grained_ppo import FineGrainedPPO
+from methods.gold_ppo import GoldPPO
+from methods.ppo_rlhf import PPORLHF
+from methods.sft import SFT
+from methods.token_ppo import TokenPPO
+
+
+class Recorder:
+    """Stages that answer a call with the call itself."""
+
+    def __getattr__(self, stage: str) -> Any:
+        return lambda *args, **kwargs: (stage, *args, kwargs)
+
+
+def plan(method: Any) -> Any:
+    return method.plan(Recorder())
+
+
+def test_sft_is_the_sft_stage_alone() -> None:
+    options = SFT.Options()
+    method = SFT(options)
+    assert method.options is options
+    assert plan(method) == ("sft", {})
+
+
+def test_gold_ppo_has_no_reward_model() -> None:
+    method = GoldPPO(GoldPPO.Options())
+    assert plan(method) == ("ppo", method, None, {})
+
+
+@pytest.mark.parametrize(
+    ("method", "data"),
+    [
+        (PPORLHF(PPORLHF.Options()), "preferences"),
+        (FineGrainedPPO(FineGrainedPPO.Options()), "edits"),
+    ],
+)
+def test_sequence_methods_differ_in_their_data_alone(method: Any, data: str) -> None:
+    reward_model = ("reward_model", (data, {}), {"granularity": "sequence"})
+    assert plan(method) == ("ppo", method, reward_model, {})
+
+
+@pytest.mark.parametrize("loss", ["eq3", "eq4"])
+def test_token_ppo_learns_token_scores_from_edits(loss: Any) -> None:
+    method = TokenPPO(TokenPPO.Options(loss=loss))
+    reward_model = ("reward_model", ("edits", {}), {"granularity": "token", "loss": loss})
+    assert plan(method) == ("ppo", method, reward_model, {})
+
+
+@pytest.mark.parametrize("kind", [SFT, GoldPPO, PPORLHF, FineGrainedPPO, TokenPPO])
+def test_methods_keep_their_options(kind: Any) -> None:
+    options = kind.Options()
+    assert kind(options).options is options
