@@ -62,6 +62,9 @@ class PreferenceConfig(Section):
 
     pairs: int = Field(3000, ge=1, description="training pairs")
     held_out: int = Field(400, ge=2, description="pairs kept back to measure the reward model")
+    responses: int = Field(
+        2, ge=2, description="sampled to each prompt; more than 2 are ranked, the first 2 a pair"
+    )
     temperature: float = Field(1.2, gt=0, description="of the SFT model's samples")
     max_new_tokens: int = Field(80, ge=1, description="response tokens at most, EOS included")
     flip: float = Field(0.1, ge=0, le=0.5, description="share of labels that are wrong (noise)")
@@ -72,13 +75,22 @@ class RewardModelConfig(Section):
     """Training of the reward model, whatever its granularity."""
 
     epochs: int = Field(1, ge=1, description="passes over the pairs")
-    batch_size: int = Field(32, ge=1, description="pairs a step")
+    batch_size: int = Field(32, ge=1, description="pairs, or rankings, a step")
     lr: float = Field(3e-3, gt=0, description="peak learning rate (AdamW), annealed to 0")
     head_scale: float = Field(
         10.0, gt=0, description="factor on the head's output, std 1/sqrt(d+1) at initialisation"
     )
     warmup: float = Field(0.05, ge=0, lt=1, description="share of the steps with rising rate")
     max_grad_norm: float = Field(1.0, gt=0, description="gradients are clipped to this norm")
+    margin: float = Field(
+        0.0, ge=0, description="by how much chosen must win, times the pair's own margin if it has"
+    )
+    label_smoothing: float = Field(
+        0.0, ge=0, lt=0.5, description="share of the labels that are taken to be wrong"
+    )
+    max_length: int = Field(
+        512, ge=8, description="prompt + response tokens; longer responses are cut"
+    )
     normalisation_samples: int = Field(
         512, ge=2, description="SFT samples that fix the output's mean 0 and std 1"
     )
@@ -134,6 +146,11 @@ class PPOConfig(Section):
         "auto",
         description="old log-probabilities: kept from generation or a second pass; "
         "auto: kept in float32",
+    )
+    merge_rollouts: bool | None = Field(
+        None,
+        description="add the adapter into the weights while generating, for a copy of those that "
+        "carry one; none: in float32",
     )
     score_position: Literal["last", "eos", "first_pad"] = Field(
         "last",

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bench.errors import UserError
 
@@ -26,11 +26,12 @@ class Demonstration(Row):
 
 
 class Preference(Row):
-    """Two responses to a prompt, of which an annotator preferred `chosen`."""
+    """Two responses to a prompt, of which an annotator preferred `chosen`, by `margin` if known."""
 
     prompt: str
     chosen: str
     rejected: str
+    margin: float | None = Field(None, ge=0)
 
 
 class Ranking(Row):
@@ -63,9 +64,9 @@ RowT = TypeVar("RowT", bound=Row)
 
 
 def write_rows(path: Path, rows: Iterable[Row]) -> None:
-    """Write `rows` as JSONL, one object a line."""
+    """Write `rows` as JSONL, one object a line; a field that has its default is left out."""
     with path.open("w", encoding="utf-8") as file:
-        file.writelines(row.model_dump_json() + "\n" for row in rows)
+        file.writelines(row.model_dump_json(exclude_defaults=True) + "\n" for row in rows)
 
 
 def read_rows(path: Path, kind: type[RowT]) -> list[RowT]:

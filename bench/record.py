@@ -63,7 +63,11 @@ class Metric(_Strict):
 
 
 class StageRecord(_Strict):
-    """One stage; the cost is that of computing it, also where it was found in the store."""
+    """One stage; the cost is that of computing it, also where it was found in the store.
+
+    Attributes:
+        counts: of its data, as "pairs", "identical" (left out) and "truncated" (responses cut).
+    """
 
     name: str
     key: str
@@ -71,6 +75,7 @@ class StageRecord(_Strict):
     cached: bool
     tokens: int | None = None
     steps: int | None = None
+    counts: dict[str, int] = {}
     peak_memory_gib: FiniteFloat | None = None
 
 

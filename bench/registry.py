@@ -156,6 +156,12 @@ METHODS: Registry[Any] = Registry(
             "arXiv:2406.02756",
         ),
         Entry(
+            "segment_ppo",
+            "methods.segment_ppo:SegmentPPO",
+            "a reward for every sentence, learned from minimal edits",
+            "arXiv:2306.01693",
+        ),
+        Entry(
             "gold_ppo",
             "methods.gold_ppo:GoldPPO",
             "the gold score as reward: the testbed's ceiling",

@@ -20,6 +20,8 @@ from bench.record import Record, read_record, write_record
 from bench.registry import JUDGES, METHODS, SUITES
 from bench.stages import Stages
 
+COUNTS = ("pairs", "unchanged", "identical", "truncated")  # of a stage's data, for the record
+
 if TYPE_CHECKING:
     from bench.progress import Progress
     from bench.store import Store
@@ -243,6 +245,7 @@ def _stage_record(done: Executed) -> dict[str, Any]:
         "cached": done.cached,
         "tokens": stats.get("tokens"),
         "steps": stats.get("steps"),
+        "counts": {name: stats[name] for name in COUNTS if name in stats},
         "peak_memory_gib": stats.get("peak_memory_gib"),
     }
 

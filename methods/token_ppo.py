@@ -5,7 +5,13 @@ Reward model on (edit(y_l), y_l), with R(tau) = (1/T) sum_t r_t (Eq. 1):
     Eq. 3  L = -E[log sigma((1/T_w) sum_t    r_t^w - (1/T_l) sum_t    r_t^l)]
     Eq. 4  L = -E[log sigma((1/T_w) sum_{U1} r_t^w - (1/T_l) sum_{U1} r_t^l)]
 
-where U1 are the tokens that the edit changed. Rewards in PPO, with b the KL coefficient:
+where U1 are the tokens that the edit changed. A baseline from elsewhere (arXiv:2308.01320) compares
+the two responses position by position, from the first at which they differ, d, to the longer one's
+end, N (`reward.loss=divergence`):
+
+    L = -E[1/(N - d) sum_{t=d}^{N-1} log sigma(r_t^w - r_t^l)]
+
+Rewards in PPO, with b the KL coefficient:
 
     [r_1 - b KL_1, ..., r_T - b KL_T]
 
@@ -36,8 +42,10 @@ class TokenPPO:
     class Options(Section):
         """How the reward model learns and where its reward is paid."""
 
-        loss: Literal["eq3", "eq4"] = Field(
-            "eq3", description="eq3: all tokens; eq4: the tokens that the edit changed"
+        loss: Literal["eq3", "eq4", "divergence"] = Field(
+            "eq3",
+            description="eq3: all tokens; eq4: the tokens that the edit changed; "
+            "divergence: token by token from the first that differs",
         )
         granularity: Literal["token", "sequence"] = Field(
             "token", description="token: r_t at t; sequence: their mean at the last token"

@@ -58,8 +58,8 @@ class RewardsOfTheBatch(RewardModel):
 
 
 class RewardsOfTheColumn(RewardModel):
-    def outputs(self, batch: Sequences) -> Tensor:
-        return super().outputs(batch) * (1 + 0.1 * batch.prompt_width)
+    def outputs(self, batch: Sequences, read: Tensor | None = None) -> Tensor:
+        return super().outputs(batch, read) * (1 + 0.1 * batch.prompt_width)
 
 
 class Swallows(PPO):

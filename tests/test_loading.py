@@ -62,7 +62,7 @@ def test_every_way_to_write_a_float_is_a_number(number: str) -> None:
         ("ppo.lr=-1", r"ppo.lr must be a number > 0, given: -1 \(policy learning rate"),
         ("ppo.lr=abc", r"ppo.lr must be a number > 0, given: 'abc'"),
         ("preferences.flip=.9", r"a number >= 0 and <= 0.5, given: 0.9"),
-        ("ppo.kl_kind=k5", r"one of k1, k2, k3, given: 'k5'"),
+        ("ppo.kl_kind=k5", r"one of k1, k2, k3, k1_clamped, given: 'k5'"),
         ("ppo=3", r"ppo is a section; set one of its keys"),
         ("ppo.lr.x=3", r"ppo.lr is a value, it has no keys"),
         ("ppo.lr=.nan", r"ppo.lr must be finite"),

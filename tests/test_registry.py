@@ -29,7 +29,14 @@ def test_builtins_are_listed_without_importing_torch() -> None:
         "assert not {'torch', 'transformers', 'methods.token_ppo'} & set(sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["fine_grained_ppo", "gold_ppo", "ppo_rlhf", "sft", "token_ppo"]
+    assert done.stdout.split() == [
+        "fine_grained_ppo",
+        "gold_ppo",
+        "ppo_rlhf",
+        "segment_ppo",
+        "sft",
+        "token_ppo",
+    ]
 
 
 @pytest.mark.parametrize("registry", [METHODS, JUDGES, SUITES], ids=lambda r: r.kind)
@@ -44,7 +51,7 @@ def test_an_unknown_name_is_answered_with_the_nearest_and_all() -> None:
         UserError, match=r"unknown method 'tokn_ppo'; did you mean 'token_ppo'"
     ) as e:
         METHODS.get("tokn_ppo")
-    assert "fine_grained_ppo, gold_ppo, ppo_rlhf, sft, token_ppo" in str(e.value)
+    assert "fine_grained_ppo, gold_ppo, ppo_rlhf, segment_ppo, sft, token_ppo" in str(e.value)
     assert e.value.exit_code == 2
 
 

@@ -61,8 +61,8 @@ def _ppo_working_bytes(patient: Patient) -> float:
     """The largest of what a micro step, scoring and generation hold.
 
     A micro step holds its activations; scoring the logits of `SCORING_CHUNK` rows, in the base's
-    precision and twice in float32; generation keys and values, and in float32 a copy of the
-    weights that carry the policy's adapter, which it is merged into (at most all of the base).
+    precision and twice in float32; generation keys and values, and where rollouts are merged a
+    copy of the weights that carry the policy's adapter (at most all of the base).
     """
     config, model = patient.config.ppo, patient.backbone.model
     new = config.max_new_tokens
@@ -70,7 +70,10 @@ def _ppo_working_bytes(patient: Patient) -> float:
     rows = config.microbatch_size or config.minibatch_size
     if config.microbatch_size is None and config.minibatch_tokens is not None:
         rows = max(1, config.minibatch_tokens // new)
-    merged = _base_bytes(patient) if model.dtype == torch.float32 else 0
+    merges = (
+        model.dtype == torch.float32 if config.merge_rollouts is None else config.merge_rollouts
+    )
+    merged = _base_bytes(patient) if merges else 0
     vocabulary, size = model.get_output_embeddings().weight.shape[0], model.dtype.itemsize
     return max(
         rows * width * pass_bytes(patient),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,12 @@ from bench.config import LoRAConfig, ModelConfig
 from bench.errors import UserError
 from bench.models.devices import pick_device, pick_dtype
 from bench.models.lora import quicken
+from bench.models.narrowing import last_mlp_at
 from bench.models.packing import Packing, can_pack
 from bench.models.sequences import Sequences, join
 from bench.rl import token_logprobs
+
+SENTENCE_ENDS = (".", "!", "?", "\n")
 
 
 class Tokens:
@@ -63,6 +67,13 @@ class Tokens:
         """Character span of each token of a response, EOS left out."""
         encoded = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
         return [(start, end) for start, end in encoded["offset_mapping"]]
+
+    @cached_property
+    def sentence_ends(self) -> Tensor:
+        """(n,) the ids whose text ends a sentence: with ".", "!", "?" or a line break."""
+        texts = self.pieces(list(range(len(self.tokenizer))))
+        ends = [i for i, text in enumerate(texts) if text.rstrip(" ").endswith(SENTENCE_ENDS)]
+        return torch.tensor(ends, dtype=torch.long)
 
     def join(self, prompts: list[list[int]], responses: list[list[int]]) -> Sequences:
         """A padded batch of token ids."""
@@ -225,13 +236,14 @@ class Backbone:
         self, batch: Sequences, adapter: str | None, temperature: float, *, hidden: bool
     ) -> tuple[Tensor, Tensor]:
         """Log-probabilities, and hidden states if asked for; the head sees response tokens only."""
-        packing = Packing.of(batch) if self.packs else None
+        pad = torch.nn.functional.pad
+        read = pad(batch.mask, (1, 0), value=True) if hidden else pad(batch.mask, (0, 1))
+        packing = Packing.of(batch, read) if self.packs else None
         keep: Any = (
             batch.mask.shape[1] + 1 if packing is None else packing.states[:, :-1][batch.mask]
         )
-        inputs = _padded(batch) if packing is None else packing.inputs()
-        with self.using(adapter) as model:
-            output = model(**inputs, logits_to_keep=keep, output_hidden_states=hidden)
+        options = {"logits_to_keep": keep, "output_hidden_states": hidden}
+        output = self._run(batch, packing, adapter, read, whole=True, **options)
         if packing is None:
             logits = output.logits[:, :-1][batch.mask].unsqueeze(0)
         else:
@@ -242,23 +254,48 @@ class Backbone:
         states = self._states(output.hidden_states[-1], batch, packing) if hidden else logprobs
         return logprobs, states
 
-    def hidden(self, batch: Sequences, adapter: str | None) -> Tensor:
+    def hidden(self, batch: Sequences, adapter: str | None, read: Tensor | None = None) -> Tensor:
         """(B, T + 1, d) last hidden states from the token before the response to its last token.
 
         Column t is the state before response token t was drawn (what a value judges); column
-        t + 1 is the state that has seen it (what a reward judges).
+        t + 1 is the state that has seen it (what a reward judges). Only the states that `read`
+        (B, T + 1) marks are meaningful; None: all but padding's.
         """
-        packing = Packing.of(batch) if self.packs else None
+        if read is None:
+            read = torch.nn.functional.pad(batch.mask, (1, 0), value=True)
+        packing = Packing.of(batch, read) if self.packs else None
+        output = self._run(batch, packing, adapter, read, whole=False)
+        return self._states(output.last_hidden_state, batch, packing)
+
+    def _run(
+        self,
+        batch: Sequences,
+        packing: Packing | None,
+        adapter: str | None,
+        read: Tensor,
+        *,
+        whole: bool,
+        **options: Any,
+    ) -> Any:
+        """Output of the whole model or of the decoder alone, right at the states that are read."""
+        inputs = _padded(batch) if packing is None else packing.inputs()
+        places = _padded_states(batch)[read] if packing is None else packing.read
         with self.using(adapter) as model:
             decoder = (model.get_base_model() if isinstance(model, PeftModel) else model).base_model
-            output = decoder(**(_padded(batch) if packing is None else packing.inputs()))
-        return self._states(output.last_hidden_state, batch, packing)
+            with last_mlp_at(decoder, places, inputs["input_ids"].shape):
+                return (model if whole else decoder)(**inputs, **options)
 
     @staticmethod
     def _states(hidden: Tensor, batch: Sequences, packing: Packing | None) -> Tensor:
         if packing is None:
             return hidden[:, batch.prompt_width - 1 :]
         return hidden[0, packing.states]
+
+
+def _padded_states(batch: Sequences) -> Tensor:
+    """(B, T + 1) places of the states that `Backbone.hidden` gives, in the flattened (B, S)."""
+    places = torch.arange(batch.ids.numel(), device=batch.ids.device).view_as(batch.ids)
+    return places[:, batch.prompt_width - 1 :]
 
 
 def _padded(batch: Sequences) -> dict[str, Any]:

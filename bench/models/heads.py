@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from bench.models.backbone import Backbone
 from bench.models.sequences import Sequences, chunks_by_length
-from bench.rl import masked_mean
+from bench.rl import masked_mean, segment_rewards, segment_score
+from bench.rl.masking import last_counted
 
-Granularity = Literal["sequence", "token"]
+Granularity = Literal["sequence", "segment", "token"]
 SCORING_CHUNK = 16  # responses of like length scored together
 
 
@@ -48,11 +49,12 @@ class ScalarHead(nn.Module):
 
 
 class RewardModel:
-    """A reward at every response token, or one for the response, from adapter and head.
+    """A reward for the response, for each of its sentences or tokens, from adapter and head.
 
     Attributes:
-        granularity: "sequence": R is the output at the last token; "token": every output r_t
-            counts and R is their mean (arXiv:2406.02756, Eq. 1).
+        granularity: "sequence": R is the output at the last token; "segment": the mean of the
+            outputs at the ends of sentences; "token": every output r_t counts and R is their mean
+            (arXiv:2406.02756, Eq. 1).
         mean, std: of R over SFT samples; `scores` and `token_scores` are normalised with them.
     """
 
@@ -63,29 +65,58 @@ class RewardModel:
         self.head = head.to(backbone.device)
         self.mean, self.std = 0.0, 1.0
 
-    def outputs(self, batch: Sequences) -> Tensor:
-        """(B, T) the head's raw output after each response token."""
-        return self.head(self.backbone.hidden(batch, self.adapter)[:, 1:])
+    def outputs(self, batch: Sequences, read: Tensor | None = None) -> Tensor:
+        """(B, T) the head's raw output after each response token, or where `read` (B, T) is True.
 
-    def response_scores(self, outputs: Tensor, mask: Tensor) -> Tensor:
+        What stands elsewhere means nothing; leaving it out saves time.
+        """
+        states = None if read is None else torch.nn.functional.pad(read, (1, 0))
+        return self.head(self.backbone.hidden(batch, self.adapter, states)[:, 1:])
+
+    def read(self, batch: Sequences) -> Tensor:
+        """(B, T) True = a response token whose output R is made of."""
+        if self.granularity == "token":
+            return batch.mask
+        last = last_counted(batch.mask)
+        return last if self.granularity == "sequence" else last | self.segment_ends(batch)
+
+    def segment_ends(self, batch: Sequences) -> Tensor:
+        """(B, T) True = a sentence's last token; ends and EOS directly behind one are part of it.
+
+        A full stop ends a sentence wherever it stands, in a number or an abbreviation too.
+        """
+        tokens = self.backbone.tokens
+        ends = torch.isin(batch.responses, tokens.sentence_ends.to(batch.ids.device)) & batch.mask
+        final = last_counted(batch.mask) & (batch.responses == tokens.eos_id)
+        return ends & ~torch.nn.functional.pad((ends | final)[:, 1:], (0, 1))
+
+    def response_scores(self, outputs: Tensor, batch: Sequences) -> Tensor:
         """(B,) R of each response from the raw outputs (B, T)."""
         if self.granularity == "token":
-            return masked_mean(outputs, mask, dim=1)
-        last = mask.sum(dim=1, keepdim=True) - 1
+            return masked_mean(outputs, batch.mask, dim=1)
+        if self.granularity == "segment":
+            return segment_score(outputs, self.segment_ends(batch), batch.mask)
+        last = batch.mask.sum(dim=1, keepdim=True) - 1
         return outputs.gather(1, last).squeeze(1)
 
     def scores(self, batch: Sequences) -> Tensor:
         """(B,) normalised R, without gradient."""
-        outputs = map_rows(self.outputs, batch)
-        return (self.response_scores(outputs, batch.mask) - self.mean) / self.std
+        outputs = map_rows(lambda rows: self.outputs(rows, self.read(rows)), batch)
+        return (self.response_scores(outputs, batch) - self.mean) / self.std
 
     def token_scores(self, batch: Sequences) -> Tensor:
-        """(B, T) normalised outputs (r_t - mean) / std, without gradient; 0 at padding.
+        """(B, T) normalised r_t, without gradient; 0 at padding.
 
-        For a sequence model these are what R would be, had the response ended there.
+        Of a token model the outputs, (r_t - mean) / std. Of a segment model each sentence's output
+        spread over its tokens, T / (K len_k) times itself with K sentences (`segment_rewards`).
+        The mean over a response's tokens is its R, of both. Of a sequence model the outputs: what
+        R would be, had the response ended there.
         """
-        outputs = map_rows(self.outputs, batch)
-        return (outputs - self.mean) / self.std * batch.mask
+        outputs = (map_rows(self.outputs, batch) - self.mean) / self.std * batch.mask
+        if self.granularity != "segment":
+            return outputs
+        shares = segment_rewards(outputs, self.segment_ends(batch), batch.mask)
+        return shares * batch.lengths.unsqueeze(1)
 
     def save(self, folder: Path) -> None:
         """Write the adapter (PEFT format), the head and the constants to `folder`."""

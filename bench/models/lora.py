@@ -21,7 +21,8 @@ from torch.autograd.function import once_differentiable
 class LoRAProduct(torch.autograd.Function):
     """y = x W^T + b + scaling (x A^T) B^T with W and b frozen (arXiv:2106.09685, Eq. 3).
 
-    Shapes: x (N, d_in), W (d_out, d_in), b (d_out) or None, A (r, d_in), B (d_out, r).
+    Shapes: x (N, d_in), W (d_out, d_in), b (d_out) or None, A (r, d_in), B (d_out, r). The products
+    with r rows are kept as (r, N): a CPU multiplies those several times as fast as (N, r).
     """
 
     @staticmethod
@@ -29,9 +30,9 @@ class LoRAProduct(torch.autograd.Function):
         ctx: Any, x: Tensor, w: Tensor, b: Tensor | None, a_: Tensor, b_: Tensor, scaling: float
     ) -> Tensor:
         """(N, d_out)."""
-        low = x @ a_.T
+        low = a_ @ x.T  # (r, N)
         y = torch.nn.functional.linear(x, w, b)
-        y.addmm_(low, b_.T, alpha=scaling)
+        y.addmm_(low.T, b_.T, alpha=scaling)
         ctx.save_for_backward(x, low, w, a_, b_)
         ctx.scaling = scaling
         return y
@@ -42,11 +43,10 @@ class LoRAProduct(torch.autograd.Function):
         """Gradients of x, A and B."""
         (dy,) = gradients
         x, low, w, a_, b_ = ctx.saved_tensors
-        d_low = (dy @ b_).mul_(ctx.scaling)
-        dx = torch.addmm(dy @ w, d_low, a_) if ctx.needs_input_grad[0] else None
-        d_a = d_low.T @ x
-        d_b = (dy.T @ low).mul_(ctx.scaling)
-        return dx, None, None, d_a, d_b, None
+        d_low = (b_.T @ dy.T).mul_(ctx.scaling)  # (r, N)
+        dx = (dy @ w).addmm_(d_low.T, a_) if ctx.needs_input_grad[0] else None
+        d_b = (low @ dy).mul_(ctx.scaling).T
+        return dx, None, None, d_low @ x, d_b, None
 
 
 def quicken(model: torch.nn.Module) -> None:

@@ -22,45 +22,114 @@ NAME = "packed_sdpa"
 
 
 @dataclass(frozen=True)
+class Block:
+    """Rows of packed tokens that attend together.
+
+    Attributes:
+        queries: (b, Q) indices of the packed tokens that attend.
+        keys: (b, L) indices of those that they may attend to, from the row's first token on.
+        mask: (b, 1, Q, L) True = may attend; None: causally, queries and keys being the same.
+        tokens: (n,) indices of the tokens whose result is here.
+        places: (n,) where, in the flattened (b, Q).
+    """
+
+    queries: Tensor
+    keys: Tensor
+    mask: Tensor | None
+    tokens: Tensor
+    places: Tensor
+
+    @classmethod
+    def of(cls, queries: Tensor, keys: Tensor, real: Tensor, last_key: Tensor | None) -> Block:
+        """A block in which query (b, Q) sees the keys up to `last_key`; `real` ones are kept."""
+        mask = None
+        if last_key is not None:
+            columns = torch.arange(keys.shape[1], device=keys.device)
+            mask = (columns <= last_key.unsqueeze(2)).unsqueeze(1)
+        places = real.flatten().nonzero().flatten()
+        return cls(queries, keys, mask, queries.flatten()[places], places)
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, **options: Any) -> Tensor:
+        """(n, H * d) results for `tokens`, from packed tensors (1, H, N, d)."""
+        found = torch.nn.functional.scaled_dot_product_attention(
+            _rows(query, self.queries),
+            _rows(key, self.keys),
+            _rows(value, self.keys),
+            attn_mask=self.mask,
+            is_causal=self.mask is None,
+            **options,
+        )
+        return found.transpose(1, 2).flatten(2).flatten(0, 1).index_select(0, self.places)
+
+
+def _rows(x: Tensor, index: Tensor) -> Tensor:
+    """Packed (1, H, N, d) to rows (b, H, L, d) by index (b, L)."""
+    heads, width = x.shape[1], x.shape[3]
+    tokens = x[0].transpose(0, 1).reshape(-1, heads * width).index_select(0, index.flatten())
+    return tokens.view(*index.shape, heads, width).transpose(1, 2)
+
+
+@dataclass(frozen=True)
 class Packing:
     """Where each token of a padded batch stands among N packed ones.
 
     Attributes:
         ids, positions: (1, N) token ids and position ids.
-        rows: (B, L) index of the packed token at each place of each row, the row's first token at
-            0; what stands behind a row's last token is not looked at.
-        home: (N,) flat place in (B, L) at which each packed token is attended from.
         states: (B, T + 1) index of the state before each response token and behind the last;
             any at padding.
+        blocks: the prompts, and the responses behind them.
+        last: the states that are read, in the last layer: what stands elsewhere reaches nothing.
     """
 
     ids: Tensor
     positions: Tensor
-    rows: Tensor
-    home: Tensor
     states: Tensor
+    blocks: tuple[Block, ...]
+    last: tuple[Block, ...]
 
     @classmethod
-    def of(cls, batch: Sequences) -> Packing:
-        """Pack a batch; equal prompts (`Sequences.prompt_of`) are kept once."""
-        attention, width = batch.attention, batch.prompt_width
+    def of(cls, batch: Sequences, read: Tensor | None = None) -> Packing:
+        """Pack a batch; equal prompts (`Sequences.prompt_of`) are kept once.
+
+        Args:
+            batch: B rows.
+            read: (B, T + 1) True = a state that is needed; None: all but padding's.
+        """
+        attention, width, owner = batch.attention, batch.prompt_width, batch.prompt_of
+        device = attention.device
         first = attention.int().argmax(dim=1, keepdim=True)  # (B, 1) column of the first token
+        owners = owner == torch.arange(len(batch), device=device)  # (B,) their prompts are kept
         own = attention.clone()
-        owner = batch.prompt_of
-        own[:, :width] &= (owner == torch.arange(len(batch), device=owner.device)).unsqueeze(1)
+        own[:, :width] &= owners.unsqueeze(1)
         number = (own.flatten().cumsum(0) - 1).view_as(own)  # (B, S) index among the packed
-        number = torch.cat([number[owner, :width], number[:, width:]], dim=1)
-        positions = batch.positions
-        columns = torch.arange(own.shape[1], device=first.device)
-        length = int(attention.sum(dim=1).max())
-        places = (first + columns[:length]).clamp(max=own.shape[1] - 1)
-        flat = torch.arange(len(batch), device=first.device).unsqueeze(1) * length
+        number = torch.cat([number[owner, :width], number[:, width:]], dim=1).clamp(min=0)
+        lengths = attention.sum(dim=1, keepdim=True)  # (B, 1)
+        columns = torch.arange(int(lengths.max()), device=device)
+        keys = number.gather(1, (first + columns).clamp(max=own.shape[1] - 1))
+        states = number[:, width - 1 :]
+        before = lengths - batch.lengths.unsqueeze(1) - 1  # (B, 1) key of the prompt's last token
+        last_key = before + torch.arange(states.shape[1], device=device)
+        prompts = keys[owners, : width - int(first.min())]
+        in_prompt = columns[: prompts.shape[1]] <= before[owners]
+        if read is None:
+            read = torch.nn.functional.pad(batch.mask, (1, 0), value=True)
+        picked = (~read).int().argsort(dim=1, stable=True)[:, : int(read.sum(dim=1).max())]
         return cls(
             ids=batch.ids[own].unsqueeze(0),
-            positions=positions[own].unsqueeze(0),
-            rows=number.gather(1, places).clamp(min=0),
-            home=(flat + columns - first)[own],
-            states=number[:, width - 1 :].clamp(min=0),
+            positions=batch.positions[own].unsqueeze(0),
+            states=states,
+            blocks=(
+                Block.of(prompts, prompts, in_prompt, None),
+                Block.of(states[:, 1:], keys, batch.mask, last_key[:, 1:]),
+            ),
+            last=(
+                Block.of(
+                    states.gather(1, picked),
+                    keys,
+                    read.gather(1, picked),
+                    last_key.gather(1, picked),
+                ),
+            ),
         )
 
     def inputs(self) -> dict[str, Any]:
@@ -73,19 +142,25 @@ class Packing:
             "packing": self,
         }
 
-    def split(self, x: Tensor) -> Tensor:
-        """Packed (1, H, N, d) to rows (B, H, L, d)."""
-        heads, width = x.shape[1], x.shape[3]
-        tokens = x[0].transpose(0, 1).reshape(-1, heads * width)  # (N, H * d)
-        batch, length = self.rows.shape
-        gathered = tokens.index_select(0, self.rows.flatten())
-        return gathered.view(batch, length, heads, width).transpose(1, 2)
+    @property
+    def read(self) -> Tensor:
+        """(n,) indices of the tokens whose last states are needed."""
+        return self.last[0].tokens.unique()
 
-    def unite(self, x: Tensor) -> Tensor:
-        """Rows (B, H, L, d) to packed (1, N, H, d)."""
-        _, heads, _, width = x.shape
-        tokens = x.transpose(1, 2).reshape(-1, heads * width)
-        return tokens.index_select(0, self.home).view(1, -1, heads, width)
+    def attend(
+        self, query: Tensor, key: Tensor, value: Tensor, *, last: bool, **options: Any
+    ) -> Tensor:
+        """Packed (1, N, H, d); 0 where the layer is the `last` and the state is not read."""
+        _, heads, total, _ = query.shape
+        blocks = self.last if last else self.blocks
+        parts = [block.attend(query, key, value, **options) for block in blocks]
+        nothing = [parts[0].new_zeros(1, parts[0].shape[1])] if last else []
+        found = torch.cat([*parts, *nothing])
+        tokens = torch.cat([block.tokens for block in blocks])
+        home = tokens.new_full((total,), len(tokens)).scatter(
+            0, tokens, torch.arange(len(tokens), device=tokens.device)
+        )
+        return found.index_select(0, home).view(1, total, heads, -1)
 
 
 def attention_forward(
@@ -98,23 +173,21 @@ def attention_forward(
     scaling: float | None = None,
     **options: Any,
 ) -> tuple[Tensor, None]:
-    """The library's SDPA attention, for packed tokens row by row.
-
-    Within a row no mask is needed: padding stands behind the tokens, where causality hides it.
-    """
+    """The library's SDPA attention, for packed tokens block by block."""
     if packing is None:
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, scaling=scaling, **options
         )
-    rows = torch.nn.functional.scaled_dot_product_attention(
-        packing.split(query),
-        packing.split(key),
-        packing.split(value),
-        is_causal=True,
+    config: Any = module.config
+    attended = packing.attend(
+        query,
+        key,
+        value,
+        last=module.layer_idx == config.num_hidden_layers - 1,
         scale=scaling,
         enable_gqa=query.shape[1] != key.shape[1],
     )
-    return packing.unite(rows), None
+    return attended, None
 
 
 AttentionInterface.register(NAME, attention_forward)

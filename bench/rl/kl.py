@@ -25,11 +25,10 @@ def kl_estimate(
         k3         = exp(-d_t) - 1 + d_t    unbiased; >= 0
         k1_clamped = max(d_t, 0)            biased upwards; >= 0
 
-    As a reward they differ as estimates only. As a *loss*, differentiated through `logprobs` with
-    the tokens held, their gradients are ``g_t = grad log pi(a_t | s_t)`` times 1, d_t,
-    1 - exp(-d_t) and [d_t > 0]. In expectation over pi that is for k1 nothing, 0; for k2 the
-    gradient of KL(pi || pi_ref); for k3 that of the reverse one, KL(pi_ref || pi); for k1_clamped
-    that of no divergence.
+    As a reward, their values count. As a *loss*, differentiated through `logprobs` with the tokens
+    held, their gradients do: ``grad log pi(a_t | s_t)`` times 1, d_t, 1 - exp(-d_t) and
+    [d_t > 0]. In expectation over pi that is 0 for k1; the gradient of KL(pi || pi_ref) for k2;
+    that of the reverse one, KL(pi_ref || pi), for k3; and that of neither for k1_clamped.
 
     Args:
         logprobs: (B, T) of the policy that drew the tokens, nats.
@@ -37,7 +36,8 @@ def kl_estimate(
         kind: which estimator.
 
     Returns:
-        (B, T), nats per token. There is no mask: what stands at padded positions means nothing.
+        (B, T), nats per token. There is no mask: what stands at padded positions means nothing,
+        and a loss needs something finite there (the gradient of a masked NaN is 0 * NaN).
 
     Raises:
         ValueError: if the shapes differ, or `kind` is unknown.

@@ -82,16 +82,16 @@ class Stages:
         return self._stage("sft", "sft:build_sft", parts, (), sources, summary)
 
     def samples(self) -> Stage:
-        """Two samples of the SFT model to each preference prompt."""
+        """Two samples, or `preferences.responses`, of the SFT model to each preference prompt."""
         wanted = self.config.preferences
-        names = {"pairs", "held_out", "temperature", "max_new_tokens"}
+        names = {"pairs", "held_out", "responses", "temperature", "max_new_tokens"}
         parts = {"seed": self.config.seed, "preferences": wanted.model_dump(include=names)}
         summary = f"{wanted.pairs} + {wanted.held_out} held-out pairs, T = {wanted.temperature}"
         build = "preferences:build_samples"
         return self._stage("samples", build, parts, (self.sft(),), ("bench.models",), summary)
 
     def preferences(self) -> Stage:
-        """The annotator's choices: (y_w, y_l)."""
+        """The annotator's choices: (y_w, y_l), and rankings where there are more responses."""
         flip = self.config.preferences.flip
         parts = {"seed": self.config.seed, "flip": flip}
         build, summary = "preferences:build_preferences", f"{flip:.0%} of the labels flipped"
@@ -105,7 +105,10 @@ class Stages:
         return self._stage("edits", build, parts, (self.preferences(),), (), summary)
 
     def reward_model(self, pairs: Stage, *, granularity: str, loss: str = "eq3") -> Stage:
-        """A reward model trained on `pairs` (a `preferences` or `edits` stage)."""
+        """A reward model trained on `pairs` (a `preferences` or `edits` stage).
+
+        Rankings, where `preferences` has them, take the pairs' place unless the loss needs pairs.
+        """
         config = self.config
         parts = {
             "seed": config.seed,
@@ -123,7 +126,12 @@ class Stages:
             "reward_models:build_reward_model",
             parts,
             (self.sft(), pairs, self.samples()),
-            ("bench.training.reward_model", "bench.training.optimisation", "bench.editing"),
+            (
+                "bench.training.reward_model",
+                "bench.training.comparisons",
+                "bench.training.optimisation",
+                "bench.editing",
+            ),
             summary,
             granularity,
             loss,

@@ -97,12 +97,12 @@ def _reward_source(
 
 
 def _model_scores(backbone: Backbone, model: RewardModel, rollout: Rollout) -> Tensor:
-    """(B,) of a sequence model, (B, T) of a token model.
+    """(B,) of a sequence model, (B, T) of a segment or token model.
 
     A sequence model reads its score off EOS, the one position that it was trained at; a response
     that was cut off gets one, lest its score be noise (what it lacks is for the penalty to say).
     """
-    if model.granularity == "token":
+    if model.granularity != "sequence":
         return model.token_scores(rollout.batch)
     texts = list(zip(rollout.prompts, rollout.outputs, strict=True))
     return model.scores(batch_of(backbone, texts))

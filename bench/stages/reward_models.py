@@ -6,6 +6,7 @@ import random
 from pathlib import Path
 from typing import Any
 
+from bench.config import RewardModelConfig
 from bench.data import Comparison, Preference, read_rows
 from bench.models.backbone import Backbone
 from bench.models.heads import Granularity, RewardModel
@@ -18,6 +19,7 @@ from bench.stages.preferences import (
     SAMPLES,
     held_out_pairs,
     training_pairs,
+    training_rankings,
 )
 from bench.stages.sft import load_sft
 from bench.stats import accuracy_interval, auroc
@@ -36,18 +38,23 @@ JACKKNIFE_FOLDS = 20
 def build_reward_model(
     context: Context, out: Path, inputs: list[Path], granularity: Granularity, loss: TokenLoss
 ) -> dict[str, Any]:
-    """Train on the pairs of `inputs[1]`, normalise on samples; inputs: SFT, pairs, samples."""
+    """Train on the pairs or rankings of `inputs[1]`, normalise on samples.
+
+    Inputs: SFT, pairs, samples.
+    """
     config = context.config
     objective = Objective(granularity, loss)
     backbone = load_sft(context, inputs[0])
+    rankings = training_rankings(inputs[1], config.preferences)
     pairs = training_pairs(inputs[1], config.preferences)
+    rows = rankings if rankings and objective.compares_responses else pairs
     settings = config.reward_model
-    steps = settings.epochs * -(-len(pairs) // settings.batch_size)
+    steps = settings.epochs * -(-len(rows) // settings.batch_size)
     name = f"{objective.granularity} reward model"
     with context.progress.task(name, total=steps) as task:
         model, counts = train_reward_model(
             backbone,
-            pairs,
+            rows,
             objective,
             settings,
             config.lora,
@@ -56,11 +63,27 @@ def build_reward_model(
                 1, note=f"loss {row['loss']:.3f} accuracy {row['accuracy']:.2f}"
             ),
         )
+    for text in warnings(counts, settings):
+        context.progress.say(f"{name}: {text}")
     samples = read_rows(inputs[2] / SAMPLES, Comparison)[: settings.normalisation_samples]
     normalise(model, batch_of(backbone, [(row.prompt, row.output_1) for row in samples]))
     model.save(out)
     backbone.drop_adapter(ADAPTER)
     return counts
+
+
+def warnings(counts: dict[str, int], config: RewardModelConfig) -> list[str]:
+    """What a user should know of the data that the model did, or did not, learn from."""
+    found = []
+    if n := counts["identical"]:
+        total = n + counts["pairs"]
+        found.append(f"{n} of {total} pairs are twice the same response as tokens: left out")
+    if n := counts["truncated"]:
+        found.append(
+            f"{n} responses cut to reward_model.max_length = {config.max_length} tokens with "
+            "their prompt: raise it to keep them whole"
+        )
+    return found
 
 
 def batch_of(backbone: Backbone, texts: list[tuple[str, str]]) -> Sequences:

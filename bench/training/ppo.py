@@ -149,7 +149,9 @@ class PPO:
         """Sample one response to each of the next prompts."""
         config, tokens, device = self.config, self.backbone.tokens, self.backbone.device
         index = self._next_prompts()
-        sampling = Sampling(config.max_new_tokens, config.temperature, config.batch_size)
+        sampling = Sampling(
+            config.max_new_tokens, config.temperature, config.batch_size, config.merge_rollouts
+        )
         prompts = [self.prompt_ids[i] for i in index]
         read = self.value.read if self._values_from_generation() else None
         drawn = draw_responses(self.backbone, POLICY, prompts, sampling, self.rng, read)

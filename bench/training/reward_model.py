@@ -8,14 +8,21 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from bench.config import LoRAConfig, RewardModelConfig
-from bench.data import Preference
-from bench.editing import align_edit
+from bench.data import Preference, Ranking
+from bench.errors import UserError
 from bench.models.backbone import Backbone
-from bench.models.heads import Granularity, RewardModel, ScalarHead, map_rows
+from bench.models.heads import Granularity, RewardModel, ScalarHead
 from bench.models.sequences import Sequences
-from bench.rl import bradley_terry_loss, token_preference_loss
+from bench.rl import (
+    bradley_terry_loss,
+    divergence_preference_loss,
+    ranking_loss,
+    token_preference_loss,
+)
+from bench.training.comparisons import Group, tokenise
 from bench.training.optimisation import (
     Diverged,
     adamw,
@@ -27,64 +34,42 @@ from bench.training.optimisation import (
 )
 
 ADAPTER = "reward"
-TokenLoss = Literal["eq3", "eq4"]
+TokenLoss = Literal["eq3", "eq4", "divergence"]
 
 
 @dataclass(frozen=True)
 class Objective:
-    """What the reward model scores and which of the paper's losses it learns from.
+    """What the reward model scores and which loss it learns from.
 
     Attributes:
-        granularity: "sequence" (Bradley-Terry on R) or "token" (Eq. 3 or Eq. 4).
-        loss: for "token": "eq3" all tokens, "eq4" the tokens that the edit changed.
+        granularity: "sequence" or "segment" (Bradley-Terry on R), or "token" (`loss`).
+        loss: for "token": "eq3" all tokens, "eq4" the tokens that the edit changed,
+            "divergence" token by token from the first that differs (arXiv:2308.01320).
     """
 
     granularity: Granularity
     loss: TokenLoss = "eq3"
 
-
-@dataclass(frozen=True)
-class Pair:
-    """A tokenised pair with the masks of what differs between its two responses."""
-
-    prompt: list[int]
-    chosen: list[int]
-    rejected: list[int]
-    chosen_changed: list[bool]
-    rejected_changed: list[bool]
-
     @property
-    def length(self) -> int:
-        """Tokens that the pair costs."""
-        return len(self.prompt) + max(len(self.chosen), len(self.rejected))
-
-
-def tokenise_pairs(backbone: Backbone, pairs: Sequence[Preference]) -> list[Pair]:
-    """Token ids of `pairs`, without those whose responses are the same (they teach nothing)."""
-    result = []
-    for row in pairs:
-        chosen, rejected = (backbone.tokens.response(x) for x in (row.chosen, row.rejected))
-        if chosen != rejected:
-            rejected_changed, chosen_changed = align_edit(rejected, chosen)
-            prompt = backbone.tokens.prompt(row.prompt)
-            result.append(Pair(prompt, chosen, rejected, chosen_changed, rejected_changed))
-    return result
+    def compares_responses(self) -> bool:
+        """Whether responses are compared by R alone, and so more than two at a time."""
+        return self.granularity != "token" or self.loss == "eq3"
 
 
 def train_reward_model(
     backbone: Backbone,
-    pairs: Sequence[Preference],
+    rows: Sequence[Preference] | Sequence[Ranking],
     objective: Objective,
     config: RewardModelConfig,
     lora: LoRAConfig,
     seed: int,
     on_step: Callable[[dict[str, float]], None] = lambda row: None,
 ) -> tuple[RewardModel, dict[str, int]]:
-    """Train adapter "reward" and its head on `pairs`.
+    """Train adapter "reward" and its head on pairs or rankings.
 
     Args:
         backbone: the SFT model.
-        pairs: (chosen, rejected); for the fine-grained set (edited, original).
+        rows: (chosen, rejected), for the fine-grained set (edited, original); or rankings.
         objective: granularity and loss.
         config: budget and learning rate, the same for every objective.
         lora: the adapter's shape.
@@ -92,12 +77,15 @@ def train_reward_model(
         on_step: called with {"step", "loss", "accuracy"} after every step.
 
     Returns:
-        The model (not yet normalised) and counts {"pairs", "identical", "tokens", "steps"}.
+        The model (not yet normalised) and counts {"pairs", "identical", "truncated", "tokens",
+        "steps"}; see `tokenise` for the first three.
 
     Raises:
         Diverged: if the loss is not finite.
+        UserError: if the rankings are not of one size, or `config` or `objective` is for pairs.
     """
-    rows = tokenise_pairs(backbone, pairs)
+    groups, counts = tokenise(backbone.tokens, rows, config.max_length)
+    _check_sizes({len(group.responses) for group in groups}, objective, config)
     torch.manual_seed(seed)
     backbone.add_adapter(ADAPTER, lora)
     rng = generator("reward_model", seed)
@@ -105,53 +93,91 @@ def train_reward_model(
     model = RewardModel(backbone, ADAPTER, head, objective.granularity)
     parameters = [*backbone.parameters(ADAPTER), *model.head.parameters()]
     optimiser = adamw([(parameters, config.lr)])
-    steps = config.epochs * -(-len(rows) // config.batch_size)
+    steps = config.epochs * -(-len(groups) // config.batch_size)
     schedule = linear_schedule(optimiser, steps, config.warmup)
-    tokens, done = 0, 0
+    done = 0
     for _ in range(config.epochs):
-        for index in shuffled_batches([row.length for row in rows], config.batch_size, rng):
-            batch = [rows[i] for i in index]
-            loss, accuracy, count = _pair_loss(model, batch, objective)
+        for index in shuffled_batches([g.length for g in groups], config.batch_size, rng):
+            loss, accuracy = batch_loss(model, [groups[i] for i in index], objective, config)
             finite(loss, "the reward model's loss").backward()
             step(optimiser, parameters, config.max_grad_norm)
             schedule.step()
-            done, tokens = done + 1, tokens + count
-            on_step({"step": done, "loss": loss.item(), "accuracy": accuracy})
-    counts = {"pairs": len(rows), "identical": len(pairs) - len(rows)}
+            done += 1
+            on_step({"step": done, "loss": loss.item(), "accuracy": accuracy.item()})
+    tokens = config.epochs * sum(len(x) for group in groups for x in group.responses)
     return model, {**counts, "tokens": tokens, "steps": done}
 
 
-def _pair_loss(
-    model: RewardModel, pairs: list[Pair], objective: Objective
-) -> tuple[Tensor, float, int]:
-    """Loss, accuracy and response tokens of a batch, both sides in one forward pass."""
-    prompts = [pair.prompt for pair in pairs]
-    both = model.backbone.tokens.join(
-        prompts + prompts, [p.chosen for p in pairs] + [p.rejected for p in pairs]
+def _check_sizes(sizes: set[int], objective: Objective, config: RewardModelConfig) -> None:
+    """Refuse what only a pair, or no ranking, can answer."""
+    if not sizes:
+        raise UserError("no pair has two different responses: nothing to train a reward model on")
+    if len(sizes) > 1:
+        raise UserError(f"rankings of {sorted(sizes)} responses: all must have as many")
+    if sizes == {2}:
+        return
+    if not objective.compares_responses:
+        raise UserError(f"the loss {objective.loss} compares pairs: set preferences.responses=2")
+    if config.margin > 0:
+        raise UserError(
+            "a ranking has no margins: set reward_model.margin=0 or preferences.responses=2"
+        )
+
+
+def batch_loss(
+    model: RewardModel, groups: list[Group], objective: Objective, config: RewardModelConfig
+) -> tuple[Tensor, Tensor]:
+    """Loss of groups of one size, and the share of their pairs that R has in order.
+
+    All responses in one forward pass, each scored once, a prompt computed once where the model
+    packs. The chosen responses come first, then the rejected ones (then the third ones ...).
+    """
+    tokens, size = model.backbone.tokens, len(groups[0].responses)
+    batch = tokens.join(
+        [group.prompt for group in groups] * size,
+        [group.responses[i] for i in range(size) for group in groups],
     ).to(model.backbone.device)
-    outputs = model.outputs(both)
-    chosen, rejected = outputs.chunk(2)
-    chosen_mask, rejected_mask = both.mask.chunk(2)
-    scores = model.response_scores(outputs, both.mask).chunk(2)
-    if objective.granularity == "sequence":
-        loss = bradley_terry_loss(*scores)
-    elif objective.loss == "eq3":
-        loss = token_preference_loss(chosen, chosen_mask, rejected, rejected_mask)
+    outputs = model.outputs(batch, model.read(batch))
+    scores = model.response_scores(outputs, batch).view(size, -1).T
+    ranks = torch.tensor([group.ranks for group in groups], device=scores.device)
+    above = ranks.unsqueeze(2) < ranks.unsqueeze(1)
+    accuracy = (scores.unsqueeze(2) > scores.unsqueeze(1))[above].float().mean()
+    if size > 2:
+        return ranking_loss(scores, ranks, label_smoothing=config.label_smoothing), accuracy
+    margins = config.margin * scores.new_tensor([group.margin for group in groups])
+    smoothing = config.label_smoothing
+    if objective.granularity == "token":
+        loss = _token_loss(outputs, batch, groups, objective.loss, margins, smoothing)
     else:
-        changed = _masks(pairs, both)
-        loss = token_preference_loss(chosen, chosen_mask, rejected, rejected_mask, *changed)
-    accuracy = (scores[0] > scores[1]).float().mean().item()
-    return loss, accuracy, int(both.mask.sum())
+        loss = bradley_terry_loss(*scores.unbind(1), margins=margins, label_smoothing=smoothing)
+    return loss, accuracy
 
 
-def _masks(pairs: list[Pair], both: Sequences) -> tuple[Tensor, Tensor]:
-    """(B, T) changed-token masks U1 of the chosen and of the rejected side."""
-    flags = [p.chosen_changed for p in pairs] + [p.rejected_changed for p in pairs]
-    changed = torch.zeros_like(both.mask)
-    for i, row in enumerate(flags):
-        changed[i, : len(row)] = torch.tensor(row, device=changed.device)
-    chosen, rejected = changed.chunk(2)
-    return chosen, rejected
+def _token_loss(
+    outputs: Tensor,
+    batch: Sequences,
+    pairs: list[Group],
+    kind: TokenLoss,
+    margins: Tensor,
+    label_smoothing: float,
+) -> Tensor:
+    """Eq. 3, Eq. 4, or the loss after the first divergence, from outputs (2 B, T)."""
+    (chosen, rejected), (chosen_mask, rejected_mask) = outputs.chunk(2), batch.mask.chunk(2)
+    sides = chosen, chosen_mask, rejected, rejected_mask
+    if kind == "divergence":
+        first = torch.tensor([pair.first_divergence for pair in pairs], device=outputs.device)
+        return divergence_preference_loss(
+            *sides, first, margins=margins, label_smoothing=label_smoothing
+        )
+    changed = _changed(pairs, batch) if kind == "eq4" else ()
+    return token_preference_loss(*sides, *changed, margins=margins, label_smoothing=label_smoothing)
+
+
+def _changed(pairs: list[Group], batch: Sequences) -> tuple[Tensor, ...]:
+    """(B, T) masks U1 of the tokens that differ, of the chosen and of the rejected side."""
+    flags = [torch.tensor(pair.changed[side]) for side in (0, 1) for pair in pairs]
+    changed = pad_sequence(flags, batch_first=True).to(batch.mask.device)
+    return changed.chunk(2)
 
 
 def normalise(model: RewardModel, samples: Sequences) -> None:
@@ -160,7 +186,8 @@ def normalise(model: RewardModel, samples: Sequences) -> None:
     Raises:
         Diverged: if the model gives all samples the same score, or NaN.
     """
-    scores = model.response_scores(map_rows(model.outputs, samples), samples.mask)
+    model.mean, model.std = 0.0, 1.0
+    scores = model.scores(samples)
     model.mean, model.std = scores.mean().item(), scores.std(unbiased=False).item()
     if not model.std > 0:
         raise Diverged("the reward model gives every SFT sample the same score, or none at all")

@@ -20,6 +20,7 @@ class Gate:
         commands: lines "step", "measure" or "stop"; their end is a stop.
         answers: takes one JSON line for each "step" and "measure".
         measure: what to answer to "measure".
+        begin: called before the first step.
 
     Attributes:
         phases: seconds of the step's parts, filled by `timed`.
@@ -27,9 +28,14 @@ class Gate:
     """
 
     def __init__(
-        self, commands: TextIO, answers: TextIO, measure: Callable[[], dict[str, float]]
+        self,
+        commands: TextIO,
+        answers: TextIO,
+        measure: Callable[[], dict[str, float]],
+        begin: Callable[[], None] = lambda: None,
     ) -> None:
-        self.commands, self.answers, self.measure = commands, answers, measure
+        self.commands, self.answers, self.measure, self.begin = commands, answers, measure, begin
+        self._begun = False
         self.phases: dict[str, float] = defaultdict(float)
         self.counts: dict[str, float] = defaultdict(float)
         self._started: float | None = None
@@ -46,6 +52,9 @@ class Gate:
             elif line.strip() == "step":
                 self.phases.clear()
                 self.counts.clear()
+                if not self._begun:
+                    self.begin()
+                    self._begun = True
                 self._started = time.perf_counter()
                 return True
             else:

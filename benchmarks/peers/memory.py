@@ -17,8 +17,8 @@ class WeightCount:
     """Counts copies of a base model: bytes of weights held by the process / bytes of the base.
 
     A weight is a distinct storage of an `nn.Parameter`, or of any tensor with the shape of one of
-    the base's matrices (a copy put aside is one too). `forward` is counted when the model's first
-    forward pass starts: in PPO that is the prefill of the first rollout.
+    the base's matrices (a copy put aside is one too). `forward` is counted when the first forward
+    pass after `arm` starts: in PPO that is the prefill of the first rollout.
 
     Args:
         base: the causal model as it is before anything was added to it.
@@ -29,8 +29,11 @@ class WeightCount:
         self.base_bytes = sum(w.untyped_storage().nbytes() for w in weights)
         self.shapes = {w.shape for w in weights if w.dim() == 2}
         self.forward = 0.0
-        embedding = next(m for m in base.modules() if isinstance(m, nn.Embedding))
-        self._hook = embedding.register_forward_pre_hook(self._first_forward)
+        self._embedding = next(m for m in base.modules() if isinstance(m, nn.Embedding))
+
+    def arm(self) -> None:
+        """Count when the next forward pass starts."""
+        self._hook = self._embedding.register_forward_pre_hook(self._first_forward)
 
     def _first_forward(self, module: nn.Module, args: object) -> None:
         self._hook.remove()

@@ -25,7 +25,11 @@ def backbone_of(work: Work, model: Any) -> Backbone:
 
 
 def ppo_config(work: Work, value_model: Literal["separate", "shared"]) -> PPOConfig:
-    """TRL 1.12's algorithm and defaults where it has any (see `trl_ppo`)."""
+    """TRL 1.12's algorithm and defaults where it has any (see `trl_ppo`).
+
+    TRL has no shared trunk: there the score is paid on the last token, our default, whose values
+    generation reads off as it goes. Rollouts are not merged, for the memory's goal.
+    """
     return PPOConfig(
         value_warmup_steps=0,
         batch_size=work.prompts,
@@ -44,7 +48,8 @@ def ppo_config(work: Work, value_model: Literal["separate", "shared"]) -> PPOCon
         whiten_unbiased=True,
         temperature=0.7,
         max_new_tokens=work.response_tokens,
-        score_position="first_pad",
+        score_position="last" if value_model == "shared" else "first_pad",
+        merge_rollouts=False,
         missing_eos_penalty=0.0,
         kl_kind="k1",
         kl_coef=0.05,

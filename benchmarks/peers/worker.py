@@ -43,7 +43,7 @@ def serve(name: str, work: Work, commands: TextIO, answers: TextIO) -> None:
             "mib_peak": peak_resident_mib(),
         }
 
-    run(work, model, Gate(commands, answers, measure), **options)
+    run(work, model, Gate(commands, answers, measure, count.arm), **options)
 
 
 def main() -> None:

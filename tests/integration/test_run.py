@@ -109,7 +109,22 @@ def test_methods_and_seeds_share_what_they_share(store: Store) -> None:
     assert keys("method=token_ppo", "reward.loss=eq4")["reward_model"] != token["reward_model"]
 
 
-@pytest.mark.parametrize("method", ["sft", "ppo_rlhf", "fine_grained_ppo", "gold_ppo"])
+def test_rankings_train_a_reward_model_and_the_record_counts_them(
+    store: Store, tmp_path: Path
+) -> None:
+    """24 rankings of three: at most 3 pairs each, and more than the 24 that one pair each gives."""
+    record = run(
+        config("method=ppo_rlhf", "preferences.responses=3", "ppo.steps=1"), store, tmp_path
+    )
+    (stage,) = [stage for stage in record.stages if stage.name == "reward_model"]
+    assert 24 < stage.counts["pairs"] <= 72
+    assert {"identical", "truncated"} <= set(stage.counts)
+    assert "rm_accuracy.original" in record.metrics
+
+
+@pytest.mark.parametrize(
+    "method", ["sft", "ppo_rlhf", "fine_grained_ppo", "segment_ppo", "gold_ppo"]
+)
 def test_every_method_runs(method: str, store: Store, tmp_path: Path) -> None:
     record = run(config(f"method={method}", "ppo.steps=1"), store, tmp_path)
     assert record.status == "ok"

@@ -9,6 +9,7 @@ import pytest
 from methods.fine_grained_ppo import FineGrainedPPO
 from methods.gold_ppo import GoldPPO
 from methods.ppo_rlhf import PPORLHF
+from methods.segment_ppo import SegmentPPO
 from methods.sft import SFT
 from methods.token_ppo import TokenPPO
 
@@ -48,14 +49,20 @@ def test_sequence_methods_differ_in_their_data_alone(method: Any, data: str) -> 
     assert plan(method) == ("ppo", method, reward_model, {})
 
 
-@pytest.mark.parametrize("loss", ["eq3", "eq4"])
+def test_segment_ppo_learns_sentence_scores_from_edits() -> None:
+    method = SegmentPPO(SegmentPPO.Options())
+    reward_model = ("reward_model", ("edits", {}), {"granularity": "segment"})
+    assert plan(method) == ("ppo", method, reward_model, {})
+
+
+@pytest.mark.parametrize("loss", ["eq3", "eq4", "divergence"])
 def test_token_ppo_learns_token_scores_from_edits(loss: Any) -> None:
     method = TokenPPO(TokenPPO.Options(loss=loss))
     reward_model = ("reward_model", ("edits", {}), {"granularity": "token", "loss": loss})
     assert plan(method) == ("ppo", method, reward_model, {})
 
 
-@pytest.mark.parametrize("kind", [SFT, GoldPPO, PPORLHF, FineGrainedPPO, TokenPPO])
+@pytest.mark.parametrize("kind", [SFT, GoldPPO, PPORLHF, FineGrainedPPO, SegmentPPO, TokenPPO])
 def test_methods_keep_their_options(kind: Any) -> None:
     options = kind.Options()
     assert kind(options).options is options

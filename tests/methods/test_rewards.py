@@ -7,6 +7,7 @@ import torch
 from methods.fine_grained_ppo import FineGrainedPPO
 from methods.gold_ppo import GoldPPO
 from methods.ppo_rlhf import PPORLHF
+from methods.segment_ppo import SegmentPPO
 from methods.token_ppo import TokenPPO
 
 MASK = torch.tensor([[True, True, False], [True, True, True]])
@@ -30,6 +31,17 @@ def test_token_ppo_pays_every_token_its_share() -> None:
     method = TokenPPO(TokenPPO.Options())
     expected = torch.tensor([[0.45, 1.4, 0.0], [0.1, -0.15, 0.15]])
     torch.testing.assert_close(method.rewards(TOKEN_SCORES, KL, MASK, kl_coef=0.5), expected)
+
+
+def test_segment_ppo_pays_every_token_its_share_of_the_sentence() -> None:
+    """Two sentences, r = 6 over two tokens and 3 over one: r_k / (K len_k) = 1.5 1.5 1.5.
+
+    The model gives them times T = 3; a response of one sentence, r = -2 over 2 tokens: -1 -1.
+    """
+    scores = torch.tensor([[-2.0, -2.0, 7.0], [4.5, 4.5, 4.5]])
+    method = SegmentPPO(SegmentPPO.Options())
+    expected = torch.tensor([[-1.05, -1.1, 0.0], [1.5, 1.55, 1.35]])
+    torch.testing.assert_close(method.rewards(scores, KL, MASK, kl_coef=0.5), expected)
 
 
 def test_granularity_sequence_moves_the_same_sum_to_the_end() -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from bench.models import heads
 from bench.models.heads import Granularity, RewardModel, ScalarHead, ValueModel, map_rows
+from bench.models.sequences import Sequences
 from bench.training.reward_model import normalise
 from tests.tiny import LORA, random_batch, stir, tiny_backbone
 
@@ -29,14 +31,71 @@ def test_head_starts_as_stated() -> None:
 
 
 def test_response_scores_by_hand() -> None:
-    """Outputs 1 2 3 with two counted: the last is 2, the mean 1.5."""
-    outputs = torch.tensor([[1.0, 2.0, 3.0]])
-    mask = torch.tensor([[True, True, False]])
-    assert reward_model("sequence").response_scores(outputs, mask).tolist() == [2.0]
-    assert reward_model("token").response_scores(outputs, mask).tolist() == [1.5]
+    """Outputs 1 2 3 with two and with three counted: the last is 2 and 3, the mean 1.5 and 2."""
+    outputs = torch.tensor([[1.0, 2.0, 3.0]] * 2)
+    for model, expected in (
+        (reward_model("sequence"), [2.0, 3.0]),
+        (reward_model("token"), [1.5, 2.0]),
+    ):
+        batch = model.backbone.tokens.join([[11], [11]], [[21, 22], [21, 22, 23]])
+        assert model.response_scores(outputs, batch).tolist() == expected
 
 
-@pytest.mark.parametrize("granularity", ["sequence", "token"])
+def sentences(model: RewardModel, texts: list[str], *, finished: bool = True) -> Sequences:
+    tokens = model.backbone.tokens
+    responses = [tokens.response(text) for text in texts]
+    kept = responses if finished else [response[:-1] for response in responses]
+    return tokens.join([[11]] * len(texts), kept)
+
+
+@pytest.mark.parametrize(
+    ("finished", "expected"),
+    [(True, [[2, 10, 13], [2, 7], [2]]), (False, [[2, 10, 12], [2, 6], [1]])],
+)
+def test_sentences_end_at_the_last_of_their_marks(finished: bool, expected: list[Any]) -> None:
+    r"""R ed ! O ld t ow n . \n \n N o EOS; R ed . O ld ? ! EOS; R ed EOS.
+
+    A run of marks ends one sentence, EOS behind it belongs to that one, and the last token ends
+    one whatever it is.
+    """
+    model = reward_model("segment")
+    texts = ["Red! Old town.\n\nNo", "Red. Old?!", "Red"]
+    read = model.read(sentences(model, texts, finished=finished))
+    assert [row.nonzero().flatten().tolist() for row in read] == expected
+
+
+def test_a_segment_model_by_hand() -> None:
+    """Sentences of 3 and 2 tokens (EOS in the second), outputs 2 and 5 at their ends.
+
+    R = 3.5; with mean .5 and std 2: r = .75 and 2.25, R = 1.5. Token scores T r_k / (K len_k) with
+    T = 5, K = 2: 5 .75 / 6 = .625 and 5 2.25 / 4 = 2.8125; their mean is 1.5.
+    """
+    model = reward_model("segment")
+    tokens = model.backbone.tokens
+    (stop,) = tokens.tokenizer.encode(".", add_special_tokens=False)
+    batch = tokens.join([[11]], [[21, 22, stop, stop, tokens.eos_id]])
+    assert not model.segment_ends(batch).any()
+    word = tokens.tokenizer.encode(" red", add_special_tokens=False)[0]
+    batch = tokens.join([[11]], [[21, 22, stop, word, tokens.eos_id]])
+    assert model.segment_ends(batch).tolist() == [[False, False, True, False, False]]
+    outputs = torch.tensor([[9.0, 9.0, 2.0, 9.0, 5.0]])
+    assert model.response_scores(outputs, batch).tolist() == [3.5]
+    model.mean, model.std = 0.5, 2.0
+    model.outputs = lambda rows, read=None: outputs  # type: ignore[method-assign]
+    assert model.scores(batch).tolist() == [1.5]
+    expected = torch.tensor([[0.625] * 3 + [2.8125] * 2])
+    torch.testing.assert_close(model.token_scores(batch), expected)
+
+
+@pytest.mark.parametrize("granularity", ["sequence", "segment", "token"])
+def test_what_is_read_is_what_it_would_be_among_all(granularity: Granularity) -> None:
+    model = reward_model(granularity)
+    batch = sentences(model, ["A red house. An old town", "Warm! Far. Near", "Tall."])
+    read = model.read(batch)
+    torch.testing.assert_close(model.outputs(batch, read)[read], model.outputs(batch)[read])
+
+
+@pytest.mark.parametrize("granularity", ["sequence", "segment", "token"])
 def test_normalisation_makes_mean_0_and_std_1(granularity: Granularity) -> None:
     model = reward_model(granularity)
     batch = random_batch(model.backbone, 40)
@@ -46,8 +105,9 @@ def test_normalisation_makes_mean_0_and_std_1(granularity: Granularity) -> None:
     assert scores.std(unbiased=False).item() == pytest.approx(1, abs=1e-5)
 
 
-def test_token_scores_average_to_the_score() -> None:
-    model = reward_model("token")
+@pytest.mark.parametrize("granularity", ["segment", "token"])
+def test_token_scores_average_to_the_score(granularity: Granularity) -> None:
+    model = reward_model(granularity)
     batch = random_batch(model.backbone, 20)
     normalise(model, batch)
     tokens = model.token_scores(batch)
@@ -78,11 +138,12 @@ def test_a_value_does_not_see_the_token_that_a_reward_sees() -> None:
     assert moved.tolist() == [False, True, True]
 
 
-def test_round_trip(tmp_path: Path) -> None:
-    model = reward_model("token")
+@pytest.mark.parametrize("granularity", ["sequence", "segment", "token"])
+def test_round_trip(granularity: Granularity, tmp_path: Path) -> None:
+    model = reward_model(granularity)
     batch = random_batch(model.backbone)
     normalise(model, batch)
     model.save(tmp_path)
     again = RewardModel.load(model.backbone, "again", tmp_path)
-    assert again.granularity == "token"
+    assert again.granularity == granularity
     assert torch.equal(again.token_scores(batch), model.token_scores(batch))

@@ -70,10 +70,27 @@ def test_a_shared_prompt_and_padding_are_left_out() -> None:
     packing = Packing.of(batch)
     assert packing.ids.tolist() == [[7, 8, 11, 12, 13, 1, 2, 3, 4, 21, 31, 32]]
     assert packing.positions.tolist() == [[0, 1, 2, 3, 4, 0, 1, 2, 3, 4, 2, 3]]
-    assert packing.rows[:, :4].tolist() == [[0, 1, 2, 3], [5, 6, 7, 8], [0, 1, 10, 11]]
-    assert packing.home.tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 13]
     assert packing.states[0].tolist() == [1, 2, 3, 4]
     assert packing.states[2, :3].tolist() == [1, 10, 11]
+    prompts, responses = packing.blocks
+    assert prompts.queries[0, :2].tolist() == [0, 1]
+    assert prompts.queries[1].tolist() == [5, 6, 7, 8]
+    assert (prompts.mask, prompts.tokens.tolist()) == (None, [0, 1, 5, 6, 7, 8])
+    assert responses.keys[:, :4].tolist() == [[0, 1, 2, 3], [5, 6, 7, 8], [0, 1, 10, 11]]
+    assert responses.tokens.tolist() == [2, 3, 4, 9, 10, 11]
+    assert responses.mask is not None
+    assert responses.mask[2, 0, :2].tolist() == [[True] * 3 + [False] * 2, [True] * 4 + [False]]
+
+
+def test_the_last_layer_attends_from_the_states_that_are_read_alone() -> None:
+    """The second response's first token, and the state before the first response (token 1)."""
+    batch = tiny_backbone().tokens.join([[7, 8], [7, 8]], [[11, 12], [21, 22]])
+    read = torch.tensor([[True, False, False], [False, True, False]])
+    (last,) = Packing.of(batch, read).last
+    assert last.queries.tolist() == [[1], [4]]
+    assert last.mask is not None
+    assert last.mask[:, 0, 0].tolist() == [[True, True, False, False], [True] * 3 + [False]]
+    assert Packing.of(batch, read).read.tolist() == [1, 4]
 
 
 def test_rows_of_a_batch_keep_knowing_whose_prompt_they_share() -> None:

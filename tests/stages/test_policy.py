@@ -39,8 +39,11 @@ def test_a_sequence_model_always_reads_its_score_off_eos(finished: bool) -> None
 
 
 @pytest.mark.parametrize("finished", [True, False])
-def test_a_token_model_scores_the_tokens_that_were_drawn(finished: bool) -> None:
-    model, rollout = scored("token", finished=finished)
+@pytest.mark.parametrize("granularity", ["segment", "token"])
+def test_a_dense_model_scores_the_tokens_that_were_drawn(
+    granularity: Granularity, finished: bool
+) -> None:
+    model, rollout = scored(granularity, finished=finished)
     scores = _model_scores(model.backbone, model, rollout)
     assert scores.shape == rollout.batch.mask.shape
     torch.testing.assert_close(scores, model.token_scores(rollout.batch))

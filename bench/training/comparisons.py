@@ -1,0 +1,99 @@
+"""Preferences and rankings as token ids, and what in them teaches nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import combinations
+from operator import ne
+
+from bench.data import Preference, Ranking
+from bench.editing import align_edit
+from bench.models.backbone import Tokens
+
+
+@dataclass(frozen=True)
+class Group:
+    """Tokenised responses to one prompt, the best first.
+
+    Attributes:
+        ranks: of the responses, ascending; equal ones are tied.
+        margin: how clear the preference is, 1 where nobody said.
+    """
+
+    prompt: list[int]
+    responses: list[list[int]]
+    ranks: list[int]
+    margin: float = 1.0
+
+    @property
+    def length(self) -> int:
+        """Tokens that the group costs a row."""
+        return len(self.prompt) + max(map(len, self.responses))
+
+    @cached_property
+    def changed(self) -> tuple[list[bool], list[bool]]:
+        """Of a pair: the tokens of chosen and of rejected that the other has not."""
+        chosen, rejected = self.responses
+        rejected_changed, chosen_changed = align_edit(rejected, chosen)
+        return chosen_changed, rejected_changed
+
+    @property
+    def first_divergence(self) -> int:
+        """Of a pair: the first position at which its responses differ."""
+        chosen, rejected = self.responses
+        same = (i for i, (a, b) in enumerate(zip(chosen, rejected, strict=False)) if a != b)
+        return next(same, min(len(chosen), len(rejected)))
+
+
+def tokenise(
+    tokens: Tokens, rows: Sequence[Preference | Ranking], max_length: int
+) -> tuple[list[Group], dict[str, int]]:
+    """Tokenise, cut, and leave out what is the same on both sides.
+
+    Args:
+        tokens: tokenizer and template.
+        rows: pairs or rankings.
+        max_length: tokens of prompt and response; a longer response is cut, to one token at least.
+
+    Returns:
+        The groups that have a preference in them, and counts: "pairs" of unlike rank that they
+        hold, "identical" pairs that they do not (the annotator preferred one of two responses that
+        are the same, perhaps since they were cut), "truncated" responses.
+    """
+    counts = {"pairs": 0, "identical": 0, "truncated": 0}
+    groups = []
+    for row in rows:
+        prompt = tokens.prompt(row.prompt)
+        texts, ranks, margin = _parts(row)
+        whole = [tokens.response(text) for text in texts]
+        responses = [response[: max(1, max_length - len(prompt))] for response in whole]
+        tied = [min(_ranks_of(x, responses, ranks)) for x in responses]
+        counts["pairs"] += sum(a != b for a, b in combinations(tied, 2))
+        counts["identical"] += _contradictions(responses, ranks)
+        counts["truncated"] += sum(map(ne, whole, responses))
+        if len(set(tied)) > 1:
+            order = sorted(range(len(tied)), key=tied.__getitem__)
+            groups.append(
+                Group(prompt, [responses[i] for i in order], [tied[i] for i in order], margin)
+            )
+    return groups, counts
+
+
+def _parts(row: Preference | Ranking) -> tuple[list[str], list[int], float]:
+    """Responses, ranks and margin."""
+    if isinstance(row, Ranking):
+        return row.responses, row.ranks, 1.0
+    return [row.chosen, row.rejected], [0, 1], 1.0 if row.margin is None else row.margin
+
+
+def _ranks_of(response: list[int], responses: list[list[int]], ranks: list[int]) -> list[int]:
+    """The ranks of a response and of its copies."""
+    return [rank for other, rank in zip(responses, ranks, strict=True) if other == response]
+
+
+def _contradictions(responses: list[list[int]], ranks: list[int]) -> int:
+    """Pairs of one response with itself, ranked apart."""
+    both = combinations(zip(responses, ranks, strict=True), 2)
+    return sum(a == b and i != j for (a, i), (b, j) in both)

@@ -1,0 +1,51 @@
+"""Segment-level PPO: a reward for every sentence, learned from minimal edits (arXiv:2306.01693).
+
+Between `fine_grained_ppo` and `token_ppo`: the same pairs (edit(y_l), y_l), the reward model read
+at the end of each of a response's K sentences:
+
+    R(tau) = (1/K) sum_k r_k,    L = -E[log sigma(R_edit - R_l)]
+
+Rewards in PPO, for each token t of sentence k, which has len_k tokens, and b the KL coefficient:
+
+    r_k / (K len_k) - b KL_t
+
+Differences from the paper: one reward model learns all of the reward from comparisons of whole
+responses; the paper trains one for each kind of error, on labelled segments. It pays r_k at the
+segment's last token; here r_k is spread over the sentence and divided by K, so that a response's
+rewards sum to its R(tau), as with the other granularities. r_k is normalised by the mean and std
+that R(tau) has over SFT samples.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from bench.config import Section
+from bench.pipeline import Stage
+from bench.rl import token_rewards
+from bench.stages import Stages
+
+
+class SegmentPPO:
+    """Segment reward model on edited pairs, then PPO."""
+
+    name = "segment_ppo"
+
+    class Options(Section):
+        """None."""
+
+    def __init__(self, options: SegmentPPO.Options) -> None:
+        self.options = options
+
+    def plan(self, stages: Stages) -> Stage:
+        """Edits -> segment reward model -> PPO."""
+        reward_model = stages.reward_model(stages.edits(), granularity="segment")
+        return stages.ppo(self, reward_model)
+
+    def rewards(self, scores: Tensor, kl: Tensor, mask: Tensor, *, kl_coef: float) -> Tensor:
+        """[r_k / (K len_k) - b KL_t] (B, T), from T r_k / (K len_k) = `scores` (B, T).
+
+        A segment model's `token_scores` come multiplied by the response's T, as a token model's
+        r_t are not yet divided by it.
+        """
+        return token_rewards(scores / mask.sum(dim=1, keepdim=True), kl, mask, kl_coef=kl_coef)

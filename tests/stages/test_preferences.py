@@ -1,0 +1,114 @@
+"""Sampling and annotating: pairs as ever, and rankings of more than two responses."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from bench.config import RunConfig
+from bench.data import Preference, Ranking, read_rows
+from bench.progress import Progress
+from bench.stages import preferences
+from bench.stages.preferences import (
+    PREFERENCES,
+    RANKINGS,
+    SAMPLES,
+    build_preferences,
+    build_samples,
+    ranks_of_winners,
+    training_pairs,
+    training_rankings,
+)
+from tests.tiny import tiny_backbone
+
+TEXTS = ["red", "blue", "old red", "warm blue red", "far", "near far"]
+
+
+class ByLength:
+    """Prefers the longer response; three prompts."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str]] = []
+
+    def prompts(self, split: str, n: int, seed: int) -> list[str]:
+        return [f"{split} {i}" for i in range(n)]
+
+    def prefer(self, prompt: str, first: str, second: str, rng: random.Random, flip: float) -> int:
+        self.asked.append((first, second))
+        return int(len(second) > len(first))
+
+
+def build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, responses: int) -> tuple[Path, Any]:
+    """Both stages for one training and two held-out prompts, with the texts of `TEXTS` drawn."""
+    backbone = tiny_backbone()
+    drawn = iter(TEXTS * 2)
+    monkeypatch.setattr(preferences, "load_sft", lambda context, folder: backbone)
+    monkeypatch.setattr(
+        preferences,
+        "sample",
+        lambda model, adapter, ids, *rest: [backbone.tokens.response(next(drawn)) for _ in ids],
+    )
+    settings = {"pairs": 1, "held_out": 2, "responses": responses}
+    suite = ByLength()
+    context: Any = SimpleNamespace(
+        config=RunConfig.model_validate({"preferences": settings}), suite=suite, progress=Progress()
+    )
+    for name, stage, inputs in (
+        ("samples", build_samples, []),
+        ("preferences", build_preferences, [tmp_path / "samples"]),
+    ):
+        (tmp_path / name).mkdir()
+        assert stage(context, tmp_path / name, inputs or [tmp_path]) == {"pairs": 3}
+    return tmp_path, suite
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_two_responses_are_pairs_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """First responses red, blue, old red; second ones warm blue red, far, near far."""
+    folder, suite = build(tmp_path, monkeypatch, 2)
+    assert [path.name for path in (folder / "samples").iterdir()] == [SAMPLES]
+    assert [path.name for path in (folder / "preferences").iterdir()] == [PREFERENCES]
+    first = {"output_1": "red", "output_2": "warm blue red", "preference": None}
+    assert lines(folder / "samples" / SAMPLES)[0] == {"prompt": "preference 0", **first}
+    assert lines(folder / "preferences" / PREFERENCES) == [
+        {"prompt": "preference 0", "chosen": "warm blue red", "rejected": "red"},
+        {"prompt": "preference 1", "chosen": "blue", "rejected": "far"},
+        {"prompt": "preference 2", "chosen": "near far", "rejected": "old red"},
+    ]
+    assert suite.asked == [("red", "warm blue red"), ("blue", "far"), ("old red", "near far")]
+    assert training_rankings(folder / "preferences", RunConfig().preferences) == []
+
+
+def test_three_responses_are_ranked_by_every_two_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first prompt has red, warm blue red, red: wins 1 (a tie goes to the first), 2, 0."""
+    folder, suite = build(tmp_path, monkeypatch, 3)
+    three = ["red", "warm blue red", "red"]
+    samples = read_rows(folder / "samples" / RANKINGS, Ranking)
+    assert samples[0] == Ranking(prompt="preference 0", responses=three, ranks=[0, 0, 0])
+    found = read_rows(folder / "preferences" / RANKINGS, Ranking)
+    assert found[0] == Ranking(prompt="preference 0", responses=three, ranks=[1, 0, 2])
+    assert len(suite.asked) == 9
+    config = RunConfig.model_validate({"preferences": {"pairs": 1}}).preferences
+    assert training_rankings(folder / "preferences", config) == found[:1]
+    assert training_pairs(folder / "preferences", config) == [
+        Preference(prompt="preference 0", chosen="warm blue red", rejected="red")
+    ]
+
+
+def test_a_response_that_wins_more_ranks_higher_and_equal_wins_tie() -> None:
+    """Wins 2, 0, 2, 1, 1 of five responses: ranks 0, 2, 0, 1, 1."""
+    assert ranks_of_winners([0, 2, 3, 0, 2, 4], 5) == [0, 2, 0, 1, 1]
+    assert ranks_of_winners([1], 2) == [1, 0]
+    assert ranks_of_winners([0, 1, 2], 3) == [0, 0, 0]

@@ -1,0 +1,96 @@
+"""The reward model stage: which rows it learns from, and what it tells of them."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from bench.config import RewardModelConfig, RunConfig
+from bench.data import Comparison, Preference, Ranking, write_rows
+from bench.models.heads import Granularity
+from bench.progress import Progress
+from bench.stages import reward_models
+from bench.stages.preferences import PREFERENCES, RANKINGS, SAMPLES
+from bench.stages.reward_models import build_reward_model, warnings
+from bench.training.reward_model import TokenLoss
+from tests.tiny import tiny_backbone
+
+PAIRS = [
+    Preference(prompt="Go.", chosen="red house", rejected="blue"),
+    Preference(prompt="Go.", chosen="old", rejected="old"),
+]
+RANKED = [
+    Ranking(prompt="Go.", responses=["red house", "blue", "far"], ranks=[0, 1, 2]),
+    Ranking(prompt="Go.", responses=["old", "old", "far"], ranks=[0, 1, 2]),
+]
+
+
+def build(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    granularity: Granularity,
+    loss: TokenLoss = "eq3",
+    *,
+    rankings: bool = False,
+) -> tuple[dict[str, Any], str]:
+    """Counts and what was said on standard error."""
+    pairs, samples = tmp_path / "pairs", tmp_path / "samples"
+    for folder in (pairs, samples):
+        folder.mkdir()
+    write_rows(pairs / PREFERENCES, PAIRS)
+    if rankings:
+        write_rows(pairs / RANKINGS, RANKED)
+    texts = ["red", "blue house", "old"]
+    write_rows(
+        samples / SAMPLES,
+        [Comparison(prompt="Go.", output_1=x, output_2=x, preference=None) for x in texts],
+    )
+    backbone = tiny_backbone()
+    monkeypatch.setattr(reward_models, "load_sft", lambda context, folder: backbone)
+    said = io.StringIO()
+    context: Any = SimpleNamespace(
+        config=RunConfig.model_validate({"reward_model": {"max_length": 8}}),
+        progress=Progress(Console(file=said, force_terminal=False)),
+    )
+    out = tmp_path / "out"
+    out.mkdir()
+    return build_reward_model(context, out, [tmp_path, pairs, samples], granularity, loss), (
+        said.getvalue()
+    )
+
+
+def test_what_was_left_out_or_cut_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    counts, said = build(tmp_path, monkeypatch, "segment")
+    assert (counts["pairs"], counts["identical"]) == (1, 1)
+    assert "segment reward model: 1 of 2 pairs are twice the same response" in said
+    constants = json.loads((tmp_path / "out" / "reward_model.json").read_text())
+    assert constants["granularity"] == "segment"
+
+
+def test_clean_data_need_no_words() -> None:
+    clean = {"pairs": 3, "identical": 0, "truncated": 0}
+    assert warnings(clean, RewardModelConfig()) == []
+    (line,) = warnings(clean | {"truncated": 4}, RewardModelConfig(max_length=99))
+    assert line.startswith("4 responses cut to reward_model.max_length = 99 tokens")
+
+
+@pytest.mark.parametrize(
+    ("granularity", "loss", "pairs"),
+    [("sequence", "eq3", 5), ("token", "eq3", 5), ("token", "eq4", 1)],
+)
+def test_rankings_take_the_place_of_pairs_unless_the_loss_needs_pairs(
+    granularity: Granularity,
+    loss: TokenLoss,
+    pairs: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Three pairs of the first ranking, two of the second; one pair of the pairs."""
+    counts, _ = build(tmp_path, monkeypatch, granularity, loss, rankings=True)
+    assert (counts["pairs"], counts["identical"]) == (pairs, 1)
