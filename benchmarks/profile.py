@@ -11,6 +11,7 @@ from collections import defaultdict
 from statistics import median
 
 import torch
+import typer
 
 from bench.config import LoRAConfig, ModelConfig, PPOConfig
 from bench.models.backbone import Backbone
@@ -71,12 +72,12 @@ def main() -> None:
     torch.set_num_threads(1)
     ppo = trainer()
     ppo.step()
-    print("| phase | s |\n| --- | ---: |")
+    typer.echo("| phase | s |\n| --- | ---: |")
     for name, value in phases(ppo).items():
-        print(f"| {name} | {value:.3f} |")
-    print("\n| operator of an update | self s | calls |\n| --- | ---: | ---: |")
+        typer.echo(f"| {name} | {value:.3f} |")
+    typer.echo("\n| operator of an update | self s | calls |\n| --- | ---: | ---: |")
     for name, value, calls in operators(ppo):
-        print(f"| `{name}` | {value:.3f} | {calls} |")
+        typer.echo(f"| `{name}` | {value:.3f} | {calls} |")
 
 
 if __name__ == "__main__":
