@@ -118,8 +118,8 @@ class Backbone:
 
     @property
     def hidden_size(self) -> int:
-        """Width d of the hidden states."""
-        return int(self.model.config.hidden_size)
+        """Width d of the hidden states that the LM head reads."""
+        return int(self.model.get_output_embeddings().weight.shape[1])
 
     def add_adapter(
         self, name: str, lora: LoRAConfig | None = None, folder: Path | None = None
@@ -205,15 +205,17 @@ class Backbone:
         products. The base's own tensors come back untouched.
         """
         layers = [m for m in self.model.modules() if adapter in getattr(m, "lora_A", ())]
-        originals = [layer.base_layer.weight.data for layer in layers]
+        originals = [layer.base_layer.weight for layer in layers]
         try:
             with torch.no_grad(), self.using(None) as model:
                 for layer, weight in zip(layers, originals, strict=True):
-                    layer.base_layer.weight.data = weight + layer.get_delta_weight(adapter)
+                    # another parameter, not other data: tied weights stay what they are elsewhere
+                    merged = (weight + layer.get_delta_weight(adapter)).to(weight.dtype)
+                    layer.base_layer.weight = torch.nn.Parameter(merged, requires_grad=False)
                 yield model
         finally:
             for layer, weight in zip(layers, originals, strict=True):
-                layer.base_layer.weight.data = weight
+                layer.base_layer.weight = weight
 
     def logits(self, batch: Sequences, adapter: str | None) -> Tensor:
         """(B, T, V): the distribution that each response token was drawn from; padded."""

@@ -19,6 +19,8 @@ from transformers.masking_utils import sdpa_mask
 from bench.models.sequences import Sequences
 
 NAME = "packed_sdpa"
+# What attends otherwise than to everything before it, where a short trial may not show it.
+UNLIKE = ("sliding_window", "attention_chunk_size", "attn_logit_softcapping", "alibi")
 
 
 @dataclass(frozen=True)
@@ -203,7 +205,7 @@ def can_pack(model: Any) -> bool:
     keeps its own attention.
     """
     config = model.config
-    if config._attn_implementation != "sdpa" or getattr(config, "sliding_window", None):
+    if config._attn_implementation != "sdpa" or any(getattr(config, x, None) for x in UNLIKE):
         return False
     trial = _trial(config.vocab_size, model.device)
     packing = Packing.of(trial)
@@ -221,7 +223,7 @@ def can_pack(model: Any) -> bool:
     else:
         states = torch.nn.functional.pad(trial.mask, (1, 0), value=True)
         scale = plain[states].abs().max()
-        limit = 1e-4 if plain.dtype == torch.float32 else 5e-2
+        limit = 1e-4 if plain.dtype == torch.float32 else 2e-2
         same = bool((plain[states] - packed[states]).abs().max() <= limit * scale)
     if not same and config._attn_implementation == NAME:
         model.set_attn_implementation("sdpa")

@@ -14,7 +14,9 @@ from bench.protocols import Method
 from bench.registry import JUDGES
 from bench.store import file_sha256
 
-PACKAGES = ("torch", "transformers", "peft")  # whose versions may move a number
+# Whose versions may move a number.
+PACKAGES = ("torch", "transformers", "peft", "tokenizers", "rapidfuzz")
+MEASURES = ("bench.stages.measures", "bench.record")
 
 
 class Stages:
@@ -149,7 +151,7 @@ class Stages:
             "reward_models:build_rm_evaluation",
             parts,
             (self.sft(), reward_model, self.preferences(), self.edits()),
-            ("bench.training.reward_model", "bench.stats"),
+            ("bench.training.reward_model", "bench.stats", *MEASURES),
             f"{self.config.preferences.held_out} held-out pairs, probes",
         )
 
@@ -167,14 +169,16 @@ class Stages:
             ),
         }
         if config.ppo.ptx_coef > 0:
-            parts["demonstrations"] = config.sft.model_dump(include={"demonstrations", "seed"})
+            parts["demonstrations"] = config.sft.model_dump(
+                include={"demonstrations", "seed", "max_length"}
+            )
         inputs = (self.sft(),) if reward_model is None else (self.sft(), reward_model)
         sources = (
             "bench.training.ppo",
             "bench.training.experience",
             "bench.training.updates",
             "bench.training.optimisation",
-            type(method).__module__,
+            *(c.__module__ for c in type(method).__mro__ if c is not object),
             self._judge_module(),
         )
         return self._stage(
@@ -212,7 +216,7 @@ class Stages:
             "evaluation:build_judgement",
             {"judge": name},
             inputs,
-            (self._judge_module(), "bench.stats"),
+            (self._judge_module(), "bench.stats", *MEASURES),
             f"judge {name}",
         )
 

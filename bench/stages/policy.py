@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bench.errors import UserError
 from bench.models.backbone import Backbone
 from bench.models.heads import RewardModel
 from bench.models.rollout import Sampling, sample
@@ -77,7 +78,8 @@ def _demonstrations(context: Context, backbone: Backbone) -> Demonstrations:
         return ()
     wanted, tokens = context.config.sft, backbone.tokens
     pairs = context.suite.demonstrations(wanted.demonstrations, wanted.seed)
-    return [(tokens.prompt(prompt), tokens.response(response)) for prompt, response in pairs]
+    rows = [(tokens.prompt(prompt), tokens.response(response)) for prompt, response in pairs]
+    return [(p, r[: max(1, wanted.max_length - len(p))]) for p, r in rows]
 
 
 def _reward_source(
@@ -140,6 +142,9 @@ def _validator(context: Context, backbone: Backbone) -> Callable[[], dict[str, f
         verdicts = judge.compare(prompts, outputs, references)
         wins = [(v.preference - 1.0) for v in verdicts if v.preference is not None]
         scores = [v.score for v in verdicts if v.score is not None]
+        if not wins:
+            statuses = ", ".join(sorted({v.status for v in verdicts}))
+            raise UserError(f"the judge {judge.name} gave no verdict in validation: {statuses}")
         row = {"win_rate": sum(wins) / len(wins), "length": sum(map(len, responses)) / len(ids)}
         if scores:
             row["gold"] = sum(scores) / len(scores)

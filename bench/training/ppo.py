@@ -235,7 +235,7 @@ class PPO:
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from `state`; the numbers that follow are those of an uninterrupted run."""
         self.learner.restore(state)
-        self.rng.set_state(state["rng"])
+        self.rng.set_state(state["rng"].cpu())
         self.controller.coef = state["coef"]
         self.queue, self.done, self.tokens = state["queue"], state["done"], state["tokens"]
         self.best = Best(**state["best"])
@@ -280,7 +280,7 @@ def _padded(rows: list[list[float]], device: torch.device) -> Tensor:
 
 
 def _controller(config: PPOConfig) -> AdaptiveKLController | FixedKLController:
-    if config.kl_rate == 0:
+    if config.kl_rate == 0 or config.kl_coef == 0:  # 0 stays 0, however it is scaled
         return FixedKLController(config.kl_coef)
     return AdaptiveKLController(
         config.kl_coef, config.kl_target, config.kl_rate, config.kl_fall, config.kl_error_clip

@@ -13,10 +13,11 @@ from torch import Tensor
 from bench.config import PPOConfig
 from bench.models.backbone import Backbone
 from bench.models.heads import ValueModel
-from bench.models.sequences import Sequences, chunks_by_length
+from bench.models.sequences import chunks_by_length
 from bench.rl import (
     kl_estimate,
     masked_mean,
+    masked_sum,
     ppo_policy_loss,
     ppo_value_loss,
     ratio_statistics,
@@ -256,14 +257,18 @@ class Learner:
 
     def _pretrain(self) -> Tensor:
         """Add the gradient of PPO-ptx's term: -gamma log pi of demonstrations, a token's mean."""
-        size = self.config.ptx_batch_size
+        size, config = self.config.ptx_batch_size, self.config
         index = torch.randint(len(self.demonstrations), (size,), generator=self.rng).tolist()
         rows = [self.demonstrations[i] for i in index]
-        batch: Sequences = self.backbone.tokens.join([p for p, _ in rows], [r for _, r in rows])
-        batch = batch.to(self.backbone.device)
-        loss = -masked_mean(self.backbone.logprobs(batch, POLICY), batch.mask)
-        (self.config.ptx_coef * finite(loss, "the PPO-ptx loss")).backward()
-        return loss.detach()
+        tokens = sum(len(response) for _, response in rows)
+        total = torch.zeros((), device=self.backbone.device)
+        for chunk in chunks_by_length([len(r) for _, r in rows], config.microbatch_size or size):
+            prompts, responses = [rows[i][0] for i in chunk], [rows[i][1] for i in chunk]
+            batch = self.backbone.tokens.join(prompts, responses).to(self.backbone.device)
+            loss = -masked_sum(self.backbone.logprobs(batch, POLICY), batch.mask) / tokens
+            (config.ptx_coef * finite(loss, "the PPO-ptx loss")).backward()
+            total += loss.detach()
+        return total
 
     def state(self) -> dict[str, Any]:
         """Weights and optimisers, for `restore`."""

@@ -126,3 +126,21 @@ def test_merged_restores_the_base_when_generation_fails() -> None:
     with pytest.raises(RuntimeError, match="stop"), backbone.merged("policy"):
         raise RuntimeError("stop")
     assert torch.equal(backbone.logprobs(batch, None), reference)
+
+
+def test_merged_in_half_precision_and_with_a_tied_head() -> None:
+    """PEFT keeps adapters in float32; the head's weight is the embedding's as well."""
+    backbone = tiny_backbone()
+    backbone.model.to(torch.bfloat16)
+    backbone.add_adapter(
+        "policy", LORA.model_copy(update={"target_modules": ["q_proj", "lm_head"]})
+    )
+    stir(backbone, "policy")
+    embedding = backbone.model.get_input_embeddings().weight
+    before = embedding.clone()
+    batch = random_batch(backbone)
+    with backbone.merged("policy") as model:
+        assert torch.equal(backbone.model.get_input_embeddings().weight, before)
+        logits = model(input_ids=batch.ids).logits
+    assert logits.dtype == torch.bfloat16
+    assert backbone.model.get_input_embeddings().weight is embedding

@@ -145,6 +145,20 @@ def test_ptx_raises_the_demonstrations_likelihood() -> None:
     assert metrics[-1]["ptx_loss"] < metrics[0]["ptx_loss"]
 
 
+def test_ptx_in_micro_batches_is_ptx() -> None:
+    rows = list(zip(*random_rows(4), strict=True))
+    losses = []
+    for size in (None, 3):
+        ppo = trainer(demonstrations=rows, ptx_coef=1.0, microbatch_size=size)
+        loss = ppo.learner._pretrain().item()
+        losses.append(
+            (loss, [p.grad.clone() for p in ppo.learner.policy_parameters if p.grad is not None])
+        )
+    assert losses[0][0] == pytest.approx(losses[1][0], rel=1e-5)
+    for whole, parts in zip(losses[0][1], losses[1][1], strict=True):
+        torch.testing.assert_close(parts, whole, rtol=1e-4, atol=1e-5)
+
+
 def test_ptx_without_demonstrations_is_refused() -> None:
     with pytest.raises(ValueError, match="demonstrations"):
         trainer(ptx_coef=1.0)
@@ -271,6 +285,12 @@ def test_the_state_behind_eos_is_trained_where_the_score_is_paid_there() -> None
             direct[i, lengths[i]].item(), abs=1e-5
         )
     ppo.update(result, policy=True)
+
+
+def test_a_coefficient_of_0_stays_0() -> None:
+    ppo = trainer(kl_coef=0.0, kl_rate=0.2)
+    ppo.step()
+    assert ppo.controller.coef == 0.0
 
 
 def test_without_a_limit_gradients_are_not_clipped() -> None:
