@@ -22,6 +22,7 @@ from bench.data import Preference
 
 LORA = LoRAConfig(r=8, alpha=16, target_modules=["q_proj", "v_proj"])
 EOS, PAD = "<eos>", "<pad>"
+TEMPERATURE = 0.7  # of the rollouts: TRL's default
 _NEVER = -60.0  # logit shift of a token that is not drawn
 
 
@@ -34,7 +35,7 @@ class Work:
         prompts: a PPO step's.
         prompt_tokens: mean length; lengths are uniform over it plus or minus `prompt_spread`.
         response_tokens: drawn at most; without EOS every response has as many.
-        eos_rate: chance of EOS at every token; 0: never drawn.
+        eos_rate: chance of EOS at every token, at `TEMPERATURE`; 0: never drawn.
         epochs, minibatch: of a PPO step.
         lr: of every optimiser.
         pairs, pair_batch: of the reward model.
@@ -104,7 +105,8 @@ def causal_model(work: Work, seed: int = 0) -> LlamaForCausalLM:
 def _eos_logit(work: Work) -> float:
     if work.eos_rate == 0:
         return _NEVER
-    return math.log(work.eos_rate / (1 - work.eos_rate) * (work.vocabulary - 2))
+    odds = work.eos_rate / (1 - work.eos_rate) * (work.vocabulary - 2)
+    return TEMPERATURE * math.log(odds)
 
 
 def prompts(work: Work, seed: int = 0) -> list[str]:

@@ -13,7 +13,7 @@ from bench.rl import sequence_rewards
 from bench.training.ppo import PPO, new_value
 from bench.training.reward_model import Objective, train_reward_model
 from benchmarks.peers.gate import Gate
-from benchmarks.work import LORA, Work, pairs, prompts, word_tokenizer
+from benchmarks.work import LORA, TEMPERATURE, Work, pairs, prompts, word_tokenizer
 
 _PHASES = {"generation": "rollout", "scoring": "experience", "update": "update"}
 _SCORER = "scorer"
@@ -46,7 +46,7 @@ def ppo_config(work: Work, value_model: Literal["separate", "shared"]) -> PPOCon
         gae_lambda=0.95,
         whiten_advantages=True,
         whiten_unbiased=True,
-        temperature=0.7,
+        temperature=TEMPERATURE,
         max_new_tokens=work.response_tokens,
         score_position="last" if value_model == "shared" else "first_pad",
         merge_rollouts=False,

@@ -19,7 +19,7 @@ from benchmarks.peers.table import as_markdown
 from benchmarks.peers.worker import serve, work_of
 from benchmarks.report import origin
 from benchmarks.scaling import Axis, exponent, measure
-from benchmarks.work import Work, causal_model, pairs, prompts, word_tokenizer
+from benchmarks.work import TEMPERATURE, Work, causal_model, pairs, prompts, word_tokenizer
 
 TINY = Work(
     hidden=16, layers=1, heads=2, ffn=32, vocabulary=64, prompts=4, minibatch=2, response_tokens=3,
@@ -60,7 +60,7 @@ def test_eos_is_as_likely_as_the_work_says_and_pad_is_not_drawn(rate: float) -> 
     texts = [text.split() for text in prompts(work)]
     ids = torch.tensor([tokenizer.encode(" ".join(words[:20])) for words in texts])
     with torch.no_grad():
-        chances = model(ids).logits.softmax(-1)
+        chances = (model(ids).logits / TEMPERATURE).softmax(-1)
     assert chances[..., tokenizer.eos_token_id].mean().item() == pytest.approx(
         rate, rel=0.1, abs=1e-9
     )
