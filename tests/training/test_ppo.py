@@ -92,16 +92,16 @@ METHODS = [
     ids=["ppo_rlhf", "fine_grained_ppo", "gold_ppo", "token", "mean", "segment"],
 )
 def test_a_bandit_is_learned(method: Method, source: Callable[[Backbone, Rollout], Tensor]) -> None:
-    """A third of the tokens are lucky at first; after 45 steps 25 points more must be."""
+    """A third of the tokens are lucky at first; after 60 steps 20 points more must be."""
     config = SMALL.model_copy(
         update={
-            "steps": 45,
-            "batch_size": 32,
-            "minibatch_size": 16,
+            "steps": 60,
+            "batch_size": 64,
+            "minibatch_size": 32,
             "epochs": 2,
             "max_new_tokens": 2,
-            "lr": 2e-2,
-            "kl_coef": 0.005,
+            "lr": 1e-2,
+            "kl_coef": 0.0,
             "kl_rate": 0.0,
             "missing_eos_penalty": 0.0,
             "eval_every": 100,
@@ -112,7 +112,7 @@ def test_a_bandit_is_learned(method: Method, source: Callable[[Backbone, Rollout
     run(ppo)
     assert before < 0.5
     after = sum(share_of_lucky(ppo) for _ in range(4)) / 4
-    assert after > before + 0.25
+    assert after > before + 0.2
 
 
 ONE_MINIBATCH = {"minibatch_size": 16, "epochs": 1}
