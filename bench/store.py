@@ -295,12 +295,15 @@ def _is_meta(meta: Any) -> bool:
 def _verify(artifact: Artifact, *, checksums: bool) -> None:
     for name, expected in artifact.meta["files"].items():
         file = artifact.path / name
-        if not file.is_file():
-            raise DamagedError(f"{name} is missing")
-        if file.stat().st_size != expected["size"]:
-            raise DamagedError(f"{name} has {file.stat().st_size} bytes, not {expected['size']}")
-        if checksums and file_sha256(file) != expected["sha256"]:
-            raise DamagedError(f"{name} has another checksum")
+        try:
+            size = file.stat().st_size
+            if size != expected["size"]:
+                raise DamagedError(f"{name} has {size} bytes, not {expected['size']}")
+            if checksums and file_sha256(file) != expected["sha256"]:
+                raise DamagedError(f"{name} has another checksum")
+        # Also when another reader moves a damaged artifact aside under this one.
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+            raise DamagedError(f"{name} is missing") from error
 
 
 def _write_synced(path: Path, text: str) -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from bench.doctor.findings import Finding, held
+from bench.doctor.machine import of_base
 from bench.doctor.patient import Patient
 from bench.training.experience import Rollout
 from bench.training.updates import POLICY
@@ -87,7 +88,7 @@ def base_digest(model: torch.nn.Module) -> str:
     """Hash of all weights and buffers but the adapters'."""
     digest = hashlib.sha256()
     named = [*model.named_parameters(), *model.named_buffers()]
-    for _, tensor in (pair for pair in named if ".lora_" not in pair[0]):
+    for _, tensor in (pair for pair in named if of_base(pair[0])):
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
 

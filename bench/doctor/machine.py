@@ -51,7 +51,7 @@ def memory_parts(patient: Patient) -> dict[str, float]:
     ppo["working"] = _ppo_working_bytes(patient)
     if not (config.sft.full and config.sft.steps):
         return ppo
-    weights = sum(p.numel() for n, p in patient.backbone.model.named_parameters() if _of_base(n))
+    weights = sum(p.numel() for n, p in patient.backbone.model.named_parameters() if of_base(n))
     rows = config.sft.batch_size * min(config.sft.max_length, patient.level.ids.shape[1])
     sft = {"SFT": 16.0 * weights, "working": rows * pass_bytes(patient)}
     return max(ppo, sft, key=lambda parts: sum(parts.values()))
@@ -164,13 +164,14 @@ def speed(patient: Patient) -> Finding:
     return held(not remedy, f"{name} on {device}{threads}", remedy, otherwise="warn")
 
 
-def _of_base(name: str) -> bool:
+def of_base(name: str) -> bool:
+    """Whether a parameter's name is the base's, not an adapter's."""
     return ".lora_" not in name
 
 
 def _base_bytes(patient: Patient) -> int:
     named = patient.backbone.model.named_parameters()
-    return sum(p.nbytes for name, p in named if _of_base(name))
+    return sum(p.nbytes for name, p in named if of_base(name))
 
 
 def _adapter_bytes(patient: Patient) -> int:

@@ -8,6 +8,7 @@ model is asked once, when it is loaded, whether it gives them, and else stays pa
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -149,20 +150,30 @@ class Packing:
         """(n,) indices of the tokens whose last states are needed."""
         return self.last[0].tokens.unique()
 
+    @cached_property
+    def home(self) -> Tensor:
+        """(N,) place of each token's result among those of `blocks`."""
+        return self._home(self.blocks)
+
+    @cached_property
+    def last_home(self) -> Tensor:
+        """(N,) the same among those of `last`, and the place behind them for who has none."""
+        return self._home(self.last)
+
+    def _home(self, blocks: tuple[Block, ...]) -> Tensor:
+        tokens = torch.cat([block.tokens for block in blocks])
+        nowhere = tokens.new_full((self.ids.shape[1],), len(tokens))
+        return nowhere.scatter(0, tokens, torch.arange(len(tokens), device=tokens.device))
+
     def attend(
         self, query: Tensor, key: Tensor, value: Tensor, *, last: bool, **options: Any
     ) -> Tensor:
         """Packed (1, N, H, d); 0 where the layer is the `last` and the state is not read."""
         _, heads, total, _ = query.shape
-        blocks = self.last if last else self.blocks
+        blocks, home = (self.last, self.last_home) if last else (self.blocks, self.home)
         parts = [block.attend(query, key, value, **options) for block in blocks]
         nothing = [parts[0].new_zeros(1, parts[0].shape[1])] if last else []
-        found = torch.cat([*parts, *nothing])
-        tokens = torch.cat([block.tokens for block in blocks])
-        home = tokens.new_full((total,), len(tokens)).scatter(
-            0, tokens, torch.arange(len(tokens), device=tokens.device)
-        )
-        return found.index_select(0, home).view(1, total, heads, -1)
+        return torch.cat([*parts, *nothing]).index_select(0, home).view(1, total, heads, -1)
 
 
 def attention_forward(

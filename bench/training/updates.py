@@ -57,6 +57,9 @@ class Part:
         return int(self.rows.states.sum()) / self.states
 
 
+Forward = Callable[[Part], tuple[Tensor, Measured]]
+
+
 class Learner:
     """The weights that PPO moves, their optimisers, and the two losses.
 
@@ -142,7 +145,8 @@ class Learner:
     def _parts(self, experience: Experience, index: Tensor) -> list[Part]:
         """A minibatch as micro-batches of like length."""
         rows = experience.rows(index)
-        tokens, states = counted, _ = int(rows.batch.mask.sum()), int(rows.states.sum())
+        counted = int(rows.batch.mask.sum())
+        tokens, states = counted, int(rows.states.sum())
         if self.config.count_padding:
             tokens = states = len(rows.batch) * experience.states.shape[1]
         size = self.config.microbatch_size or len(rows.batch)
@@ -151,12 +155,13 @@ class Learner:
         chunks = chunks_by_length(rows.batch.lengths.tolist(), size)
         return [Part(rows.rows(torch.tensor(chunk)), tokens, states, counted) for chunk in chunks]
 
-    def _update_value(self, parts: Iterable[Part], log: _Log) -> None:
-        for part in parts:
-            width = part.rows.states.shape[1]
-            loss, measured = self._value_loss(self.value.states(part.rows.batch)[:, :width], part)
-            finite(loss, "the value loss").backward()
-            log.add(measured)
+    def _update_value(self, parts: list[Part], log: _Log) -> None:
+        """One step of the value."""
+
+        def forward(part: Part) -> tuple[Tensor, Measured]:
+            return self._value_loss(self.value.states(part.rows.batch), part)
+
+        _add_gradients(parts, forward, "the value loss", log)
         self._step_value(log)
 
     def _update_policy(self, parts: list[Part], kl_coef: float, log: _Log) -> bool:
@@ -177,38 +182,24 @@ class Learner:
                 logprobs, hidden = self.backbone.logprobs_and_hidden(
                     part.rows.batch, POLICY, self.config.temperature
                 )
-            values = self.value.read(hidden)[:, : part.rows.states.shape[1]]
-            loss, measured = self._value_loss(values, part)
+            loss, measured = self._value_loss(self.value.read(hidden), part)
             if policy:
                 surrogate, more = self._policy_loss(logprobs, part, kl_coef)
                 loss, measured = loss + surrogate, measured | more
             return loss, measured
 
         if policy:
-            going = self._descend(parts, forward, log)
+            policy = self._descend(parts, forward, log)
         else:
-            going = False
-            for part in parts:
-                loss, measured = forward(part)
-                finite(loss, "the value loss").backward()
-                log.add(measured)
+            _add_gradients(parts, forward, "the value loss", log)
         self._step_value(log)
-        return going
+        return policy
 
-    def _descend(
-        self,
-        parts: list[Part],
-        forward: Callable[[Part], tuple[Tensor, Measured]],
-        log: _Log,
-    ) -> bool:
+    def _descend(self, parts: list[Part], forward: Forward, log: _Log) -> bool:
         """Gradients of all parts and one step of the policy; False ends this rollout's updates."""
-        distance = 0.0
-        for part in parts:
-            loss, measured = forward(part)
-            finite(loss, "the policy loss").backward()
-            log.add(measured)
-            distance += float(measured["approx_kl"])
-        if self.config.stop_kl is not None and distance > self.config.stop_kl:
+        _add_gradients(parts, forward, "the policy loss", log)
+        stop = self.config.stop_kl
+        if stop is not None and float(sum(log.open["approx_kl"])) > stop:
             self.policy_optimiser.zero_grad(set_to_none=True)
             log.end()
             return False
@@ -232,25 +223,19 @@ class Learner:
             kl = kl_estimate(logprobs, rows.ref_logprobs, config.kl_kind)
             loss = loss + kl_coef * masked_mean(kl, mask)
         loss = loss * part.token_share
-        with torch.no_grad():
-            measured = ratio_statistics(
-                logprobs.detach(), rows.logprobs, mask, clip_range=config.clip_range
-            )
+        measured = ratio_statistics(logprobs, rows.logprobs, mask, clip_range=config.clip_range)
         share = int(mask.sum()) / part.counted  # of what counts, whatever the loss divides by
         scaled = {k: v if k.endswith("_max") else v * share for k, v in measured.items()}
         return loss, scaled | {"policy_loss": loss.detach()}
 
     def _value_loss(self, values: Tensor, part: Part) -> tuple[Tensor, Measured]:
-        """This part's share of the clipped value loss, times its coefficient."""
+        """This part's share of the clipped value loss (of (b, T + 1) values), times its factor."""
         rows, clip = part.rows, self.config.value_clip_range
+        values, clip = values[:, : rows.states.shape[1]], torch.inf if clip is None else clip
         loss = part.state_share * ppo_value_loss(
-            values,
-            rows.values,
-            rows.returns,
-            rows.states,
-            clip_range=torch.inf if clip is None else clip,
+            values, rows.values, rows.returns, rows.states, clip_range=clip
         )
-        moved = (values.detach() - rows.values).abs() > (torch.inf if clip is None else clip)
+        moved = (values.detach() - rows.values).abs() > clip
         fraction = part.state_share * masked_mean(moved.float(), rows.states)
         measured = {"value_loss": loss.detach(), "value_clip_fraction": fraction}
         return self.config.value_coef * loss, measured
@@ -285,6 +270,14 @@ class Learner:
         set_values(self.value_parameters, state["value"])
         self.policy_optimiser.load_state_dict(state["policy_optimiser"])
         self.value_optimiser.load_state_dict(state["value_optimiser"])
+
+
+def _add_gradients(parts: Iterable[Part], forward: Forward, what: str, log: _Log) -> None:
+    """Gradients of a minibatch, micro-batch by micro-batch; `what` names a loss that diverges."""
+    for part in parts:
+        loss, measured = forward(part)
+        finite(loss, what).backward()
+        log.add(measured)
 
 
 class _Log:

@@ -16,6 +16,16 @@ from transformers import LlamaForSequenceClassification
 from benchmarks.peers.gate import Gate
 from benchmarks.work import LORA, Work, llama_config, prompts, word_tokenizer
 
+# A trainer of TRL's on a CPU in float32 that writes and reports nothing.
+PLAIN: dict[str, Any] = {
+    "use_cpu": True,
+    "bf16": False,
+    "gradient_checkpointing": False,
+    "report_to": "none",
+    "save_strategy": "no",
+    "disable_tqdm": True,
+}
+
 
 def lora_config(task: str, **options: Any) -> LoraConfig:
     """The adapter that every contender trains, for PEFT."""
@@ -70,12 +80,6 @@ def arguments(work: Work, folder: str, **more: Any) -> Any:
 
     settings: dict[str, Any] = {
         "output_dir": folder,
-        "use_cpu": True,
-        "bf16": False,
-        "gradient_checkpointing": False,
-        "report_to": "none",
-        "save_strategy": "no",
-        "disable_tqdm": True,
         "num_sample_generations": 0,
         "learning_rate": work.lr,
         "per_device_train_batch_size": work.prompts,
@@ -85,7 +89,7 @@ def arguments(work: Work, folder: str, **more: Any) -> Any:
         "stop_token": "eos" if work.eos_rate else None,
         "total_episodes": 10**9,
     }
-    return PPOConfig(**(settings | more))
+    return PPOConfig(**(PLAIN | settings | more))
 
 
 def build(work: Work, model: Any, folder: str) -> Any:

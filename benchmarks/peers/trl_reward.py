@@ -6,7 +6,7 @@ import tempfile
 from typing import Any
 
 from benchmarks.peers.gate import Gate
-from benchmarks.peers.trl_ppo import lora_config, scalar_model
+from benchmarks.peers.trl_ppo import PLAIN, lora_config, scalar_model
 from benchmarks.work import Work, pairs, word_tokenizer
 
 
@@ -17,14 +17,9 @@ def build(work: Work, model: Any, folder: str) -> Any:
 
     tokenizer = word_tokenizer(work)
     args = RewardConfig(
+        **PLAIN,
         output_dir=folder,
-        use_cpu=True,
-        bf16=False,
-        gradient_checkpointing=False,
-        report_to="none",
-        save_strategy="no",
         logging_strategy="no",
-        disable_tqdm=True,
         num_train_epochs=1,
         learning_rate=work.lr,
         per_device_train_batch_size=work.pair_batch,

@@ -23,6 +23,7 @@ from bench.loading import load_config
 from bench.rl import kl_estimate, sequence_rewards
 from bench.training.experience import Experience, Rollout, reward_tokens
 from bench.training.ppo import PPO, new_value
+from benchmarks.peers.trl_ppo import PLAIN
 from tests.tiny import stir, tiny_backbone
 
 REASON = "needs trl==1.12.0, the last release with PPOTrainer: tox -e trl"
@@ -163,12 +164,6 @@ def trl_trainer(ppo: PPO, rows: Given, folder: Path, batches: int = 1, **options
     tokenizer.padding_side = "left"
     settings: dict[str, Any] = {
         "output_dir": str(folder),
-        "use_cpu": True,
-        "bf16": False,
-        "gradient_checkpointing": False,
-        "report_to": "none",
-        "save_strategy": "no",
-        "disable_tqdm": True,
         "num_sample_generations": 0,
         "per_device_train_batch_size": ROWS,
         "num_mini_batches": ROWS // MINIBATCH,
@@ -180,7 +175,7 @@ def trl_trainer(ppo: PPO, rows: Given, folder: Path, batches: int = 1, **options
         "missing_eos_penalty": ppo.config.missing_eos_penalty,
     }
     trainer = ppo_trainer.PPOTrainer(
-        args=ppo_trainer.PPOConfig(**(settings | options)),
+        args=ppo_trainer.PPOConfig(**(PLAIN | settings | options)),
         processing_class=tokenizer,
         model=tiny_backbone().model,
         ref_model=None,

@@ -111,15 +111,7 @@ def test_kl_in_the_loss_leaves_the_reward_alone_and_pulls_to_the_reference() -> 
         return gap.square().sum().item()
 
     before = distance(in_loss)
-    flat = Experience(
-        free.batch,
-        free.states,
-        free.logprobs,
-        free.ref_logprobs,
-        free.values,
-        torch.zeros_like(free.advantages),
-        free.returns,
-    )
+    flat = replace(free, advantages=torch.zeros_like(free.advantages))
     for _ in range(5):
         in_loss.learner.update(flat, policy=True, done=0, kl_coef=5.0)
     assert distance(in_loss) < 0.7 * before
@@ -130,15 +122,7 @@ def test_ptx_raises_the_demonstrations_likelihood() -> None:
     ppo = trainer(demonstrations=rows, ptx_coef=1.0)
     batch = ppo.backbone.tokens.join([p for p, _ in rows], [r for _, r in rows])
     still = experience(ppo)
-    flat = Experience(
-        still.batch,
-        still.states,
-        still.logprobs,
-        still.ref_logprobs,
-        still.values,
-        torch.zeros_like(still.advantages),
-        still.returns,
-    )
+    flat = replace(still, advantages=torch.zeros_like(still.advantages))
     before = ppo.backbone.logprobs(batch, POLICY).sum().item()
     metrics = [ppo.update(flat, policy=True) for _ in range(5)]
     assert ppo.backbone.logprobs(batch, POLICY).sum().item() > before + 1.0
