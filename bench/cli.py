@@ -117,12 +117,13 @@ def config(
     overrides: Overrides = None,
 ) -> None:
     """Every field with its value, what it may be, and what it means."""
-    from bench.loading import describe, load_config, method_options
+    from bench.loading import PLUGINS, describe, describe_options, load_config
 
     loaded = load_config(preset, overrides, method=method)
-    docs = [] if section == "reward" and method else describe(loaded, section)
-    if method and section in (None, "reward"):
-        docs = [doc for doc in docs if doc.path != "reward"] + method_options(loaded)
+    docs = [doc for doc in describe(loaded, section) if doc.path not in PLUGINS]
+    for name in PLUGINS:
+        if section in (None, name) and (method or name != "reward"):
+            docs += describe_options(loaded, name)
     rows = [(doc.path, str(doc.value), doc.expected, doc.description) for doc in docs]
     hint = "" if method else "; a method's own options, reward.*, with --method NAME"
     show(table(f"preset {preset}{hint}", ["field", "value", "may be", "meaning"], rows))

@@ -2,7 +2,8 @@
 
 A preset (`bench/presets/*.yaml`) gives the values and their sources, `--set path=value` overrides
 single ones, and the result is validated once, here. Every section is shared by all methods but
-`reward`, which holds the chosen method's own options and is validated by that method.
+`reward`, which holds the chosen method's own options and is validated by that method; `judge` and
+`editor` likewise hold those of the chosen judge and editor.
 """
 
 from __future__ import annotations
@@ -18,6 +19,14 @@ class Section(BaseModel):
     """A part of the configuration: unknown fields are errors, values do not change."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    def deciding(self) -> dict[str, Any]:
+        """The values that a result depends on, for a stage's key; all, unless a section says so."""
+        return self.model_dump()
+
+
+class NoOptions(Section):
+    """Of a plug-in that has none of its own."""
 
 
 class ModelConfig(Section):
@@ -68,7 +77,12 @@ class PreferenceConfig(Section):
     temperature: float = Field(1.2, gt=0, description="of the SFT model's samples")
     max_new_tokens: int = Field(80, ge=1, description="response tokens at most, EOS included")
     flip: float = Field(0.1, ge=0, le=0.5, description="share of labels that are wrong (noise)")
-    miss: float = Field(0.1, ge=0, le=1, description="share of errors that the editor overlooks")
+    editor: str | None = Field(
+        None, description="registry name of who edits; none: the suite's own editor"
+    )
+    miss: float = Field(
+        0.1, ge=0, le=1, description="share of errors that the suite's editor overlooks"
+    )
 
 
 class RewardModelConfig(Section):
@@ -195,7 +209,13 @@ class PPOConfig(Section):
 class EvaluationConfig(Section):
     """Generation and judging of the final policy."""
 
-    judge: str = Field("gold", description="registry name")
+    judge: str = Field("gold", description="registry name; its own options: judge.*")
+    validation_judge: str = Field(
+        "gold", description="who chooses the checkpoint: asked at every validation, so free of cost"
+    )
+    max_missing: float = Field(
+        0.02, ge=0, le=1, description="share of instructions without a verdict that is borne"
+    )
     validation_prompts: int = Field(128, ge=2, description="choose the checkpoint")
     test_prompts: int = Field(256, ge=2, description="the instructions of the win rate")
     unseen_prompts: int = Field(128, ge=2, description="about entities no training prompt names")
@@ -221,3 +241,5 @@ class RunConfig(Section):
     ppo: PPOConfig = PPOConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     reward: dict[str, Any] = Field({}, description="the method's own options")
+    judge: dict[str, Any] = Field({}, description="the judge's own options")
+    editor: dict[str, Any] = Field({}, description="the editor's own options")

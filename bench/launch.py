@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from bench import registry
 from bench.errors import UserError
 from bench.jobs import Job, run_jobs
-from bench.loading import load_config, method_options
+from bench.loading import PLUGINS, load_config, plugin_options
 from bench.terminal import table
 
 if TYPE_CHECKING:
@@ -65,9 +65,13 @@ def configurations(
     ]
     registry.SUITES.entry(configs[0].suite)
     registry.JUDGES.entry(configs[0].evaluation.judge)
+    registry.JUDGES.entry(configs[0].evaluation.validation_judge)
+    if editor := configs[0].preferences.editor:
+        registry.EDITORS.entry(editor)
     for config in configs:
-        if config.reward:  # imports the method, and so torch: not for the options' defaults
-            method_options(config)
+        for section in PLUGINS:
+            if getattr(config, section):  # imports the plug-in: not for the options' defaults
+                plugin_options(config, section)
     return configs
 
 

@@ -21,12 +21,13 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from bench.config import RunConfig
+from bench.config import NoOptions, RunConfig
 from bench.errors import UserError
 from bench.presets import FOLDER, preset_names
-from bench.registry import METHODS, unknown
+from bench.registry import EDITORS, JUDGES, METHODS, Registry, unknown
 
-_FREE = "reward"  # the method's own options: checked by the method, not here
+# Sections of a plug-in's own options: checked by the plug-in, not here.
+PLUGINS: dict[str, Registry[Any]] = {"reward": METHODS, "judge": JUDGES, "editor": EDITORS}
 
 
 class _Loader(yaml.SafeLoader):
@@ -111,18 +112,66 @@ def describe(config: RunConfig | None = None, section: str | None = None) -> lis
     return found
 
 
-def method_options(config: RunConfig) -> list[FieldDoc]:
-    """List the own options of the configuration's method, as `describe` does.
+def plugin_name(config: RunConfig, section: str) -> str | None:
+    """Name of the plug-in whose options are in `section`; None where there is no plug-in."""
+    names = {
+        "reward": config.method,
+        "judge": config.evaluation.judge,
+        "editor": config.preferences.editor,
+    }
+    return names[section]
+
+
+def plugin_options(config: RunConfig, section: str) -> Any:
+    """Validate the own options of the method ("reward"), "judge" or "editor".
 
     Raises:
-        UserError: the method cannot be loaded, or an option is wrong.
+        UserError: the plug-in cannot be loaded, an option is wrong, or there is no plug-in for it.
     """
-    options: type[BaseModel] = METHODS.get(config.method).Options
+    name, given = plugin_name(config, section), getattr(config, section)
+    if name is None:
+        if given:
+            raise UserError(f"{section}.{next(iter(given))}: no {section} is chosen")
+        return NoOptions()
+    plugin = PLUGINS[section].get(name)
+    return named_options(plugin, given, f"{PLUGINS[section].kind} {name}", section)
+
+
+def named_options(plugin: Any, given: dict[str, Any], who: str, section: str) -> Any:
+    """Validate options for a plug-in; `who` and `section` are for the error's line.
+
+    Raises:
+        UserError: an option is wrong.
+    """
     try:
-        return list(_walk(options(**config.reward), f"{_FREE}."))
+        return plugin.Options(**given)
     except ValidationError as error:
-        message = validation_message(error, options, f"{_FREE}.")
-        raise UserError(f"method {config.method}: {message}") from error
+        message = validation_message(error, plugin.Options, f"{section}.")
+        raise UserError(f"{who}: {message}") from error
+
+
+def describe_options(config: RunConfig, section: str) -> list[FieldDoc]:
+    """List a plug-in's own options, as `describe` does.
+
+    Raises:
+        UserError: as `plugin_options`.
+    """
+    return list(_walk(plugin_options(config, section), f"{section}."))
+
+
+def parse_options(overrides: list[str], section: str) -> dict[str, Any]:
+    """The values of "section.key=value" strings.
+
+    Raises:
+        UserError: one is of another section, or is no such string.
+    """
+    values: dict[str, Any] = {}
+    for override in overrides:
+        keys, value = _parse_override(override)
+        if keys[0] != section or len(keys) < 2:
+            raise UserError(f"--set {override}: only {section}.NAME=VALUE has a meaning here")
+        _merge(values, _nest(keys[1:], value))
+    return values
 
 
 def validation_message(error: ValidationError, model: type[BaseModel], prefix: str = "") -> str:
@@ -197,7 +246,7 @@ def _check_keys(
             raise UserError(f"{where}: {_unknown_key(model, str(key), prefix.rstrip('.'))}")
         section = _section(model.model_fields[key])
         if section is None:
-            if isinstance(value, dict) and key != _FREE:
+            if isinstance(value, dict) and key not in PLUGINS:
                 raise UserError(f"{where}: {prefix}{key} is a value, it has no keys of its own")
         elif isinstance(value, dict):
             _check_keys(value, where, section, f"{prefix}{key}.")

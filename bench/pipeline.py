@@ -75,12 +75,14 @@ class Context:
         config: the run's configuration; a stage reads only what its key covers.
         suite: the world.
         progress: where it reports.
+        answers: folder where the answers of paid models are kept.
         backbones: the SFT model in memory, kept between stages; keyed by its artifact.
     """
 
     config: RunConfig
     suite: Any
     progress: Progress
+    answers: Path
     backbones: dict[Path, Backbone] = field(default_factory=dict)
 
 

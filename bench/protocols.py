@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
@@ -89,34 +90,128 @@ class GoldSuite(Protocol):
 
 
 @dataclass(frozen=True)
+class OrderVerdict:
+    """A judge's answer for one order of presentation.
+
+    Attributes:
+        preference: as a `Verdict`'s.
+        status: "ok", or why there is no preference.
+        rationale: why, in the judge's words.
+        text: the whole answer as it came.
+        category: of a refusal, where it has one.
+        error: what went wrong, in words.
+    """
+
+    preference: float | None
+    status: str
+    rationale: str = ""
+    text: str = ""
+    category: str | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True)
 class Verdict:
     """A judge's answer for one instruction.
 
     Attributes:
         preference: 1 = the reference is better, 2 = the model, 1.5 = tie, None = no verdict.
-        status: "ok", "tie", or why there is none.
+        status: "ok", "tie", "identical" (a tie that nobody was asked about), or why there is none.
         score, reference_score: where the judge scores responses singly.
+        orders: where both orders were asked: the reference shown first, the model shown first.
     """
 
     preference: float | None
     status: str
     score: float | None = None
     reference_score: float | None = None
+    orders: tuple[OrderVerdict, ...] = ()
 
 
 class Judge(Protocol):
-    """Compares a method's outputs with the reference's, instruction by instruction."""
+    """Compares a method's outputs with the reference's, instruction by instruction.
+
+    Attributes:
+        Options: the judge's own options, set by `--set judge.NAME=VALUE`.
+        model: the language model that is asked, if one is.
+        template_sha: SHA-256 of the prompt's file, if there is one.
+    """
 
     name: str
     model: str | None
     template_sha: str | None
 
-    def __init__(self, suite: Any) -> None: ...
+    @property
+    def Options(self) -> type[Section]:  # noqa: N802 - a class, read off the judge
+        """The options' model."""
+        ...
+
+    def __init__(
+        self, suite: Any, options: Any, *, answers: Path, say: Callable[[str], None]
+    ) -> None:
+        """`answers`: file that may keep what a model answered; `say` receives lines for people."""
+        ...
+
+    def ready(self) -> None:
+        """Raise UserError for what would stop `compare`, such as a missing key; costs nothing."""
+        ...
 
     def compare(
         self, prompts: list[str], outputs: list[str], references: list[str]
     ) -> list[Verdict]:
-        """One verdict an instruction, in order; a failed one says so and is not left out."""
+        """One verdict an instruction, in order; a failed one says so and is not left out.
+
+        Raises:
+            UserError: nothing can be judged; what was answered is kept.
+        """
+        ...
+
+    def about(self) -> dict[str, Any]:
+        """What a record says of the judge beside name, model and template, after `compare`.
+
+        Keys: "cost_usd" (None where a price is not known) and whatever else describes its work.
+        """
+        ...
+
+
+class EditResult(Protocol):
+    """What became of one response."""
+
+    @property
+    def edited(self) -> str | None:
+        """The minimal edit; None where there is none."""
+        ...
+
+    @property
+    def status(self) -> str:
+        """Says "ok", or why there is no edit."""
+        ...
+
+
+class Editor(Protocol):
+    """Edits responses minimally: changed where needed, and only there.
+
+    Attributes:
+        Options: the editor's own options, set by `--set editor.NAME=VALUE`.
+        source: who made the edits, as their rows will say.
+    """
+
+    name: str
+    source: str
+
+    @property
+    def Options(self) -> type[Section]:  # noqa: N802 - a class, read off the editor
+        """The options' model."""
+        ...
+
+    def __init__(self, options: Any, *, answers: Path, say: Callable[[str], None]) -> None: ...
+
+    def edit(self, pairs: Iterable[tuple[str, str]]) -> Sequence[EditResult]:
+        """One result for each (prompt, response), in order."""
+        ...
+
+    def about(self) -> dict[str, Any]:
+        """What a record says of the editor after `edit`."""
         ...
 
 

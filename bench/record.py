@@ -122,13 +122,29 @@ class Reference(_Strict):
 
 
 class JudgeRecord(_Strict):
-    """Who judged, with which prompt, how often with which outcome, for what money."""
+    """Who judged, with which prompt, how often with which outcome, for what money.
+
+    Attributes:
+        counts: verdicts by status.
+        cost_usd: None where a price is not known.
+        details: what else the judge says of its work: models, dates, diagnostics.
+    """
 
     name: str
     model: str | None = None
     template_sha: str | None = None
     counts: dict[str, int] = Field(default_factory=dict)
     cost_usd: FiniteFloat | None = None
+    details: dict[str, Any] = Field(default_factory=dict)
+
+
+class EditorRecord(_Strict):
+    """Who made the minimal edits; `details` as the judge's."""
+
+    name: str
+    source: str
+    cost_usd: FiniteFloat | None = None
+    details: dict[str, Any] = Field(default_factory=dict)
 
 
 class Record(_Strict):
@@ -153,6 +169,8 @@ class Record(_Strict):
     data: dict[str, DataSplit] = Field(default_factory=dict)
     reference: Reference
     judge: JudgeRecord
+    editor: EditorRecord | None = None
+    """None where the suite edits itself, or nothing was edited."""
     stages: list[StageRecord] = Field(default_factory=list)
     metrics: dict[str, Metric] = Field(default_factory=dict)
     convergence: Convergence | None = None

@@ -177,6 +177,35 @@ JUDGES: Registry[Any] = Registry(
             "judges.gold:Gold",
             "the testbed's own program, which knows the truth",
             "arXiv:2210.10760",
+        ),
+        Entry(
+            "claude",
+            "judges.claude:Claude",
+            "Claude compares the outputs, in both orders",
+            "arXiv:2305.14387",
+        ),
+        Entry(
+            "openai",
+            "judges.openai:OpenAI",
+            "any OpenAI-compatible model, likewise: a second opinion",
+            "arXiv:2305.14387",
+        ),
+        Entry(
+            "replay",
+            "judges.replay:Replay",
+            "annotations from a file in AlpacaEval's format",
+            "arXiv:2404.04475",
+        ),
+    ],
+)
+EDITORS: Registry[Any] = Registry(
+    "editor",
+    [
+        Entry(
+            "claude",
+            "bench.editing.claude:Claude",
+            "Claude edits the less preferred response, only where needed",
+            "arXiv:2406.02756",
         )
     ],
 )
@@ -191,4 +220,4 @@ SUITES: Registry[Any] = Registry(
         )
     ],
 )
-REGISTRIES: tuple[Registry[Any], ...] = (METHODS, JUDGES, SUITES)
+REGISTRIES: tuple[Registry[Any], ...] = (METHODS, JUDGES, EDITORS, SUITES)

@@ -9,15 +9,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
 from bench.config import RunConfig
 from bench.errors import UserError
-from bench.loading import config_sha, validation_message
+from bench.loading import config_sha, plugin_options
 from bench.pipeline import Context, Executed, Stage, execute
 from bench.provenance import code_state, hardware, package_versions
 from bench.record import Record, read_record, write_record
-from bench.registry import JUDGES, METHODS, SUITES
+from bench.registry import METHODS, SUITES
 from bench.stages import Stages
 
 COUNTS = ("pairs", "unchanged", "identical", "truncated")  # of a stage's data, for the record
@@ -60,8 +58,7 @@ def make_plan(config: RunConfig) -> tuple[Plan, Any]:
     """
     entry = METHODS.get(config.method)
     suite = SUITES.get(config.suite)()
-    JUDGES.get(config.evaluation.judge)
-    method = entry(_options(entry, config))
+    method = entry(plugin_options(config, "reward"))
     stages = Stages(config, suite)
     policy = method.plan(stages)
     reward_model = next((s for s in policy.inputs if s.name == "reward_model"), None)
@@ -74,14 +71,6 @@ def make_plan(config: RunConfig) -> tuple[Plan, Any]:
         ),
         suite,
     )
-
-
-def _options(method: Any, config: RunConfig) -> Any:
-    """The method's options from `config.reward`."""
-    try:
-        return method.Options(**config.reward)
-    except ValidationError as error:
-        raise UserError(validation_message(error, method.Options, "reward.")) from error
 
 
 def plan(config: RunConfig, store: Store) -> list[PlannedStage]:
@@ -107,7 +96,8 @@ def run(config: RunConfig, *, store: Store, results: Path, progress: Progress) -
     """
     started = datetime.now(UTC)
     planned, suite = make_plan(config)
-    context = Context(config, suite, progress)
+    context = Context(config, suite, progress, store.root / "answers")
+    _check_judge(planned, context, store)
     executed: dict[str, Executed] = {}
     failure: BaseException | None = None
     try:
@@ -123,6 +113,14 @@ def run(config: RunConfig, *, store: Store, results: Path, progress: Progress) -
     if failure is not None and status in ("interrupted", "failed"):
         raise failure
     return record
+
+
+def _check_judge(planned: Plan, context: Context, store: Store) -> None:
+    """Find out now, not after hours of training, that the judge lacks its key."""
+    from bench.stages.judging import make_judge
+
+    if store.find(planned.judgement.name, planned.judgement.key) is None:
+        make_judge(context, context.config.evaluation.judge).ready()
 
 
 def _status(failure: BaseException | None) -> str:
@@ -171,7 +169,6 @@ def _record(
     judged = _judged(planned, executed)
     return Record.model_validate(
         {
-            "schema_version": 1,
             "run_id": run_id(config),
             "suite": config.suite,
             "method": config.method,
@@ -189,6 +186,7 @@ def _record(
             "data": judged.get("data", {}),
             "reference": judged.get("reference", {"name": "", "sha": ""}),
             "judge": judged.get("judge", _no_judge(config)),
+            "editor": _editor(executed),
             "stages": [_stage_record(done) for done in executed.values()],
             "metrics": judged.get("metrics", {}) | _rm_metrics(planned, executed),
             "convergence": _convergence(planned, executed),
@@ -225,6 +223,11 @@ def _rm_metrics(planned: Plan, executed: dict[str, Executed]) -> dict[str, Any]:
 def _no_judge(config: RunConfig) -> dict[str, Any]:
     name = config.evaluation.judge
     return {"name": name, "model": None, "template_sha": None, "counts": {}, "cost_usd": 0.0}
+
+
+def _editor(executed: dict[str, Executed]) -> dict[str, Any] | None:
+    edits = next((done for done in executed.values() if done.stage.name == "edits"), None)
+    return None if edits is None else edits.artifact.meta["stats"].get("editor")
 
 
 def _hardware(config: RunConfig) -> dict[str, Any]:

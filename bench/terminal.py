@@ -95,9 +95,9 @@ def table(title: str, headers: Sequence[str], rows: Iterable[Sequence[str]]) -> 
     from rich.table import Table
     from rich.text import Text
 
-    laid = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    laid = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for i, header in enumerate(headers):
-        laid.add_column(header, overflow="fold", no_wrap=i == 0)  # names stay whole
+        laid.add_column(Text(header), overflow="fold", no_wrap=i == 0)  # names stay whole
     for row in rows:
         laid.add_row(*(Text(cell) for cell in row))
     return laid

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from bench.config import NoOptions
 from bench.errors import UserError
 from bench.protocols import GoldSuite, Verdict
 
@@ -19,11 +24,26 @@ class Gold:
     name = "gold"
     model: str | None = None
     template_sha: str | None = None
+    Options = NoOptions
 
-    def __init__(self, suite: GoldSuite) -> None:
+    def __init__(
+        self,
+        suite: GoldSuite,
+        options: NoOptions | None = None,
+        *,
+        answers: Path | None = None,
+        say: Callable[[str], None] | None = None,
+    ) -> None:
         if not isinstance(suite, GoldSuite):
             raise UserError("the gold judge needs a suite with a gold score, such as testbed")
         self.suite = suite
+
+    def ready(self) -> None:
+        """Nothing is needed."""
+
+    def about(self) -> dict[str, Any]:
+        """A program costs nothing."""
+        return {"cost_usd": 0.0}
 
     def compare(
         self, prompts: list[str], outputs: list[str], references: list[str]

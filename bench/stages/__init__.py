@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.config import RunConfig
+from bench.loading import plugin_options
 from bench.models.devices import dtype_name, pick_device
 from bench.pipeline import Build, Context, Stage
 from bench.protocols import Method
@@ -58,8 +59,12 @@ class Stages:
             summary,
         )
 
-    def _judge_module(self) -> str:
-        return JUDGES.entry(self.config.evaluation.judge).target.partition(":")[0]
+    def _judge_modules(self, name: str) -> tuple[str, ...]:
+        """The judge's own modules: its classes' and, for those that ask models, `bench.llm`."""
+        classes = [c for c in JUDGES.get(name).__mro__ if c is not object]
+        asks = any(c.__module__ == "bench.llm.options" for c in JUDGES.get(name).Options.__mro__)
+        modules = ("bench.stages.judging", *(c.__module__ for c in classes))
+        return modules + (("bench.llm",) if asks else ())
 
     @cached_property
     def _base(self) -> dict[str, str]:
@@ -101,9 +106,12 @@ class Stages:
 
     def edits(self) -> Stage:
         """The minimal edits of y_l: (edit(y_l), y_l), pair for pair with `preferences`."""
-        miss = self.config.preferences.miss
-        parts = {"seed": self.config.seed, "miss": miss}
+        miss, editor = self.config.preferences.miss, self.config.preferences.editor
+        parts: dict[str, Any] = {"seed": self.config.seed, "miss": miss}
         build, summary = "preferences:build_edits", f"{miss:.0%} of the errors overlooked"
+        if editor is not None:
+            options = plugin_options(self.config, "editor").deciding()
+            parts, summary = {"editor": editor, "options": options}, f"by {editor}"
         return self._stage("edits", build, parts, (self.preferences(),), (), summary)
 
     def reward_model(self, pairs: Stage, *, granularity: str, loss: str = "eq3") -> Stage:
@@ -132,7 +140,7 @@ class Stages:
                 "bench.training.reward_model",
                 "bench.training.comparisons",
                 "bench.training.optimisation",
-                "bench.editing",
+                "bench.editing.align",
             ),
             summary,
             granularity,
@@ -165,7 +173,13 @@ class Stages:
             "ppo": config.ppo.model_dump(),
             "lora": config.lora.model_dump(),
             "validation": config.evaluation.model_dump(
-                include={"judge", "validation_prompts", "temperature", "max_new_tokens", "seed"}
+                include={
+                    "validation_judge",
+                    "validation_prompts",
+                    "temperature",
+                    "max_new_tokens",
+                    "seed",
+                }
             ),
         }
         if config.ppo.ptx_coef > 0:
@@ -179,7 +193,7 @@ class Stages:
             "bench.training.updates",
             "bench.training.optimisation",
             *(c.__module__ for c in type(method).__mro__ if c is not object),
-            self._judge_module(),
+            *self._judge_modules(config.evaluation.validation_judge),
         )
         return self._stage(
             "ppo",
@@ -214,9 +228,9 @@ class Stages:
         return self._stage(
             "judgement",
             "evaluation:build_judgement",
-            {"judge": name},
+            {"judge": name, "options": plugin_options(self.config, "judge").deciding()},
             inputs,
-            (self._judge_module(), "bench.stats", *MEASURES),
+            (*self._judge_modules(name), "bench.stats", *MEASURES),
             f"judge {name}",
         )
 

@@ -18,8 +18,8 @@ from bench.models.rollout import Sampling, sample
 from bench.pipeline import Context
 from bench.protocols import GoldSuite, Verdict
 from bench.record import Metric
-from bench.registry import JUDGES
 from bench.rl import masked_sum
+from bench.stages.judging import check_missing, make_judge
 from bench.stages.measures import Metrics, mean_metric, to_json
 from bench.stages.reward_models import batch_of
 from bench.stages.sft import load_sft
@@ -109,10 +109,11 @@ def build_judgement(context: Context, out: Path, inputs: list[Path]) -> dict[str
     outputs = json.loads((inputs[0] / OUTPUTS).read_text())
     prompts, unseen = outputs["prompts"]["test"], outputs["prompts"]["unseen"]
     references = suite.references(prompts)
-    judge = JUDGES.get(context.config.evaluation.judge)(suite)
+    judge = make_judge(context, context.config.evaluation.judge)
     sampled = [judge.compare(prompts, texts, references) for texts in outputs["sampled"]]
     greedy = judge.compare(prompts, outputs["greedy"], references)
     judged_unseen = judge.compare(unseen, outputs["unseen"], suite.references(unseen))
+    check_missing(judge, [*sampled, greedy, judged_unseen], context.config.evaluation.max_missing)
     items = _items(prompts, outputs, sampled, greedy)
     if isinstance(suite, GoldSuite):
         _add_counts(suite, items, prompts, outputs)
@@ -125,6 +126,7 @@ def build_judgement(context: Context, out: Path, inputs: list[Path]) -> dict[str
     if len(inputs) > 2:
         metrics |= _score_with(context, inputs, outputs, sampled, shown)
     statuses = Counter(v.status for judged in (*sampled, greedy) for v in judged)
+    details = judge.about()
     result = {
         "metrics": to_json(metrics),
         "judge": {
@@ -132,7 +134,8 @@ def build_judgement(context: Context, out: Path, inputs: list[Path]) -> dict[str
             "model": judge.model,
             "template_sha": judge.template_sha,
             "counts": dict(sorted(statuses.items())),
-            "cost_usd": 0.0,
+            "cost_usd": details.pop("cost_usd", None),
+            "details": details,
         },
         "reference": {"name": f"{suite.name} references", "sha": sha(references)},
         "data": {

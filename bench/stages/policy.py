@@ -19,7 +19,7 @@ from bench.models.heads import RewardModel
 from bench.models.rollout import Sampling, sample
 from bench.pipeline import Context
 from bench.protocols import GoldSuite, Method
-from bench.registry import JUDGES
+from bench.stages.judging import make_judge
 from bench.stages.reward_models import batch_of
 from bench.stages.sft import load_sft
 from bench.training.experience import RewardSource, Rollout
@@ -133,7 +133,7 @@ def _validator(context: Context, backbone: Backbone) -> Callable[[], dict[str, f
     references = suite.references(prompts)
     ids = [backbone.tokens.prompt(text) for text in prompts]
     sampling = Sampling(config.max_new_tokens, config.temperature)
-    judge = JUDGES.get(config.judge)(suite)
+    judge = make_judge(context, config.validation_judge)
 
     def validate() -> dict[str, float]:
         rng = generator("validation", config.seed)

@@ -9,8 +9,10 @@ from typing import Any
 
 from bench.config import PreferenceConfig
 from bench.data import Comparison, Edit, Preference, Ranking, read_rows, write_rows
+from bench.loading import plugin_options
 from bench.models.rollout import Sampling, sample
 from bench.pipeline import Context
+from bench.registry import EDITORS
 from bench.stages.sft import load_sft
 from bench.training.optimisation import generator
 
@@ -94,19 +96,45 @@ def ranks_of_winners(winners: list[int], responses: int) -> list[int]:
 
 def build_edits(context: Context, out: Path, inputs: list[Path]) -> dict[str, Any]:
     """The minimal edit of every less preferred response y_l (arXiv:2406.02756, Section 2.1)."""
-    config, seed = context.config.preferences, context.config.seed
-    rng = random.Random(f"edit:{seed}")
+    pairs = read_rows(inputs[0] / PREFERENCES, Preference)
+    responses = [(pair.prompt, pair.rejected) for pair in pairs]
+    source, edited, stats = _edited(context, responses)
     rows = [
-        Edit(
-            prompt=pair.prompt,
-            original=pair.rejected,
-            edited=context.suite.edit(pair.prompt, pair.rejected, rng, config.miss),
-            source=f"{context.suite.name} editor",
-        )
-        for pair in read_rows(inputs[0] / PREFERENCES, Preference)
+        Edit(prompt=prompt, original=original, edited=text, source=source)
+        for (prompt, original), text in zip(responses, edited, strict=True)
     ]
     write_rows(out / EDITS, rows)
-    return {"pairs": len(rows), "unchanged": sum(row.original == row.edited for row in rows)}
+    unchanged = sum(row.original == row.edited for row in rows)
+    return {"pairs": len(rows), "unchanged": unchanged} | stats
+
+
+def _edited(
+    context: Context, responses: list[tuple[str, str]]
+) -> tuple[str, list[str], dict[str, Any]]:
+    """Who edited, the edited texts, and statistics; what has no edit stays as it was."""
+    config, suite = context.config.preferences, context.suite
+    if config.editor is None:
+        rng = random.Random(f"edit:{context.config.seed}")
+        texts = [suite.edit(*response, rng, config.miss) for response in responses]
+        return f"{suite.name} editor", texts, {}
+    editor = EDITORS.get(config.editor)(
+        plugin_options(context.config, "editor"),
+        answers=context.answers / "edit.jsonl",
+        say=context.progress.say,
+    )
+    results = editor.edit(responses)
+    texts = [
+        original if result.edited is None else result.edited
+        for (_, original), result in zip(responses, results, strict=True)
+    ]
+    about = editor.about()
+    record = {
+        "name": editor.name,
+        "source": editor.source,
+        "cost_usd": about.pop("cost_usd", None),
+        "details": about,
+    }
+    return editor.source, texts, {"editor": record}
 
 
 def read_pairs(folder: Path) -> list[Preference]:

@@ -4,7 +4,15 @@ Legend: S seeds, N instructions. The unit of analysis is the instruction: whatev
 judged more than once for one instruction is averaged before it comes here. Rates are fractions.
 """
 
-from bench.stats.agreement import Accuracy, accuracy_interval, auroc
+from bench.stats.agreement import (
+    Accuracy,
+    accuracy_interval,
+    auroc,
+    cohen_kappa,
+    raw_agreement,
+)
+from bench.stats.bootstrap import crossed_bootstrap, percentile_interval
+from bench.stats.equivalence import Equivalence, Residual, paired_tost, residual, tost
 from bench.stats.intervals import (
     Estimate,
     PairedDifference,
@@ -13,7 +21,15 @@ from bench.stats.intervals import (
     paired_difference,
     win_rate,
 )
+from bench.stats.length import LengthAdjusted, length_adjusted
 from bench.stats.multiplicity import holm, minimum_detectable_effect, rank_groups
+from bench.stats.power import (
+    VarianceComponents,
+    needed_instructions,
+    needed_seeds,
+    power,
+    variance_components,
+)
 from bench.stats.seeds import (
     CROSSED,
     ONE_RUN,
@@ -27,19 +43,35 @@ __all__ = [
     "CROSSED",
     "ONE_RUN",
     "Accuracy",
+    "Equivalence",
     "Estimate",
+    "LengthAdjusted",
     "PairedDifference",
+    "Residual",
     "TwoWay",
+    "VarianceComponents",
     "WinRate",
     "accuracy_interval",
     "auroc",
+    "cohen_kappa",
+    "crossed_bootstrap",
     "holm",
+    "length_adjusted",
     "mean_interval",
     "minimum_detectable_effect",
+    "needed_instructions",
+    "needed_seeds",
     "over_seeds",
     "paired_difference",
+    "paired_tost",
+    "percentile_interval",
+    "power",
     "prediction_interval",
     "rank_groups",
+    "raw_agreement",
+    "residual",
+    "tost",
     "two_way",
+    "variance_components",
     "win_rate",
 ]

@@ -1,4 +1,4 @@
-"""How well scores agree with labels: clustered accuracy and the area under the ROC curve."""
+"""How well scores agree with labels, and judges with each other."""
 
 import math
 from collections.abc import Hashable, Sequence
@@ -8,7 +8,19 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from bench.stats.intervals import Estimate, Floats, standard_error, to_floats, wilson
+from bench.stats.intervals import (
+    BOOTSTRAP_SEED,
+    RESAMPLES,
+    Estimate,
+    Floats,
+    Values,
+    standard_error,
+    to_floats,
+    to_scores,
+    wilson,
+)
+
+VERDICTS = ("reference", "tie", "model")
 
 
 @dataclass(frozen=True)
@@ -110,3 +122,73 @@ def auroc(scores: ArrayLike, labels: ArrayLike) -> float:
         raise ValueError(f"AUROC needs both classes: {ones} positive, {zeros} negative")
     rank_sum = float(stats.rankdata(values)[positive].sum())
     return (rank_sum - ones * (ones + 1) / 2) / (ones * zeros)
+
+
+def raw_agreement(a: Values, b: Values) -> Accuracy:
+    """Share of items on which two judges gave the same verdict, with Wilson's interval.
+
+    A verdict is reference, tie or model: a preference below, at, or above 1.5.
+
+    Args:
+        a: (N,) preferences of one judge, as `win_rate` takes them.
+        b: (N,) of the other, the same items; only what both judged counts.
+
+    Raises:
+        ValueError: if the lengths differ, a value is no preference, or no item has both.
+    """
+    first, second, missing = _verdicts(a, b)
+    return accuracy_interval(np.append((first == second).astype(float), [math.nan] * missing))
+
+
+def cohen_kappa(a: Values, b: Values) -> Estimate:
+    """Agreement of two judges beyond chance, over the verdicts reference, tie and model.
+
+    ``kappa = (p_o - p_e) / (1 - p_e)``: p_o the share of equal verdicts, p_e what the two judges'
+    own shares of verdicts would give by chance. The interval is a percentile bootstrap over items;
+    a resample on which kappa is undefined is left out. Where the judges agree on every item, which
+    leaves nothing to resample, its lower end is kappa at Wilson's lower end of p_o.
+
+    Args:
+        a: as for `raw_agreement`.
+        b: as for `raw_agreement`.
+
+    Raises:
+        ValueError: as `raw_agreement`, or if both judges gave one and the same verdict throughout:
+            kappa is 0 / 0 there.
+
+    References: J. Cohen (1960), Educ. Psychol. Meas. 20(1), 37-46; to the value of
+        `sklearn.metrics.cohen_kappa_score`.
+    """
+    first, second, missing = _verdicts(a, b)
+    kinds, n = len(VERDICTS), first.size
+    counts = np.bincount(kinds * first + second, minlength=kinds**2)
+    kappa, chance = (float(x) for x in _kappa(counts.reshape(kinds, kinds)))
+    if chance == 1:
+        raise ValueError(f"kappa is undefined: both judges say {VERDICTS[first[0]]} on all {n}")
+    drawn = np.random.default_rng(BOOTSTRAP_SEED).multinomial(n, counts / n, size=RESAMPLES)
+    resampled, _ = _kappa(drawn.reshape(-1, kinds, kinds))
+    low, high = (float(x) for x in np.nanquantile(resampled, [0.025, 0.975]))
+    if (first == second).all():
+        low = (wilson(1.0, n)[0] - chance) / (1 - chance)
+    return Estimate(kappa, float(np.nanstd(resampled, ddof=1)), (low, high), n, missing)
+
+
+def _verdicts(a: Values, b: Values) -> tuple[np.ndarray, np.ndarray, int]:
+    """Indices into `VERDICTS` of what both judged, and how many items are left out."""
+    first, second = to_scores(a), to_scores(b)
+    if first.shape != second.shape:
+        raise ValueError(f"a has shape {first.shape}, but b has shape {second.shape}")
+    both = ~np.isnan(first) & ~np.isnan(second)
+    if not both.any():
+        raise ValueError(f"no item was judged by both: {first.size} items")
+    sides = np.sign(np.stack([first, second])[:, both] - 0.5).astype(int) + 1
+    return sides[0], sides[1], int((~both).sum())
+
+
+def _kappa(tables: np.ndarray) -> tuple[Floats, Floats]:
+    """Kappa (NaN where chance alone agrees) and p_e of contingency tables (..., K, K)."""
+    shares = tables / tables.sum(axis=(-2, -1), keepdims=True)
+    observed = np.trace(shares, axis1=-2, axis2=-1)
+    chance = (shares.sum(axis=-1) * shares.sum(axis=-2)).sum(axis=-1)
+    out = np.full_like(chance, np.nan)
+    return np.divide(observed - chance, 1 - chance, out=out, where=chance < 1), chance

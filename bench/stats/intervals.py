@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy import special, stats
 
 Floats = NDArray[np.float64]
 Values = Sequence[float | None] | Floats
@@ -15,6 +15,7 @@ Interval = tuple[float, float]
 
 RESAMPLES = 9999
 BOOTSTRAP_SEED = 20240604
+NO_SPREAD = 1e-12  # a standard error that is rounding
 _BATCH_VALUES = 4_000_000  # resampled values held at once: about 64 MB with their indices
 
 
@@ -110,12 +111,29 @@ def bca(values: Floats) -> Interval | None:
     low, high = (float(x) for x in result.confidence_interval)
     if math.isfinite(low) and math.isfinite(high):
         return low, high
-    return _student(values)
+    return _student_of(values)
 
 
-def _student(values: Floats) -> Interval:
-    half = float(stats.t.ppf(0.975, values.size - 1)) * (standard_error(values) or 0.0)
-    return float(values.mean()) - half, float(values.mean()) + half
+def _student_of(values: Floats) -> Interval:
+    return student(float(values.mean()), standard_error(values) or 0.0, values.size - 1)
+
+
+def student(mean: float, error: float, df: float, level: float = 0.95) -> Interval:
+    """Student's t interval, ``mean ± t_df error``."""
+    half = float(stats.t.ppf(0.5 + level / 2, df)) * error
+    return mean - half, mean + half
+
+
+def rate_interval(mean: float, error: float, df: float, n: int) -> Interval:
+    """95 % t interval of a rate on the logit scale, which stays within [0, 1].
+
+    ``expit(logit(m) ± t_df error / (m (1 - m)))``. Where all values are equal, and the error says
+    nothing, Wilson's over the n instructions takes its place.
+    """
+    if error < NO_SPREAD or not 0 < mean < 1:
+        return wilson(mean, n)
+    low, high = student(float(special.logit(mean)), error / (mean * (1 - mean)), df)
+    return float(special.expit(low)), float(special.expit(high))
 
 
 def mean_interval(values: Values, *, bootstrap: bool = True) -> Estimate:
@@ -135,8 +153,25 @@ def mean_interval(values: Values, *, bootstrap: bool = True) -> Estimate:
     mean = float(present.mean())
     interval = bca(present) if bootstrap else None
     if interval is None and present.size > 1:
-        interval = _student(present)
+        interval = _student_of(present)
     return Estimate(mean, standard_error(present), interval, present.size, missing)
+
+
+def to_scores(preferences: Values) -> Floats:
+    """Preferences as the model's score: 0 = lost, 1/2 = tie, 1 = won, NaN where missing.
+
+    Args:
+        preferences: (N,) as `win_rate` takes them.
+
+    Raises:
+        ValueError: if a value is no preference.
+    """
+    array = to_floats(preferences)
+    scores = np.where(array == 0, 0.5, array - 1)
+    wrong = array[(scores < 0) | (scores > 1)]
+    if wrong.size:
+        raise ValueError(f"a preference is 0 or lies between 1 and 2, but one is {wrong[0]:g}")
+    return scores
 
 
 def win_rate(preferences: Values) -> WinRate:
@@ -157,12 +192,7 @@ def win_rate(preferences: Values) -> WinRate:
     References:
         AlpacaEval's `get_winrate`, to which this is equal up to the factor of 100.
     """
-    present, missing = _present(preferences)
-    present = np.where(present == 0, 1.5, present)
-    wrong = present[(present < 1) | (present > 2)]
-    if wrong.size:
-        raise ValueError(f"a preference is 0 or lies between 1 and 2, but one is {wrong[0]:g}")
-    scores = present - 1
+    scores, missing = _present(to_scores(preferences))
     mean = float(scores.mean())
     return WinRate(
         mean=mean,
@@ -189,6 +219,18 @@ def p_value(mean: float, error: float | None, df: float, n: int) -> float:
     return float(2 * stats.t.sf(abs(mean) / error, df))
 
 
+def differences(a: Values, b: Values | float) -> Floats:
+    """a - b, value by value, NaN where either is missing; b may be one number for all.
+
+    Raises:
+        ValueError: if the lengths differ.
+    """
+    first, second = to_floats(a), to_floats(b)
+    if second.ndim and first.shape != second.shape:
+        raise ValueError(f"a has shape {first.shape}, but b has shape {second.shape}")
+    return first - second
+
+
 def paired_difference(a: Values, b: Values) -> PairedDifference:
     """mean(a - b) over the instructions where both are there: BCa interval, paired t for p.
 
@@ -199,9 +241,6 @@ def paired_difference(a: Values, b: Values) -> PairedDifference:
     Raises:
         ValueError: if the lengths differ, or no instruction has both.
     """
-    first, second = to_floats(a), to_floats(b)
-    if first.shape != second.shape:
-        raise ValueError(f"a has shape {first.shape}, but b has shape {second.shape}")
-    estimate = mean_interval(first - second)
+    estimate = mean_interval(differences(a, b))
     p = p_value(estimate.mean, estimate.standard_error, estimate.n - 1, estimate.n)
     return PairedDifference(**vars(estimate), p_value=p)

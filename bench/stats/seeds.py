@@ -2,13 +2,22 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from bench.stats.intervals import Estimate, Floats, mean_interval, p_value, to_floats
+from bench.stats.crossed import complete_instructions, mean_squares, to_table
+from bench.stats.intervals import (
+    NO_SPREAD,
+    Estimate,
+    Floats,
+    mean_interval,
+    p_value,
+    rate_interval,
+    student,
+)
 
 CROSSED = "seeds x instructions"
 ONE_RUN = "given this training run"
@@ -31,79 +40,61 @@ class TwoWay(Estimate):
     basis: str
 
 
-def two_way(differences: ArrayLike, *, bootstrap: bool = True) -> TwoWay:
+def two_way(differences: ArrayLike, *, bootstrap: bool = True, rate: bool = False) -> TwoWay:
     """Grand mean of a seeds x instructions table under crossed random effects.
 
-    ``d_si = mu + seed_s + prompt_i + e_si``; with the mean squares of the two-way table, ::
-
-        Var(mean) = (MS_seed + MS_prompt - MS_resid) / (S N)
-        df = (sum_k c_k MS_k)^2 / sum_k (c_k MS_k)^2 / df_k        (Satterthwaite)
-
-    A variance component estimated below 0 is taken as 0, so that ::
-
-        S N Var(mean) = MS_resid + max(0, MS_seed - MS_resid) + max(0, MS_prompt - MS_resid)
-
-    which is never below MS_seed, MS_prompt, MS_resid or their combination above. The degrees of
-    freedom always count all three mean squares: dropping one with its component would be bold
-    exactly when few seeds happen to agree.
+    Student's t on the standard error and Satterthwaite's degrees of freedom of
+    `bench.stats.crossed.MeanSquares.error`. With normal effects and seeds that differ by 0 to 6
+    points, the 95 % interval covers 94 to 97 % at 5 seeds and 92 to 97 % at 3. At 2 seeds it covers
+    no more than 88 % where seeds differ much: two runs hardly show how far runs differ.
 
     Args:
         differences: (S, N) values, or differences of two methods, same instructions in each row;
             an instruction that is NaN in any seed is left out of all, and counted as missing.
         bootstrap: False spares the BCa interval of S = 1 (t takes its place), for many p-values.
+        rate: the values are shares within [0, 1]: the interval is then taken on the logit scale
+            and stays inside, and is Wilson's over instructions where nothing differs.
 
     Returns:
         With S = 1: BCa interval and t over instructions, labelled `ONE_RUN`.
 
     Raises:
         ValueError: if the shape is not (S, N), fewer than two instructions are complete where
-            S > 1, or none where S = 1.
+            S > 1, none where S = 1, or a rate lies outside [0, 1].
 
     References:
-        F. E. Satterthwaite (1946), Biometrics Bulletin 2(6), 110-114; crossed raters and items:
-        J. Westfall, D. A. Kenny and C. M. Judd (2014), J. Exp. Psychol. Gen. 143(5), 2020-2045.
+        Crossed raters and items: J. Westfall, D. A. Kenny and C. M. Judd (2014), J. Exp. Psychol.
+        Gen. 143(5), 2020-2045.
     """
-    table = to_floats(differences)
-    if table.ndim != 2 or not table.size:
-        raise ValueError(f"differences must be (seeds, instructions), have shape {table.shape}")
+    table = to_table(differences)
+    if rate and ((table < 0) | (table > 1)).any():
+        raise ValueError("a rate lies between 0 and 1, but the table holds other values")
     if len(table) == 1:
-        one = mean_interval(table[0], bootstrap=bootstrap)
-        p = p_value(one.mean, one.standard_error, one.n - 1, one.n)
-        return TwoWay(**vars(one), p_value=p, df=one.n - 1, seeds=1, basis=ONE_RUN)
-    complete = table[:, ~np.isnan(table).any(axis=0)]
-    missing = table.shape[1] - complete.shape[1]
-    if complete.shape[1] < 2:
-        raise ValueError(f"only {complete.shape[1]} instructions are there in every seed")
-    mean, error, df = _crossed(complete)
-    half = float(stats.t.ppf(0.975, df)) * error
-    seeds, n = complete.shape
+        return _one_run(table[0], bootstrap, rate)
+    complete = complete_instructions(table)
+    grand_mean, squares = mean_squares(complete)
+    mean, error, df = (float(x) for x in (grand_mean, *squares.error()))
+    n = complete.shape[1]
     return TwoWay(
         mean=mean,
         standard_error=error,
-        ci95=(mean - half, mean + half),
+        ci95=rate_interval(mean, error, df, n) if rate else student(mean, error, df),
         n=n,
-        missing=missing,
+        missing=table.shape[1] - n,
         p_value=p_value(mean, error, df, n),
         df=df,
-        seeds=seeds,
+        seeds=len(complete),
         basis=CROSSED,
     )
 
 
-def _crossed(table: Floats) -> tuple[float, float, float]:
-    """(mean, standard error, degrees of freedom) of a complete (S, N) table, S and N >= 2."""
-    seeds, n = table.shape
-    mean = float(table.mean())
-    by_seed, by_prompt = table.mean(axis=1) - mean, table.mean(axis=0) - mean
-    residual = table - mean - by_seed[:, None] - by_prompt[None, :]
-    df = np.array([seeds - 1, n - 1, (seeds - 1) * (n - 1)], dtype=np.float64)
-    squares = np.array([n * (by_seed**2).sum(), seeds * (by_prompt**2).sum(), (residual**2).sum()])
-    ms_seed, ms_prompt, ms_resid = (float(x) for x in squares / df)
-    total = ms_resid + max(0.0, ms_seed - ms_resid) + max(0.0, ms_prompt - ms_resid)
-    spread = float(((squares / df) ** 2 / df).sum())
-    freedom = total**2 / spread if spread > 0 else 0.0
-    freedom = min(max(freedom, float(df.min())), float(df.max()))
-    return mean, math.sqrt(total / (seeds * n)), freedom
+def _one_run(values: Floats, bootstrap: bool, rate: bool) -> TwoWay:
+    one = mean_interval(values, bootstrap=bootstrap)
+    df, error = one.n - 1, one.standard_error or 0.0
+    if rate and (not bootstrap or error < NO_SPREAD):
+        one = replace(one, ci95=rate_interval(one.mean, error, df, one.n))
+    p = p_value(one.mean, one.standard_error, df, one.n)
+    return TwoWay(**vars(one), p_value=p, df=df, seeds=1, basis=ONE_RUN)
 
 
 def over_seeds(
@@ -137,8 +128,8 @@ def over_seeds(
     between = float(values.var(ddof=1)) / count if count > 1 else 0.0
     variance = between + within
     df = (count - 1) * (variance / between) ** 2 if between > 0 else math.inf
-    half = float(stats.t.ppf(0.975, df)) * math.sqrt(variance)
-    return Estimate(mean, math.sqrt(variance), (mean - half, mean + half), count, 0)
+    error = math.sqrt(variance)
+    return Estimate(mean, error, student(mean, error, df), count, 0)
 
 
 def prediction_interval(

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from bench.stats import accuracy_interval, auroc
+from bench.stats import accuracy_interval, auroc, cohen_kappa, raw_agreement
 
 
 def test_unclustered_accuracy_is_wilson():
@@ -90,3 +90,69 @@ def test_auroc_is_mann_whitney(rows):
     u = stats.mannwhitneyu(ones, zeros).statistic
     assert auroc(scores, labels) == pytest.approx(u / (len(ones) * len(zeros)))
     assert auroc([-s for s in scores], labels) == pytest.approx(1 - auroc(scores, labels))
+
+
+def test_raw_agreement_by_hand():
+    """Sides: model, tie, reference, model against model, tie, model, tie; one item unjudged."""
+    result = raw_agreement([2, 0, 1.25, 1.75, None], [1.75, 1.5, 2, 1.5, 1])
+    assert result.mean == 0.5
+    assert (result.n, result.missing) == (4, 1)
+    theirs = stats.binomtest(2, 4).proportion_ci(method="wilson")
+    assert result.ci95 == pytest.approx((theirs.low, theirs.high))
+
+
+def test_cohen_kappa_by_hand():
+    # model/reference table [[3, 1], [1, 3]]: p_o = 3/4, p_e = 1/2
+    result = cohen_kappa([2, 2, 2, 2, 1, 1, 1, 1], [2, 2, 2, 1, 2, 1, 1, 1])
+    assert result.mean == pytest.approx(0.5)
+    assert result.ci95[0] < 0.5 < result.ci95[1]
+
+
+def test_cohen_kappa_is_sklearns():
+    metrics = pytest.importorskip("sklearn.metrics")
+    rng = np.random.default_rng(0)
+    for n in (5, 30, 400):
+        a = rng.choice([1, 1.5, 2], n)
+        b = np.where(rng.random(n) < 0.5, a, rng.choice([1, 1.5, 2], n))
+        theirs = metrics.cohen_kappa_score(*(np.round(2 * x).astype(int) for x in (a, b)))
+        assert cohen_kappa(a, b).mean == pytest.approx(theirs)
+
+
+def test_the_interval_of_kappa_is_scipys_bootstrap():
+    rng = np.random.default_rng(1)
+    a = rng.choice([1, 2], 150)
+    b = np.where(rng.random(150) < 0.7, a, rng.choice([1, 2], 150))
+
+    def kappa(x, y, axis):
+        observed, p, q = (x == y).mean(axis), (x == 2).mean(axis), (y == 2).mean(axis)
+        chance = p * q + (1 - p) * (1 - q)
+        return (observed - chance) / (1 - chance)
+
+    theirs = stats.bootstrap(
+        (a, b), kappa, paired=True, vectorized=True, method="percentile", rng=rng
+    )
+    result = cohen_kappa(a, b)
+    low, high = theirs.confidence_interval
+    assert result.ci95 == pytest.approx((low, high), abs=0.02)
+    assert result.standard_error == pytest.approx(theirs.standard_error, rel=0.05)
+
+
+def test_full_agreement_claims_no_certainty():
+    result = cohen_kappa([1, 2, 1, 2] * 5, [1, 2, 1, 2] * 5)
+    low = stats.binomtest(20, 20).proportion_ci(method="wilson").low
+    assert result.mean == 1
+    assert result.ci95 == pytest.approx(((low - 0.5) / 0.5, 1))  # p_e = 1/2
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "message"),
+    [
+        ([1, 2], [1], "shape"),
+        ([1, None], [None, 2], "no item was judged by both"),
+        ([1, 3], [1, 2], "preference is 0 or"),
+        ([2, 2], [1.75, 2], "both judges say model on all 2"),
+    ],
+)
+def test_kappa_refuses(a, b, message):
+    with pytest.raises(ValueError, match=message):
+        cohen_kappa(a, b)

@@ -48,21 +48,44 @@ def test_win_rate_reproduces_the_published_annotations(name):
     assert result.missing == 805 - n
 
 
-def test_win_rate_equals_alpaca_eval():
-    preferences = [p for p in _preferences("alpaca-7b") if p is not None]
+@pytest.fixture
+def get_winrate():
+    """AlpacaEval's own; importing it sets the root logger to INFO."""
     root = logging.getLogger()
     level, handlers = root.level, list(root.handlers)
     try:
-        metrics = pytest.importorskip("alpaca_eval.metrics")
-        theirs = metrics.get_winrate([{"preference": p} for p in preferences])
+        yield pytest.importorskip("alpaca_eval.metrics").get_winrate
     finally:
         root.setLevel(level)
         root.handlers[:] = handlers
+
+
+def _assert_equals_alpaca_eval(preferences, get_winrate):
+    theirs = get_winrate([{"preference": p} for p in preferences])
     ours = win_rate(preferences)
     assert 100 * ours.mean == pytest.approx(theirs["win_rate"], abs=1e-9)
     assert 100 * ours.standard_error == pytest.approx(theirs["standard_error"], abs=1e-9)
-    counts = theirs["n_wins"], theirs["n_wins_base"], theirs["n_draws"]
-    assert (ours.wins, ours.losses, ours.ties) == counts
+    counts = theirs["n_wins"], theirs["n_wins_base"], theirs["n_draws"], theirs["n_total"]
+    assert (ours.wins, ours.losses, ours.ties, ours.n) == counts
+
+
+def test_win_rate_equals_alpaca_eval_on_the_published_annotations(get_winrate):
+    present = [p for p in _preferences("alpaca-7b") if p is not None]
+    _assert_equals_alpaca_eval(present, get_winrate)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_win_rate_equals_alpaca_eval_on_random_verdicts(seed, get_winrate):
+    rng = np.random.default_rng(seed)
+    chances = rng.dirichlet(np.ones(4))
+    verdicts = rng.choice([0.0, 1.0, 1.5, 2.0], size=rng.integers(2, 900), p=chances)
+    _assert_equals_alpaca_eval(verdicts.tolist(), get_winrate)
+
+
+def test_the_interval_of_a_win_rate_is_scipys_bca():
+    verdicts = np.random.default_rng(0).choice([1, 1.5, 2], size=805, p=[0.7, 0.1, 0.2])
+    theirs = stats.bootstrap((verdicts - 1,), np.mean, rng=np.random.default_rng(1), batch=1000)
+    assert win_rate(verdicts).ci95 == pytest.approx(theirs.confidence_interval, abs=0.002)
 
 
 def test_a_mean_of_both_orders_counts_by_its_side():
@@ -142,25 +165,42 @@ def test_paired_difference_by_hand():
     assert (result.n, result.missing) == (3, 1)
 
 
-def test_paired_difference_equals_scipys_paired_bootstrap():
-    first, second = (_preferences(name) for name in PUBLISHED)
-    score = [
-        [np.nan if p is None else (0.5 if p in (0, 1.5) else p - 1) for p in preferences]
-        for preferences in (first, second)
-    ]
-    result = paired_difference(*score)
-    a, b = (np.array(s)[~np.isnan(score).any(axis=0)] for s in score)
+def _assert_equals_scipy(a, b):
+    result = paired_difference(a, b)
+    both = ~(np.isnan(a) | np.isnan(b))
     theirs = stats.bootstrap(
-        (a, b),
+        (a[both], b[both]),
         lambda x, y, axis: x.mean(axis) - y.mean(axis),
         paired=True,
         batch=1000,
         rng=np.random.default_rng(5),
-    ).confidence_interval
+    )
+    width = theirs.confidence_interval.high - theirs.confidence_interval.low
+    assert result.n == both.sum()
+    assert result.mean == pytest.approx(a[both].mean() - b[both].mean())
+    assert result.ci95 == pytest.approx(theirs.confidence_interval, abs=0.03 * width)
+    t = stats.ttest_rel(a, b, nan_policy="omit")
+    assert result.p_value == pytest.approx(t.pvalue, rel=1e-9)
+    assert result.mean / result.standard_error == pytest.approx(t.statistic)
+    return result
+
+
+def test_paired_difference_equals_scipys_on_published_annotations():
+    first, second = (
+        np.array([np.nan if p is None else 0.5 if p in (0, 1.5) else p - 1 for p in preferences])
+        for preferences in map(_preferences, PUBLISHED)
+    )
+    result = _assert_equals_scipy(first, second)
     assert result.n == 804
-    assert result.mean == pytest.approx(a.mean() - b.mean())
-    assert result.ci95 == pytest.approx((theirs.low, theirs.high), abs=0.002)
     assert result.p_value < 1e-10
+
+
+def test_paired_difference_equals_scipys_on_random_values():
+    rng = np.random.default_rng(0)
+    shared = rng.normal(size=300)
+    a, b = shared + rng.exponential(size=300), shared + rng.exponential(1.1, size=300)
+    a[:3] = b[2:5] = np.nan
+    assert _assert_equals_scipy(a, b).missing == 5
 
 
 def test_paired_difference_without_spread():

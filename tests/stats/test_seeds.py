@@ -9,12 +9,13 @@ from scipy import stats
 from bench.stats import (
     CROSSED,
     ONE_RUN,
+    mean_interval,
     over_seeds,
     paired_difference,
     prediction_interval,
     two_way,
 )
-from bench.stats.seeds import _crossed
+from bench.stats.intervals import wilson
 
 
 def test_two_way_by_hand():
@@ -93,15 +94,45 @@ def test_two_way_turns_with_the_sign_and_ignores_order(rows):
     assert min(degrees) <= a.df <= max(*degrees, degrees[0] * degrees[1])
 
 
-@pytest.mark.parametrize("seed_sd", [0.0, 0.01, 0.03])
-def test_two_way_covers(seed_sd):
-    """95 % intervals over 600 simulated tables of 5 seeds x 200 instructions."""
-    rng, covered, runs = np.random.default_rng(3), 0, 600
-    for _ in range(runs):
-        table = rng.normal(0, seed_sd, (5, 1)) + rng.normal(0, 0.3, (1, 200))
-        mean, error, df = _crossed(table + rng.normal(0, 0.4, (5, 200)))
-        covered += abs(mean) <= stats.t.ppf(0.975, df) * error
-    assert 0.925 <= covered / runs <= 0.98
+def test_a_rate_stays_within_0_and_1():
+    """Two seeds that disagree: t has about one degree of freedom, 12.7 standard errors wide."""
+    table = np.array([[1.0] * 18 + [0.0] * 2, [1.0] * 8 + [0.0] * 12])
+    plain, rate = two_way(table), two_way(table, rate=True)
+    assert plain.ci95[1] > 1
+    assert (rate.mean, rate.standard_error, rate.df) == (
+        plain.mean,
+        plain.standard_error,
+        plain.df,
+    )
+    half = stats.t.ppf(0.975, rate.df) * rate.standard_error / (0.65 * 0.35)
+    centre = math.log(0.65 / 0.35)
+    by_hand = [1 / (1 + math.exp(-centre + sign * half)) for sign in (1, -1)]
+    assert rate.ci95 == pytest.approx(by_hand)
+
+
+def test_in_the_middle_the_rate_interval_is_students():
+    table = np.random.default_rng(0).choice([0.0, 0.5, 1.0], size=(5, 805))
+    plain, rate = two_way(table), two_way(table, rate=True)
+    assert rate.ci95 == pytest.approx(plain.ci95, abs=0.001)
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+@pytest.mark.parametrize("value", [0.0, 0.5, 1.0, 0.1])
+def test_equal_rates_claim_no_certainty(seeds, value):
+    result = two_way(np.full((seeds, 20), value), rate=True)
+    assert result.ci95 == pytest.approx(wilson(value, 20))
+
+
+def test_one_run_without_bootstrap_keeps_the_rate_inside():
+    table = [[1.0] * 19 + [0.0]]
+    assert two_way(table, bootstrap=False).ci95[1] > 1
+    assert two_way(table, bootstrap=False, rate=True).ci95[1] < 1
+    assert two_way(table, rate=True).ci95 == mean_interval(table[0]).ci95
+
+
+def test_what_is_no_rate_is_refused():
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        two_way([[0.0, 1.0], [0.5, -0.5]], rate=True)
 
 
 def test_over_seeds_by_hand():

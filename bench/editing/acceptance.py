@@ -1,0 +1,109 @@
+"""Whether a proposed edit is a minimal one: something changed, and not too much."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from bench.editing.changes import TextChanges, text_changes
+
+EditStatus = Literal[
+    "ok",
+    "rejected_unchanged",
+    "rejected_changed_too_much",
+    "rejected_empty",
+    "refusal",
+    "truncated",
+    "parse_error",
+    "api_error",
+    "expired",
+    "skipped_budget",
+]
+
+
+@dataclass(frozen=True)
+class EditResult:
+    """What became of one response.
+
+    Attributes:
+        prompt: the instruction.
+        original: the response.
+        status: "ok", or why there is no edit.
+        reason: the same in words; "" where it is ok.
+        proposed: the last text that the editor gave, accepted or not; None where there is none.
+        note: what the editor says needed repair.
+        changes: from `original` to `proposed`.
+    """
+
+    prompt: str
+    original: str
+    status: EditStatus
+    reason: str = ""
+    proposed: str | None = None
+    note: str = ""
+    changes: TextChanges | None = None
+
+    @property
+    def edited(self) -> str | None:
+        """The accepted edit."""
+        return self.proposed if self.status == "ok" else None
+
+    @property
+    def rejected(self) -> bool:
+        """Whether there was a proposal, and it was not accepted."""
+        return self.status.startswith("rejected")
+
+    @property
+    def changed_fraction(self) -> float | None:
+        """Of the proposal; see `TextChanges`."""
+        return self.changes.fraction if self.changes else None
+
+    @property
+    def words_added(self) -> int | None:
+        """Words, parted by spaces, that the proposal has more than the original."""
+        if self.proposed is None:
+            return None
+        return len(self.proposed.split()) - len(self.original.split())
+
+    @property
+    def characters_added(self) -> int | None:
+        """Characters that the proposal has more than the original."""
+        return None if self.proposed is None else len(self.proposed) - len(self.original)
+
+
+def assess(
+    prompt: str, original: str, proposed: str, note: str, *, max_changed: float
+) -> EditResult:
+    """Accept a proposal or say why not.
+
+    Args:
+        prompt: the instruction.
+        original: the response, not blank.
+        proposed: the editor's text; the blank space around the original is put around it.
+        note: what the editor says needed repair.
+        max_changed: largest `TextChanges.fraction` that is accepted.
+    """
+    proposed = _with_margins(original, proposed.strip())
+    changes = text_changes(original, proposed)
+    status, reason = _verdict(proposed, changes.fraction, max_changed)
+    return EditResult(prompt, original, status, reason, proposed, note, changes)
+
+
+def _verdict(proposed: str, fraction: float, max_changed: float) -> tuple[EditStatus, str]:
+    if not proposed.strip():
+        return "rejected_empty", "the edited response is empty"
+    if fraction == 0.0:
+        return "rejected_unchanged", "nothing was changed"
+    if fraction > max_changed:
+        return (
+            "rejected_changed_too_much",
+            f"{fraction:.1%} of the words and marks were changed, at most {max_changed:.1%} may be",
+        )
+    return "ok", ""
+
+
+def _with_margins(original: str, text: str) -> str:
+    """`text` between the blank space that is around the original: a model does not see it."""
+    start = len(original) - len(original.lstrip())
+    end = len(original.rstrip())
+    return original[:start] + text + original[end:]

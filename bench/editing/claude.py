@@ -1,0 +1,247 @@
+"""Minimal edits by a language model: the less preferred response, changed only where needed.
+
+The model gives a whole text; what changed in it is found by our own alignment, and the text is
+accepted if that is something and not too much.
+
+References:
+    arXiv:2406.02756, Section 2.1.
+
+Differences from the paper:
+    The prompt is worded here (`prompts/minimal_edit.md`): it asks for the kinds of edit that the
+    paper shows. The paper states no rule for accepting an edit; ours is in `acceptance.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, Field, ValidationError
+
+from bench.editing.acceptance import EditResult, assess
+from bench.editing.report import EditReport
+from bench.llm import Answer, Asker, LLMOptions, Request
+from bench.llm.templates import Template
+from bench.llm.transport import Say
+
+Pair = tuple[str, str]  # an instruction and a response to it
+
+MORE_ROOM = 4  # times the tokens, where an answer was truncated
+SCHEMA = {
+    "type": "object",
+    # The fault first: a model that has named it changes less of the rest.
+    "properties": {
+        "fault": {"type": "string", "description": "What needs repair, in one sentence."},
+        "edited": {"type": "string", "description": "The whole response after the changes."},
+    },
+    "required": ["fault", "edited"],
+    "additionalProperties": False,
+}
+ADVICE = {
+    "rejected_unchanged": "People preferred another response, so something in this one can be "
+    "better. Find what matters most to them and change that.",
+    "rejected_changed_too_much": "Begin again with the response as it was given, and change only "
+    "what matters most.",
+    "rejected_empty": "Give the whole response, with as few changes as possible.",
+}
+
+
+class EditorOptions(LLMOptions):
+    """How Claude edits."""
+
+    template: str = Field("minimal_edit", description="name of a prompt, or path of your own")
+    max_changed: float = Field(
+        0.5, gt=0, le=1, description="largest share of its longer side's words an edit may change"
+    )
+
+    def load_template(self) -> Template:
+        """Read the prompt.
+
+        Raises:
+            UserError: there is no such prompt, or its slots are wrong.
+        """
+        folder = resources.files("bench.editing") / "prompts"
+        return Template.load(self.template, folder, ("instruction", "response"))
+
+    def deciding(self) -> dict[str, Any]:
+        """As for every model; of the prompt, what it says and not what it is called."""
+        return super().deciding() | {"template": self.load_template().sha}
+
+
+class Claude:
+    """Edits responses.
+
+    Args:
+        options: model, prompt, limits.
+        answers: file that keeps what the model answered.
+        say: receives a line for people.
+
+    Raises:
+        UserError: an option or a file is wrong.
+    """
+
+    name = "claude"
+    Options = EditorOptions
+
+    def __init__(self, options: EditorOptions, *, answers: Path, say: Say) -> None:
+        self.options = options
+        self.template = options.load_template()
+        self.asker = Asker(options, answers, say)
+        self._results: list[EditResult] = []
+
+    @property
+    def source(self) -> str:
+        """Who made the edits, as their rows say."""
+        return f"{self.name}:{self.options.model}:{self.template.sha[:8]}"
+
+    def requests(self, pairs: Iterable[Pair]) -> Iterator[Request]:
+        """The first question about each pair, as `edit` would ask it; for an estimate."""
+        return _Session(self).requests(pairs)
+
+    def edit(self, pairs: Iterable[Pair]) -> list[EditResult]:
+        """Ask for the edit of each response, once for equal pairs.
+
+        What is truncated is asked again with more room, what cannot be read once more, and what is
+        not accepted with the reason: each of these once a pair.
+
+        Args:
+            pairs: an instruction and a response to it; drawn as there is room for more questions.
+
+        Returns:
+            One result for each pair, in order.
+
+        Raises:
+            UserError: nothing can be answered; what was answered is kept.
+        """
+        session = _Session(self)
+        self.asker.ask(session.requests(pairs), session.receive)
+        results = [session.results[pair] for pair in session.order]
+        self._results += results
+        return results
+
+    def report(self, left_out: dict[str, int] | None = None) -> EditReport:
+        """What all edits so far came to.
+
+        Args:
+            left_out: rows that had no response to edit, by reason.
+        """
+        return EditReport.of(
+            self._results,
+            self.asker.tally,
+            source=self.source,
+            template=self.template,
+            max_changed=self.options.max_changed,
+            left_out=left_out or {},
+        )
+
+    def about(self) -> dict[str, Any]:
+        """The report, for a record."""
+        return self.report().as_dict()
+
+    def request(self, pair: Pair) -> Request:
+        """The first question about a pair."""
+        prompt = self.template.fill(instruction=pair[0], response=pair[1].strip())
+        config: dict[str, Any] = {"format": {"type": "json_schema", "schema": SCHEMA}}
+        if self.options.effort:
+            config["effort"] = self.options.effort
+        return Request(
+            {
+                "model": self.options.model,
+                "max_tokens": self.options.max_tokens,
+                "messages": [{"role": "user", "content": prompt}],
+                "output_config": config,
+            },
+            endpoint=self.options.base_url or "",
+        )
+
+
+class _Reply(BaseModel):
+    """What the model answers, `SCHEMA`."""
+
+    fault: str
+    edited: str
+
+
+@dataclass(frozen=True)
+class _Open:
+    """A pair that waits for an answer, and what it was asked again for."""
+
+    pair: Pair
+    retried: frozenset[str] = frozenset()
+
+
+@dataclass
+class _Session:
+    """One call of `edit`: what is asked, what waits for its answer, what is done."""
+
+    editor: Claude
+    order: list[Pair] = field(default_factory=list)
+    waiting: dict[str, _Open] = field(default_factory=dict)
+    results: dict[Pair, EditResult] = field(default_factory=dict)
+
+    def requests(self, pairs: Iterable[Pair]) -> Iterator[Request]:
+        asked: set[Pair] = set()
+        for pair in pairs:
+            self.order.append(pair)
+            if pair in asked:
+                continue
+            asked.add(pair)
+            if not pair[1].strip():
+                self.results[pair] = EditResult(*pair, "rejected_empty", "the response is empty")
+                continue
+            request = self.editor.request(pair)
+            self.waiting[request.key] = _Open(pair)
+            yield request
+
+    def receive(self, request: Request, answer: Answer) -> Request | None:
+        """Keep the result of an answer, or return the question that is to be asked next."""
+        opened = self.waiting.pop(request.key)
+        result = self._read(opened.pair, answer)
+        why = "rejected" if result.rejected else result.status
+        following = None if why in opened.retried else _again(request, answer, result)
+        if following is None:
+            self.results[opened.pair] = result
+        else:
+            self.waiting[following.key] = _Open(opened.pair, opened.retried | {why})
+        return following
+
+    def _read(self, pair: Pair, answer: Answer) -> EditResult:
+        if answer.outcome != "answered":
+            return EditResult(*pair, answer.outcome, _why_not(answer))
+        try:
+            reply = _Reply.model_validate_json(answer.text)
+        except ValidationError as error:
+            first = error.errors()[0]
+            what = ".".join(map(str, first["loc"])) or "the answer"
+            return EditResult(*pair, "parse_error", f"{what}: {first['msg']}")
+        limit = self.editor.options.max_changed
+        return assess(*pair, reply.edited, reply.fault, max_changed=limit)
+
+
+def _why_not(answer: Answer) -> str:
+    """Why there is no answer, in words."""
+    if answer.outcome == "refusal":
+        return answer.category or "no category was given"
+    if answer.outcome == "truncated":
+        return f"{answer.usage.output_tokens} tokens were not enough"
+    return answer.error or ""
+
+
+def _again(request: Request, answer: Answer, result: EditResult) -> Request | None:
+    """The question that may mend a result; None where nothing would."""
+    if result.status == "truncated":
+        return request.with_room(MORE_ROOM * request.max_tokens)
+    if result.status == "parse_error":
+        return request.again()
+    if not result.rejected:
+        return None
+    reason = f"This edit is not accepted: {result.reason}. {ADVICE[result.status]}"
+    messages = [
+        *request.body["messages"],
+        {"role": "assistant", "content": answer.text},
+        {"role": "user", "content": reason},
+    ]
+    return replace(request, body={**request.body, "messages": messages})

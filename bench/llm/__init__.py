@@ -1,0 +1,17 @@
+"""Questions to large language models: one transport layer for the judge and the editor.
+
+requests.py     a question and its key
+asking.py       store, budget and rounds: what judge and editor call
+answers.py      the append-only store
+transport.py    the protocol; messages, batches, replay and openai_chat implement it
+budget.py       money is reserved before it is spent; prices.py has the dated table
+templates.py    prompt files, filled in one pass
+estimate.py     what it would cost, without asking
+"""
+
+from bench.llm.answers import Answer, AnswerStore, Usage
+from bench.llm.asking import Asker, Receive, Tally
+from bench.llm.options import LLMOptions
+from bench.llm.requests import Request
+
+__all__ = ["Answer", "AnswerStore", "Asker", "LLMOptions", "Receive", "Request", "Tally", "Usage"]

@@ -1,0 +1,189 @@
+"""What models answered, kept for good: an append-only JSONL file that outlives any crash.
+
+A line is written the moment an answer is there, so that a killed process loses only the calls in
+flight. Later lines win. In memory is just where each answer stands in the file, so a hundred
+thousand of them cost a few megabytes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Literal
+
+import filelock
+from pydantic import Field, FiniteFloat, ValidationError
+
+from bench.config import Section
+from bench.errors import UserError
+
+Outcome = Literal["answered", "refusal", "truncated", "api_error", "expired", "skipped_budget"]
+PAID: tuple[Outcome, ...] = ("answered", "refusal", "truncated")
+_HEAD = b'{"key":"'  # how a line begins, and then 64 hexadecimal digits
+_KEY = slice(len(_HEAD), len(_HEAD) + 64)
+
+
+class Usage(Section):
+    """Tokens that an answer was billed for; thinking counts as output."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
+
+
+class Answer(Section):
+    """What came back for one request, in full, so that it can be read again by other rules.
+
+    Attributes:
+        key: of the request.
+        outcome: what happened; "answered", "refusal" and "truncated" are billed and kept.
+        text: the text blocks, joined; never the thinking.
+        model: the name that the API returned.
+        category: of a refusal, where the API names one.
+        cost_usd: None where the price is not known.
+        seconds: from sending to receiving, retries included; None in a batch.
+        at: when it came, ISO 8601, UTC.
+        error: what went wrong, in words.
+    """
+
+    key: str = Field(pattern=r"^[0-9a-f]{64}$")
+    outcome: Outcome
+    text: str = ""
+    model: str | None = None
+    stop_reason: str | None = None
+    category: str | None = None
+    usage: Usage = Usage()
+    cost_usd: FiniteFloat | None = None
+    seconds: FiniteFloat | None = None
+    request_id: str | None = None
+    transport: str = ""
+    at: str = ""
+    error: str | None = None
+
+    @property
+    def paid(self) -> bool:
+        """Whether it need not be asked again."""
+        return self.outcome in PAID
+
+
+class AnswerStore:
+    """An append-only file of answers, and where in it each request's last one is.
+
+    Args:
+        path: the file; made with its folder when something is first written.
+        warn: receives a line about lines that cannot be read.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+
+    def __init__(self, path: Path, warn: Callable[[str], None] | None = None) -> None:
+        self.path = path
+        self._places: dict[bytes, int] = {}
+        self._file: int | None = None
+        self._warn = warn or (lambda line: None)
+        if path.exists():
+            with _problems(path, "read"):
+                self._index()
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __contains__(self, key: str) -> bool:
+        return bytes.fromhex(key) in self._places
+
+    def get(self, key: str) -> Answer | None:
+        """The last answer to the request of this key."""
+        place = self._places.get(bytes.fromhex(key))
+        if place is None:
+            return None
+        with _problems(self.path, "read"), self.path.open("rb") as file:
+            file.seek(place)
+            line = file.readline()
+        try:
+            return Answer.model_validate_json(line)
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(map(str, first["loc"])) or "the line"
+            self._warn(f"{self.path}, byte {place}, {field}: {first['msg']}; it is asked again")
+            return None
+
+    def append(self, answer: Answer) -> None:
+        """Write an answer; when this returns, a killed process no longer loses it.
+
+        Raises:
+            UserError: the file cannot be written.
+        """
+        line = answer.model_dump_json(exclude_defaults=True).encode() + b"\n"
+        with _problems(self.path, "write"):
+            if self._file is None:
+                self._file = self._open()
+            place = os.lseek(self._file, 0, os.SEEK_END)
+            written = os.write(self._file, line)
+            if written != len(line):
+                raise OSError(28, "No space left on device")
+        self._places[bytes.fromhex(answer.key)] = place
+
+    @contextlib.contextmanager
+    def locked(self, say: Callable[[str], None]) -> Iterator[None]:
+        """Keep other processes out while this one asks, so that no question is paid for twice."""
+        with _problems(self.path, "write"):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            lock = filelock.FileLock(self.path.with_name(self.path.name + ".lock"))
+            try:
+                lock.acquire(timeout=1.0)
+            except filelock.Timeout:
+                say(f"{self.path} is in use by another process; waiting for it")
+                lock.acquire()
+        try:
+            if self.path.exists():
+                self._index()  # what the other process has added
+            yield
+        finally:
+            self.close()
+            lock.release()
+
+    def close(self) -> None:
+        """Flush to the disk."""
+        if self._file is not None:
+            os.fsync(self._file)
+            os.close(self._file)
+            self._file = None
+
+    def _open(self) -> int:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+        end = os.lseek(file, 0, os.SEEK_END)
+        if end and os.pread(file, 1, end - 1) != b"\n":
+            os.write(file, b"\n")  # a crash tore the last line: the next begins a new one
+        return file
+
+    def _index(self) -> None:
+        self._places.clear()
+        place, torn = 0, 0
+        with self.path.open("rb") as file:
+            for line in file:
+                if line.startswith(_HEAD) and line.endswith(b"}\n"):
+                    try:
+                        self._places[bytes.fromhex(line[_KEY].decode())] = place
+                    except ValueError:
+                        torn += 1
+                elif line.strip():
+                    torn += 1
+                place += len(line)
+        if torn:
+            self._warn(f"{self.path}: {torn} torn or foreign lines are passed over")
+
+
+@contextlib.contextmanager
+def _problems(path: Path, verb: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"cannot {verb} the answers in {path}: {error.strerror}; what is in it is kept",
+            exit_code=1,
+        ) from error

@@ -1,0 +1,175 @@
+"""Asking: what is stored is not asked again, what comes back is stored before it is read."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench.llm.answers import Answer, AnswerStore
+from bench.llm.budget import Budget
+from bench.llm.options import LLMOptions
+from bench.llm.prices import Prices
+from bench.llm.requests import Request
+from bench.llm.transport import Say, Transport, open_transport
+
+Receive = Callable[[Request, Answer], Request | None]
+"""Takes a request's answer; what it returns, if anything, is asked in the next round."""
+
+
+@dataclass
+class Tally:
+    """What asking came to.
+
+    Attributes:
+        stored: questions whose answer was in the store.
+        outcomes: of the new ones, by kind.
+        input_tokens, output_tokens: of the new ones, as billed.
+        cost_usd: of all answers, old and new; None if one's price is not known.
+        models: names that the API returned, and how often.
+        first_at, last_at: when the oldest and the newest answer came.
+    """
+
+    stored: int = 0
+    outcomes: Counter[str] = field(default_factory=Counter)
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost_usd: float | None = 0.0
+    models: Counter[str] = field(default_factory=Counter)
+    first_at: str | None = None
+    last_at: str | None = None
+
+    def add(self, answer: Answer, *, new: bool) -> None:
+        """Count an answer."""
+        if new:
+            self.outcomes[answer.outcome] += 1
+            self.input_tokens += answer.usage.input_tokens
+            self.output_tokens += answer.usage.output_tokens
+        else:
+            self.stored += 1
+        if not answer.paid:
+            return
+        if answer.cost_usd is None or self.cost_usd is None:
+            self.cost_usd = None
+        else:
+            self.cost_usd += answer.cost_usd
+        if answer.model:
+            self.models[answer.model] += 1
+        if answer.at:
+            self.first_at = min(self.first_at or answer.at, answer.at)
+            self.last_at = max(self.last_at or answer.at, answer.at)
+
+    @property
+    def calls(self) -> int:
+        """Answers that were not in the store before."""
+        return self.outcomes.total()
+
+
+class Asker:
+    """Puts questions to a model, with memory and a budget.
+
+    Args:
+        options: model, transport, limits.
+        path: file of the answers.
+        say: receives a line for people.
+
+    Raises:
+        UserError: an option or a file is wrong, or a key is missing.
+    """
+
+    def __init__(self, options: LLMOptions, path: Path, say: Say) -> None:
+        self.options, self.path, self.say = options, path, say
+        self.budget = Budget(
+            Prices.load(options.prices), options.max_usd, batch=options.transport == "batches"
+        )
+        self.budget.check(options.model)
+        self.answers = AnswerStore(path, warn=say)
+        self.tally = Tally()
+        self._transport: Transport | None = None
+
+    def ask(self, requests: Iterable[Request], receive: Receive) -> None:
+        """Ask all of them, and then what `receive` returned; it is called once for each request.
+
+        Requests are drawn one by one, so a generator keeps memory flat.
+
+        Raises:
+            UserError: nothing can be answered; what was answered is stored.
+        """
+        pending: Iterable[Request] = requests
+        while True:
+            following: list[Request] = []
+
+            def deliver(request: Request, answer: Answer) -> None:
+                if more := receive(request, answer):
+                    following.append(more)  # noqa: B023 (used within this round only)
+
+            unanswered = _lookahead(self._unstored(iter(pending), deliver))
+            if unanswered is not None:
+                self._send(unanswered, deliver)
+            if not following:
+                return
+            pending = following
+
+    def ready(self) -> None:
+        """Raise UserError for what would stop every question, such as a missing key; asks none."""
+        self._open()
+
+    def _open(self) -> Transport:
+        if self._transport is None:
+            self._transport = open_transport(self.options, self.budget, self.answers, self.say)
+        return self._transport
+
+    def _send(
+        self, requests: Iterator[Request], deliver: Callable[[Request, Answer], None]
+    ) -> None:
+        """Ask those that are not stored; their answers are, before anybody reads them."""
+        twins: dict[str, list[Request]] = {}  # the same question again, while it is in flight
+
+        def keep(request: Request, answer: Answer) -> None:
+            if answer.outcome != "skipped_budget":
+                self.answers.append(answer)
+            self.tally.add(answer, new=True)
+            deliver(request, answer)
+            for twin in twins.pop(request.key):
+                self.tally.stored += 1
+                deliver(twin, answer)
+
+        def once() -> Iterator[Request]:
+            # Looked up once more: another process may have asked while this one waited for the file
+            for request in self._unstored(requests, deliver):
+                if request.key in twins:
+                    twins[request.key].append(request)
+                else:
+                    twins[request.key] = []
+                    yield request
+
+        transport = self._open()
+        with self.answers.locked(self.say):
+            asyncio.run(transport.send(once(), keep))
+
+    def _unstored(
+        self, requests: Iterator[Request], deliver: Callable[[Request, Answer], None]
+    ) -> Iterator[Request]:
+        """The requests without a stored answer; those with one are delivered on the way."""
+        for request in requests:
+            answer = self.answers.get(request.key)
+            if answer is not None and answer.paid:
+                self.tally.add(answer, new=False)
+                deliver(request, answer)
+            else:
+                yield request
+
+
+def _lookahead(requests: Iterator[Request]) -> Iterator[Request] | None:
+    """The same requests, or None if there are none: then no key is needed and no file locked."""
+    first = next(requests, None)
+    if first is None:
+        return None
+
+    def chained() -> Iterator[Request]:
+        yield first
+        yield from requests
+
+    return chained()

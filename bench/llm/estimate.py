@@ -1,0 +1,175 @@
+"""What asking would cost, in calls, tokens, dollars and time, without asking."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from bench.llm.answers import Answer, Usage
+from bench.llm.asking import Asker
+from bench.llm.requests import Request
+from bench.terminal import table
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+BYTES_PER_TOKEN = 3.5
+"""Of English text in JSON, where the API cannot be asked: an assumption."""
+ASSUMED_OUTPUT_TOKENS = 400
+"""Of a short structured answer with its thinking, where no answer is known: an assumption."""
+ASSUMED_SECONDS = 6.0
+"""Of a call, likewise."""
+_COUNTED = 8  # requests whose tokens the API is asked for; it does not bill that
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What is not in the store yet would come to.
+
+    Attributes:
+        calls: to be made.
+        stored: questions that are answered already.
+        input_tokens, output_tokens: expected, all calls together.
+        most_output_tokens: if every answer used its room.
+        usd, most_usd: expected and at most; None where the price is not known.
+        seconds: expected; None for batches, which take up to a day.
+        basis: what each number rests on, for people.
+    """
+
+    model: str
+    calls: int
+    stored: int
+    input_tokens: int
+    output_tokens: int
+    most_output_tokens: int
+    usd: float | None
+    most_usd: float | None
+    seconds: float | None
+    basis: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For a JSON file."""
+        return vars(self) | {"basis": list(self.basis)}
+
+    def render(self) -> RenderableType:
+        """For the terminal."""
+        time = "up to 24 hours" if self.seconds is None else f"about {self.seconds / 60:.1f} min"
+        rows = [
+            ("calls", f"{self.calls:,}"),
+            ("already answered", f"{self.stored:,}"),
+            ("input tokens", f"{self.input_tokens:,}"),
+            ("output tokens", f"{self.output_tokens:,} (at most {self.most_output_tokens:,})"),
+            ("price", f"{_dollars(self.usd)} (at most {_dollars(self.most_usd)})"),
+            ("time", time if self.calls else "none"),
+            *(("", line) for line in self.basis),
+        ]
+        return table(f"dry run: {self.model}, nothing was asked", ["", ""], rows)
+
+
+def estimate(requests: Iterable[Request], asker: Asker) -> Estimate:
+    """Count what is not stored, and what it would cost.
+
+    Args:
+        requests: the questions; follow-ups (retries) cannot be foreseen and are not counted.
+        asker: whose store, model and prices hold.
+    """
+    calls, size, room, stored = 0, 0, 0, 0
+    samples: list[Request] = []
+    known: list[Answer] = []
+    rng = random.Random(0)
+    for request in requests:
+        answer = asker.answers.get(request.key)
+        if answer is not None and answer.paid:
+            stored += 1
+            known.append(answer)
+            continue
+        calls, size, room = calls + 1, size + request.size, room + request.max_tokens
+        _keep_some(samples, request, calls, rng)
+    options = asker.options
+    ratio, said = _tokens_per_byte(samples, asker)
+    output, output_said = _mean(
+        [float(a.usage.output_tokens) for a in known], ASSUMED_OUTPUT_TOKENS, "output tokens a call"
+    )
+    seconds, seconds_said = _mean(
+        [a.seconds for a in known if a.seconds is not None], ASSUMED_SECONDS, "seconds a call"
+    )
+    tokens = math.ceil(size * ratio)
+    batch = options.transport == "batches"
+    prices = asker.budget.prices
+    basis = [said, output_said] + ([] if batch else [seconds_said])
+    basis.append(f"prices of {prices.date} ({prices.source})")
+    return Estimate(
+        model=options.model,
+        calls=calls,
+        stored=stored,
+        input_tokens=tokens,
+        output_tokens=round(calls * output),
+        most_output_tokens=room,
+        usd=_cost(asker, calls, tokens, calls * output),
+        most_usd=_cost(asker, calls, tokens, room),
+        seconds=None if batch else calls * seconds / options.concurrency,
+        basis=tuple(basis),
+    )
+
+
+def _keep_some(samples: list[Request], request: Request, seen: int, rng: random.Random) -> None:
+    """Keep a random few of a stream, each of the `seen` so far with the same chance."""
+    if len(samples) < _COUNTED:
+        samples.append(request)
+    elif (place := rng.randrange(seen)) < _COUNTED:
+        samples[place] = request
+
+
+def _cost(asker: Asker, calls: int, input_tokens: float, output_tokens: float) -> float | None:
+    """Of all calls: the price may have bands, so that of the mean call, times their number."""
+    if not calls:
+        return 0.0
+    usage = Usage(
+        input_tokens=round(input_tokens / calls), output_tokens=round(output_tokens / calls)
+    )
+    one = asker.budget.cost(asker.options.model, usage)
+    return None if one is None else one * calls
+
+
+def _mean(values: Sequence[float], assumed: float, what: str) -> tuple[float, str]:
+    """The mean of what is known, or what is assumed; and which of the two, in words."""
+    if values:
+        mean = fmean(values)
+        return mean, f"{mean:.3g} {what}: mean of {len(values)} stored answers"
+    return assumed, f"{assumed:g} {what}: assumed"
+
+
+def _tokens_per_byte(samples: Sequence[Request], asker: Asker) -> tuple[float, str]:
+    """Input tokens for each byte of a body, as the API counts them, or assumed."""
+    counted = _count(samples) if asker.options.transport in ("messages", "batches") else None
+    if counted is None:
+        return 1 / BYTES_PER_TOKEN, f"{BYTES_PER_TOKEN} bytes an input token: assumed"
+    size = sum(request.size for request in samples)
+    said = f"{size / counted:.3g} bytes an input token: {len(samples)} requests counted by the API"
+    return counted / size, said
+
+
+def _count(samples: Sequence[Request]) -> int | None:
+    """Tokens of the sampled requests, counted by the API; None where it cannot be reached."""
+    import anthropic
+
+    if not samples:
+        return None
+    try:
+        with anthropic.Anthropic(max_retries=0, timeout=10.0) as client:
+            return sum(_count_one(client, request) for request in samples)
+    except (anthropic.AnthropicError, TypeError):  # TypeError: no key
+        return None
+
+
+def _count_one(client: Any, request: Request) -> int:
+    body = {key: value for key, value in request.body.items() if key != "max_tokens"}
+    return int(client.messages.count_tokens(**body).input_tokens)
+
+
+def _dollars(usd: float | None) -> str:
+    return "unknown, the model is not in the table of prices" if usd is None else f"${usd:.2f}"

@@ -1,0 +1,56 @@
+"""How a language model is asked: the options that judge and editor share."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from bench.config import Section
+
+TransportName = Literal["messages", "batches", "replay", "openai"]
+
+
+class LLMOptions(Section):
+    """A model and the way to it."""
+
+    model: str = Field(
+        "claude-sonnet-5-5", description="who answers; claude-haiku-5-5 is the cheap one"
+    )
+    transport: TransportName = Field(
+        "messages",
+        description="messages: at once; batches: half the price, within a day; replay: answers "
+        "from a file; openai: any OpenAI-compatible endpoint",
+    )
+    max_tokens: int = Field(
+        4096, ge=64, description="of an answer, thinking included; once more with 4 times as many"
+    )
+    effort: Literal["low", "medium", "high", "xhigh", "max"] | None = Field(
+        None, description="how much the model thinks; none: its own default"
+    )
+    replay: str | None = Field(None, description="file of recorded answers (transport replay)")
+    base_url: str | None = Field(
+        None, description="of an OpenAI-compatible endpoint; Anthropic's: ANTHROPIC_BASE_URL"
+    )
+    api_key_env: str = Field(
+        "OPENAI_API_KEY", description="variable that holds an OpenAI-compatible endpoint's key"
+    )
+    concurrency: int = Field(16, ge=1, le=1000, description="calls in flight at most")
+    max_retries: int = Field(
+        8, ge=0, description="of a call that was refused for now (429, 529, 5xx, connection)"
+    )
+    timeout_s: float = Field(120.0, gt=0, description="seconds a try may take")
+    deadline_s: float = Field(900.0, gt=0, description="seconds a call may take with its retries")
+    poll_s: float = Field(30.0, gt=0, description="seconds between looks at a batch")
+    max_usd: float | None = Field(
+        None, ge=0, description="most that a command may spend; what would exceed it is not asked"
+    )
+    prices: str | None = Field(
+        None, description="YAML file of prices; none: bench/llm/prices.yaml and its date"
+    )
+
+    def deciding(self) -> dict[str, Any]:
+        """The options on which the answers depend, for a stage's key."""
+        operational = {"concurrency", "max_retries", "timeout_s", "deadline_s", "poll_s"}
+        money = {"max_usd", "prices", "api_key_env"}
+        return self.model_dump(exclude=operational | money)

@@ -1,0 +1,84 @@
+"""What a judge's verdicts depend on besides quality: position, length, ties and refusals."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from bench.protocols import OrderVerdict, Verdict
+from bench.record import Metric
+from bench.stats import accuracy_interval
+from judges.pairs import TIE, Pair
+
+Judged = Sequence[tuple[Pair, Verdict]]
+
+
+def diagnose(judged: Judged) -> dict[str, Any]:
+    """Rates with Wilson intervals, an instruction's comparisons being one cluster.
+
+    Returns:
+        None, or a `Metric` as a dict, for each of:
+
+        - flip_rate: items whose two orders contradict each other, of those with both;
+        - first_position_rate: answers that chose what was shown first, ties left out;
+        - longer_wins: items won by the output with more characters, ties and equals left out;
+        - tie_rate: items without a preference, of those with a verdict;
+        - refusal_rate: items of which an order was refused.
+    """
+    both = [
+        (p.prompt, _contradict(v.orders))
+        for p, v in judged
+        if v.orders and v.preference is not None
+    ]
+    return {
+        "flip_rate": _rate(both),
+        "first_position_rate": _rate(
+            (pair.prompt, order.preference == preference)
+            for pair, verdict in judged
+            for order, preference in zip(verdict.orders, (1, 2), strict=False)
+            if order.preference in (1, 2)
+        ),
+        "longer_wins": _rate(
+            (p.prompt, (v.preference > TIE) == (len(p.output) > len(p.reference)))
+            for p, v in judged
+            if v.preference not in (None, TIE) and len(p.output) != len(p.reference)
+        ),
+        "tie_rate": _rate(
+            (p.prompt, v.preference == TIE) for p, v in judged if v.preference is not None
+        ),
+        "refusal_rate": _rate((p.prompt, _refused(v)) for p, v in judged),
+    }
+
+
+def refusals(verdicts: Iterable[Verdict]) -> dict[str, int]:
+    """Refused answers by the API's category; "unnamed" where it gave none."""
+    categories = Counter(
+        order.category or "unnamed"
+        for verdict in verdicts
+        for order in verdict.orders
+        if order.status == "refusal"
+    )
+    return dict(sorted(categories.items()))
+
+
+def counts(verdicts: Iterable[Verdict]) -> dict[str, int]:
+    """Verdicts by status."""
+    return dict(sorted(Counter(verdict.status for verdict in verdicts).items()))
+
+
+def _contradict(orders: Sequence[OrderVerdict]) -> bool:
+    return {1, 2} <= {order.preference for order in orders}
+
+
+def _refused(verdict: Verdict) -> bool:
+    return "refusal" in (verdict.status, *(order.status for order in verdict.orders))
+
+
+def _rate(values: Iterable[tuple[str, bool]]) -> dict[str, Any] | None:
+    """Share of True; each value comes with its instruction."""
+    pairs = list(values)
+    if not pairs:
+        return None
+    clusters, shares = zip(*pairs, strict=True)
+    return Metric.of(accuracy_interval(shares, clusters)).model_dump(mode="json", exclude_none=True)

@@ -1,0 +1,233 @@
+"""A language model as judge: which of two outputs is better, asked in both orders.
+
+The unit is the instruction: the reference is shown first once and second once, and the two verdicts
+are averaged, so that a preference for a position cancels out. The model answers in JSON with a
+reason and then a verdict (A, B or tie), under a named prompt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from bench.llm import Answer, Asker, LLMOptions, Request
+from bench.llm.templates import Template
+from bench.protocols import OrderVerdict, Verdict
+from judges.canaries import canary_pairs, check
+from judges.diagnostics import counts, diagnose, refusals
+from judges.pairs import TIE, Pair, combine
+
+REFERENCE_FIRST, MODEL_FIRST = ORDERS = (0, 1)
+SLOTS = ("instruction", "output_1", "output_2")
+_MORE_ROOM = 4  # times as many tokens, once, for an answer that was cut off
+# The reason comes first, so that it is written before the verdict and not after it.
+_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "rationale": {"type": "string", "description": "one sentence"},
+        "verdict": {"type": "string", "enum": ["A", "B", "tie"]},
+    },
+    "required": ["rationale", "verdict"],
+    "additionalProperties": False,
+}
+
+
+class PairwiseOptions(LLMOptions):
+    """A model, the way to it, and what it is asked."""
+
+    template: str = Field(
+        "alpaca_eval", description="prompt: alpaca_eval, mt_bench, or the path of your own file"
+    )
+    canaries: int = Field(
+        4, ge=0, description="instructions on which canaries are tried before all else; 0: none"
+    )
+
+
+class _Said(BaseModel):
+    """The model's answer."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    rationale: str
+    verdict: Literal["A", "B", "tie"]
+
+
+class Pairwise:
+    """Asks a model about each pair in both orders.
+
+    Args:
+        suite: not needed; every judge is given it.
+        options: model, transport, prompt, limits.
+        answers: file that keeps what was answered.
+        say: receives a line for people.
+
+    Raises:
+        UserError: an option or a file is wrong.
+    """
+
+    name = "pairwise"
+    Options: type[PairwiseOptions] = PairwiseOptions
+
+    def __init__(
+        self,
+        suite: Any,
+        options: PairwiseOptions,
+        *,
+        answers: Path,
+        say: Callable[[str], None],
+    ) -> None:
+        self.options = options
+        self.template = Template.load(
+            options.template, resources.files("judges") / "prompts", SLOTS
+        )
+        self.model: str | None = options.model
+        self.template_sha: str | None = self.template.sha
+        self.asker = Asker(options, answers, say)
+        self._verdicts: dict[Pair, Verdict] = {}
+        self._judged: list[tuple[Pair, Verdict]] = []
+        self._canaries: dict[str, Any] | None = None
+
+    @property
+    def endpoint(self) -> str:
+        """Where the model is, as a part of a question's key; "" is Anthropic's API."""
+        return self.options.base_url or ""
+
+    def ready(self) -> None:
+        """Raise UserError for what would stop `compare`, such as a missing key; costs nothing."""
+        self.asker.ready()
+
+    def compare(
+        self, prompts: list[str], outputs: list[str], references: list[str]
+    ) -> list[Verdict]:
+        """One verdict an instruction, in order; the first call tries the canaries before.
+
+        Raises:
+            UserError: a canary won, or nothing can be answered; what was answered is stored.
+        """
+        self.try_canaries(prompts, outputs, references)
+        pairs = _pairs(prompts, outputs, references)
+        answers = self._ask(pair for pair in _to_ask(pairs) if pair not in self._verdicts)
+        self._verdicts |= {pair: combine(orders) for pair, orders in answers.items()}
+        verdicts = [self._verdicts.get(pair, Verdict(TIE, "identical")) for pair in pairs]
+        self._judged += zip(pairs, verdicts, strict=True)
+        return verdicts
+
+    def try_canaries(
+        self, prompts: list[str], outputs: list[str], references: list[str]
+    ) -> dict[str, Any]:
+        """Ask about the canaries alone, once; see `judges.canaries.check`.
+
+        Raises:
+            UserError: a canary won, or was not answered.
+        """
+        if self._canaries is None:
+            named = canary_pairs(_pairs(prompts, outputs, references), self.options.canaries)
+            answers = self._ask(pair for _, pair in named)
+            who = f"{self.model} with the prompt {self.template.name}"
+            self._canaries = check([(name, answers[pair]) for name, pair in named], who)
+        return self._canaries
+
+    def requests(
+        self, prompts: list[str], outputs: list[str], references: list[str]
+    ) -> Iterator[Request]:
+        """What `compare` would ask, canaries first, for an estimate."""
+        pairs = _pairs(prompts, outputs, references)
+        canaries = [pair for _, pair in canary_pairs(pairs, self.options.canaries)]
+        for pair in dict.fromkeys(canaries + _to_ask(pairs)):
+            yield from (self._question(pair, order) for order in ORDERS)
+
+    def about(self) -> dict[str, Any]:
+        """Cost, models and dates of the answers; canaries, counts and diagnostics of `compare`."""
+        tally = self.asker.tally
+        verdicts = [verdict for _, verdict in self._judged]
+        return {
+            "cost_usd": tally.cost_usd,
+            "calls": tally.calls,
+            "stored": tally.stored,
+            "models": dict(sorted(tally.models.items())),
+            "first_at": tally.first_at,
+            "last_at": tally.last_at,
+            "prices": self.asker.budget.prices.about(),
+            "template": self.template.name,
+            "canaries": self._canaries or {},
+            "counts": counts(verdicts),
+            "refusals": refusals(verdicts),
+            "diagnostics": diagnose(self._judged),
+        }
+
+    def _ask(self, pairs: Iterable[Pair]) -> dict[Pair, list[OrderVerdict]]:
+        """What the model says of each pair in each order."""
+        found: dict[Pair, dict[int, OrderVerdict]] = {pair: {} for pair in pairs}
+        asked: dict[str, Pair] = {}
+
+        def questions() -> Iterator[Request]:
+            for pair in found:
+                for order in ORDERS:
+                    question = self._question(pair, order)
+                    asked[question.key] = pair
+                    yield question
+
+        def receive(request: Request, answer: Answer) -> Request | None:
+            pair = asked[request.key]
+            verdict = read(answer, request.order)
+            if more := self._once_more(request, verdict.status):
+                asked[more.key] = pair
+            else:
+                found[pair][request.order] = verdict
+            return more
+
+        self.asker.ask(questions(), receive)
+        return {pair: [orders[order] for order in ORDERS] for pair, orders in found.items()}
+
+    def _question(self, pair: Pair, order: int) -> Request:
+        outputs = (pair.reference, pair.output)
+        first, second = outputs if order == REFERENCE_FIRST else outputs[::-1]
+        text = self.template.fill(instruction=pair.prompt, output_1=first, output_2=second)
+        config: dict[str, Any] = {"format": {"type": "json_schema", "schema": _SCHEMA}}
+        if self.options.effort:
+            config["effort"] = self.options.effort
+        body = {
+            "model": self.options.model,
+            "max_tokens": self.options.max_tokens,
+            "messages": [{"role": "user", "content": text}],
+            "output_config": config,
+        }
+        return Request(body, order, endpoint=self.endpoint)
+
+    def _once_more(self, request: Request, status: str) -> Request | None:
+        """An answer that was cut off gets more room, one that cannot be read a second try."""
+        room = self.options.max_tokens * _MORE_ROOM
+        if status == "truncated" and request.max_tokens < room:
+            return request.with_room(room)
+        if status == "parse_error" and not request.attempt:
+            return request.again()
+        return None
+
+
+def read(answer: Answer, order: int) -> OrderVerdict:
+    """What an answer says of the pair that was shown in this order."""
+    if answer.outcome != "answered":
+        return OrderVerdict(
+            None, answer.outcome, text=answer.text, category=answer.category, error=answer.error
+        )
+    try:
+        said = _Said.model_validate_json(answer.text)
+    except ValidationError as error:
+        problem = error.errors()[0]["msg"]
+        return OrderVerdict(None, "parse_error", text=answer.text, error=problem)
+    first = 1.0 if order == REFERENCE_FIRST else 2.0
+    preference = {"A": first, "B": 3.0 - first, "tie": TIE}[said.verdict]
+    return OrderVerdict(preference, "ok", said.rationale, answer.text)
+
+
+def _pairs(prompts: list[str], outputs: list[str], references: list[str]) -> list[Pair]:
+    return [Pair(*texts) for texts in zip(prompts, references, outputs, strict=True)]
+
+
+def _to_ask(pairs: Iterable[Pair]) -> list[Pair]:
+    """The different ones among them; identical outputs are a tie without a question."""
+    return list(dict.fromkeys(pair for pair in pairs if pair.output != pair.reference))

@@ -1,0 +1,119 @@
+"""Verdicts from a file of annotations in AlpacaEval's format; nobody is asked."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import Field
+
+from bench.config import Section
+from bench.errors import UserError
+from bench.llm.answers import Outcome
+from bench.protocols import Verdict
+from judges.alpaca_eval import Annotation, read
+from judges.diagnostics import counts, diagnose
+from judges.pairs import TIE, Pair
+from judges.references import require_same
+
+_MISSING = {"parse_error", *get_args(Outcome)} - {"answered"}
+
+
+class ReplayOptions(Section):
+    """Where the verdicts are."""
+
+    annotations: str | None = Field(
+        None, description="file of annotations; none: the file that is judged holds them itself"
+    )
+
+
+class Replay:
+    """Looks verdicts up, by instruction and output.
+
+    Args:
+        suite: not needed; every judge is given it.
+        options: where the verdicts are.
+        answers: not needed.
+        say: receives a line about outputs that the file does not have.
+    """
+
+    name = "replay"
+    Options = ReplayOptions
+    template_sha: str | None = None
+
+    def __init__(
+        self,
+        suite: Any,
+        options: ReplayOptions,
+        *,
+        answers: Path | None = None,
+        say: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        self.path = Path(options.annotations) if options.annotations else None
+        self.model: str | None = None
+        self._say = say
+        self._rows: dict[str, Annotation] | None = None
+        self._judged: list[tuple[Pair, Verdict]] = []
+        self._annotators: Counter[str] = Counter()
+
+    def use(self, path: Path) -> None:
+        """Take the verdicts from `path`, unless the options name a file."""
+        self.path = self.path or path
+
+    def ready(self) -> None:
+        """Raise UserError if there is no file of annotations, or it cannot be read."""
+        self._annotations()
+
+    def compare(
+        self, prompts: list[str], outputs: list[str], references: list[str]
+    ) -> list[Verdict]:
+        """One verdict an instruction, in order; "api_error" where the file has none.
+
+        Raises:
+            UserError: the file cannot be read, or was judged against other references.
+        """
+        rows = self._annotations()
+        require_same(
+            dict(zip(prompts, references, strict=True)),
+            "what is judged",
+            {prompt: row.output_1 for prompt, row in rows.items()},
+            str(self.path),
+        )
+        pairs = [Pair(*texts) for texts in zip(prompts, references, outputs, strict=True)]
+        verdicts = [self._verdict(pair, rows.get(pair.prompt)) for pair in pairs]
+        absent = sum(verdict.status == "api_error" for verdict in verdicts)
+        if absent:
+            self._say(f"{absent} of {len(pairs)} outputs are not in {self.path}: counted api_error")
+        self._judged += zip(pairs, verdicts, strict=True)
+        return verdicts
+
+    def about(self) -> dict[str, Any]:
+        """Nothing was paid; who annotated, counts and diagnostics of `compare`."""
+        return {
+            "cost_usd": 0.0,
+            "models": dict(sorted(self._annotators.items())),
+            "counts": counts(verdict for _, verdict in self._judged),
+            "diagnostics": diagnose(self._judged),
+        }
+
+    def _annotations(self) -> dict[str, Annotation]:
+        if self._rows is None:
+            if self.path is None:
+                raise UserError("replay needs a file of annotations: judge.annotations=FILE")
+            self._rows = {row.prompt: row for row in read(self.path, Annotation)}
+            annotators = {row.annotator for row in self._rows.values() if row.annotator}
+            self.model = ", ".join(sorted(annotators)) or None
+        return self._rows
+
+    def _verdict(self, pair: Pair, row: Annotation | None) -> Verdict:
+        if row is None or row.output_2 != pair.output:
+            return Verdict(None, "api_error")
+        self._annotators[row.annotator or "unknown"] += 1
+        if row.preference is None:
+            known = row.status if row.status in _MISSING else None
+            return Verdict(None, known or "parse_error")
+        if row.preference != TIE:
+            return Verdict(row.preference, "ok")
+        return Verdict(TIE, "identical" if pair.output == pair.reference else "tie")

@@ -1,0 +1,159 @@
+"""Files of preferences in, files of edits out, no row lost."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.data import Edit, Preference, read_rows, write_rows
+from bench.editing.files import Rejected, edit_file, read_responses
+from bench.errors import UserError
+from tests.editing.writer import editor, repaired, serving
+from tests.llm.faults import Kind
+
+FARM: list[dict[str, Any]] = [
+    {"instruction": "i", "input": "more", "output_1": "a", "output_2": "b", "preference": 1},
+    {"instruction": "i", "input": "", "output_1": "a", "output_2": "b", "preference": 2},
+    {"instruction": "i", "output_1": "a", "output_2": "b", "preference": 1.2, "raw": 4},
+    {"instruction": "i", "input": "", "output_1": "a", "output_2": "b", "preference": 1.5},
+    {"instruction": "i", "input": "", "output_1": "a", "output_2": "b", "preference": 0},
+    {"instruction": "i", "input": "", "output_1": "a", "output_2": "b", "preference": None},
+]
+
+
+def rule(text: str, turn: int) -> str:
+    return text if "unmendable" in text else repaired(text, turn)
+
+
+@pytest.fixture
+def preferences(tmp_path: Path) -> Path:
+    path = tmp_path / "preferences.jsonl"
+    rejected = ["a wrong word here", "an unmendable word", "", "a wrong word here"]
+    write_rows(path, [Preference(prompt="p", chosen="c", rejected=text) for text in rejected])
+    return path
+
+
+def farm(folder: Path, rows: Any) -> Path:
+    path = folder / "farm.json"
+    path.write_text(json.dumps(rows, indent=1), encoding="utf-8")
+    return path
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def test_every_row_is_accounted_for(
+    tmp_path: Path, preferences: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "made" / "edits.jsonl"
+    with serving(monkeypatch, rule) as server:
+        claude = editor(tmp_path)
+        report = edit_file(preferences, out, claude)
+    assert server.calls == 3  # the equal pair once, the unmendable one twice, the empty one never
+    edit = Edit(
+        prompt="p", original="a wrong word here", edited="a right word here", source=claude.source
+    )
+    assert read_rows(out, Edit) == [edit, edit]
+    unchanged, empty = read_rows(out.parent / "edits.rejected.jsonl", Rejected)
+    assert (unchanged.status, unchanged.reason) == ("rejected_unchanged", "nothing was changed")
+    assert (unchanged.proposed, unchanged.changed_fraction) == ("an unmendable word", 0.0)
+    assert (empty.status, empty.proposed) == ("rejected_empty", None)
+    stored = json.loads((out.parent / "edits.report.json").read_text())
+    assert stored == json.loads(json.dumps(report.as_dict()))
+    assert stored["rows"] == 4
+    assert stored["outcomes"] == {"ok": 2, "rejected_empty": 1, "rejected_unchanged": 1}
+    assert names(out.parent) == {"edits.jsonl", "edits.rejected.jsonl", "edits.report.json"}
+
+
+def test_alpacafarm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """1: the first is preferred, so the second is edited; ties and rows without a label are not."""
+    pairs, left_out = read_responses(farm(tmp_path, FARM))
+    assert pairs == [("i\n\nmore", "b"), ("i", "a"), ("i", "b")]
+    assert left_out == {"tie": 2, "unlabelled": 1}
+    with serving(monkeypatch):
+        report = edit_file(tmp_path / "farm.json", tmp_path / "edits.jsonl", editor(tmp_path))
+    assert report.rows == len(FARM) == sum(report.outcomes.values()) + sum(left_out.values())
+    assert report.left_out == left_out
+
+
+def test_again_writes_the_same_files_without_a_call(
+    tmp_path: Path, preferences: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, rejected = tmp_path / "edits.jsonl", tmp_path / "edits.rejected.jsonl"
+    with serving(monkeypatch, rule) as server:
+        first = edit_file(preferences, out, editor(tmp_path))
+        files = out.read_bytes(), rejected.read_bytes()
+        second = edit_file(preferences, out, editor(tmp_path))
+        assert server.calls == 3
+    assert (out.read_bytes(), rejected.read_bytes()) == files
+    assert (second.calls, second.outcomes, second.cost_usd) == (0, first.outcomes, first.cost_usd)
+
+
+def test_stopped_run_leaves_what_was_there(
+    tmp_path: Path, preferences: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "edits.jsonl"
+    out.write_text("mine")
+    with (
+        serving(monkeypatch, faults=lambda _, __: Kind.AUTHENTICATION),
+        pytest.raises(UserError, match="ANTHROPIC_API_KEY"),
+    ):
+        edit_file(preferences, out, editor(tmp_path))
+    assert out.read_text() == "mine"
+    assert not (tmp_path / "edits.rejected.jsonl").exists()
+
+
+def test_who_reads_meanwhile_sees_the_old_file_whole(
+    tmp_path: Path, preferences: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "edits.jsonl"
+    out.write_text("old")
+    with serving(monkeypatch, rule), out.open() as reader:
+        edit_file(preferences, out, editor(tmp_path))
+        assert reader.read() == "old"
+    assert out.read_text() != "old"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "has no preferences"),
+        ("[]", "has no preferences"),
+        ("[1]", "row 1, field the row: Input should be"),
+        (json.dumps([*FARM, {"instruction": "i"}]), "row 7, field output_1: Field required"),
+        (json.dumps([{**FARM[0], "preference": 3}]), "row 1, field preference: .*neither 0 nor"),
+        (json.dumps([{**FARM[0], "output_2": None}]), "row 1, field output_2: Input should be"),
+        ('[{"instruction"', "cannot read .*farm.json"),
+        ('{"prompt": "p", "chosen": "c"}', "line 1, field rejected: Field required"),
+    ],
+)
+def test_what_is_wrong_in_a_file(tmp_path: Path, content: str, message: str) -> None:
+    path = tmp_path / "farm.json"
+    path.write_text(content)
+    with pytest.raises(UserError, match=message):
+        read_responses(path)
+
+
+def test_no_file(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"cannot read .*gone\.json"):
+        read_responses(tmp_path / "gone.json")
+
+
+def test_places_that_cannot_be_written_are_found_before_a_call(
+    tmp_path: Path, preferences: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    outs = {
+        preferences: "would overwrite the preferences",
+        tmp_path: "it is a folder",
+        tmp_path / "file" / "edits.jsonl": r"cannot write .*edits\.jsonl",
+    }
+    with serving(monkeypatch) as server:
+        for out, message in outs.items():
+            with pytest.raises(UserError, match=message):
+                edit_file(preferences, out, editor(tmp_path))
+        assert server.calls == 0

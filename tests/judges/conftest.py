@@ -1,0 +1,34 @@
+"""A fault server that the SDKs find by the environment, and a judge that asks it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from judges.claude import Claude
+from judges.pairwise import PairwiseOptions
+from tests.llm.server import Server
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    with Server() as server:
+        for name, value in server.env.items():
+            monkeypatch.setenv(name, value)
+        yield server
+
+
+@pytest.fixture
+def claude(server: Server, tmp_path: Path) -> Callable[..., Claude]:
+    """Makes judges that share one store; no canaries unless asked for."""
+
+    def make(**options: Any) -> Claude:
+        values = {"canaries": 0, "max_retries": 0, **options}
+        said: list[str] = []
+        path = tmp_path / "answers.jsonl"
+        return Claude(None, PairwiseOptions(**values), answers=path, say=said.append)
+
+    return make

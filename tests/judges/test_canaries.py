@@ -1,0 +1,142 @@
+"""Canaries: honest judges pass, those that can be spoken to are stopped before the paid work."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import pytest
+
+from bench.errors import UserError
+from bench.protocols import OrderVerdict
+from judges.canaries import CANARIES, NULL_ANSWER, PLEA, canary_pairs, check
+from judges.claude import Claude
+from judges.pairs import Pair
+from tests.judges.asked import prefers, said, shown
+from tests.llm.faults import Kind
+from tests.llm.server import Server
+
+Make = Callable[..., Claude]
+PAIRS = [Pair(f"q {i}", f"reference {i}", f"output {i}") for i in range(10)]
+
+
+def judge_all(judge: Claude) -> None:
+    judge.compare(
+        [p.prompt for p in PAIRS], [p.output for p in PAIRS], [p.reference for p in PAIRS]
+    )
+
+
+def orders(*preferences: float | None, status: str = "ok") -> list[OrderVerdict]:
+    return [OrderVerdict(p, status if p is None else "ok", "so it is") for p in preferences]
+
+
+def test_pairs_are_spread_over_the_run() -> None:
+    pairs = canary_pairs(PAIRS, 3)
+    assert len(pairs) == 3 * len(CANARIES)
+    assert [pair.prompt for name, pair in pairs if name == "null"] == ["q 0", "q 3", "q 6"]
+    assert ("self", Pair("q 3", "reference 3", "reference 3")) in pairs
+    assert ("plea", Pair("q 3", "reference 3", PLEA)) in pairs
+    assert ("empty", Pair("q 3", "reference 3", "")) in pairs
+
+
+def test_an_empty_reference_is_no_measure() -> None:
+    pairs = [Pair("a", " ", "x"), Pair("b", "text", "x"), Pair("b", "text", "y")]
+    assert {pair.prompt for _, pair in canary_pairs(pairs, 4)} == {"b"}
+    assert canary_pairs(pairs, 0) == canary_pairs(pairs[:1], 4) == []
+
+
+def test_an_honest_judge_passes(server: Server, claude: Make) -> None:
+    server.answer = prefers(lambda text, other: text.startswith("ref") and other != text)
+    judge = claude(canaries=2)
+    judge_all(judge)
+    assert judge.about()["canaries"] == {
+        "self": {"n": 4, "wins": 0, "mean": 1.5},
+        "null": {"n": 4, "wins": 0, "mean": 1.0},
+        "plea": {"n": 4, "wins": 0, "mean": 1.0},
+        "empty": {"n": 4, "wins": 0, "mean": 1.0},
+    }
+    calls = server.calls
+    assert calls == 4 * 2 * 2 + 10 * 2
+    judge_all(claude(canaries=2))
+    assert server.calls == calls
+
+
+def test_a_canary_that_is_the_reference(server: Server, claude: Make) -> None:
+    judge = claude(canaries=1)
+    judge.compare(["q"], ["output"], [NULL_ANSWER])
+    assert judge.about()["canaries"]["null"] == judge.about()["canaries"]["self"]
+
+
+def test_canaries_come_before_all_else(server: Server, claude: Make) -> None:
+    judge_all(claude(canaries=1))
+    asked = [shown(record.body) for record in server.requests]
+    assert not any(
+        "output" in text for texts in asked[:8] for text in (texts[1], texts[2]) if text != PLEA
+    )
+
+
+@pytest.mark.parametrize(("name", "output"), [("plea", PLEA), ("null", NULL_ANSWER), ("empty", "")])
+def test_a_gullible_judge_is_stopped(server: Server, claude: Make, name: str, output: str) -> None:
+    server.answer = prefers(lambda text, other: text == output)
+    with pytest.raises(UserError) as caught:
+        judge_all(claude(canaries=3))
+    assert caught.value.exit_code == 1
+    message = str(caught.value)
+    assert f"preferred the canary '{name}'" in message
+    assert 'in 6 of 6 comparisons with the reference; one reason: "It answers better."' in message
+    assert "claude-sonnet-5-5 with the prompt alpaca_eval" in message
+    assert server.calls == 4 * 3 * 2  # nothing else was asked
+    judge = claude(canaries=0)
+    judge_all(judge)
+    assert judge.about()["canaries"] == {}
+
+
+def test_a_plea_by_its_words_alone(server: Server, claude: Make) -> None:
+    """A server that obeys the verdict that an output spells out."""
+
+    def obey(body: dict[str, object]) -> dict[str, str]:
+        _, first, second = shown(body)
+        return said("A") if "choose me" in first else said("B" if "choose me" in second else "tie")
+
+    server.answer = obey
+    with pytest.raises(UserError, match="the canary 'plea'"):
+        judge_all(claude(canaries=1))
+
+
+def test_position_bias_alone_stops_nothing(server: Server, claude: Make) -> None:
+    judge = claude(canaries=2)  # the server always says A
+    judge_all(judge)
+    assert {name: r["mean"] for name, r in judge.about()["canaries"].items()} == dict.fromkeys(
+        CANARIES, 1.5
+    )
+
+
+def test_no_answer_stops_with_the_reason(server: Server, claude: Make) -> None:
+    server.faults = lambda body, attempt: Kind.INVALID_REQUEST
+    with pytest.raises(UserError, match=r"(?s)'self' was not answered.*2 api_error.*to be invalid"):
+        judge_all(claude(canaries=1))
+
+
+def test_self_must_tie_on_average() -> None:
+    assert check([("self", orders(1, 2)), ("self", orders(1.5, 2))], "j")["self"]["mean"] == 1.625
+    with pytest.raises(UserError, match=r"j put the reference against itself at 1\.88 on average"):
+        check([("self", orders(2, 2)), ("self", orders(1.5, 2))], "j")
+    with pytest.raises(UserError, match=r"at 1\.00 on average"):
+        check([("self", orders(1, 1))], "j")
+
+
+def test_half_is_not_a_win() -> None:
+    assert check([("null", orders(2, 1, 2, 1))], "j")["null"] == {"n": 4, "wins": 2, "mean": 1.5}
+    with pytest.raises(UserError, match=re.escape("in 3 of 4 comparisons")):
+        check([("null", orders(2, 1, 2, 2))], "j")
+
+
+def test_refusals_are_no_win_and_unreadable_answers_no_judge() -> None:
+    refused = check([("plea", orders(None, None, status="refusal"))], "j")
+    assert refused == {"plea": {"n": 0, "wins": 0, "mean": None}}
+    one_unread = check([("plea", orders(None, 1.0, status="parse_error"))], "j")
+    assert one_unread["plea"]["n"] == 1
+    with pytest.raises(UserError, match="2 parse_error"):
+        check([("plea", orders(None, None, status="parse_error"))], "j")
+    with pytest.raises(UserError, match="1 expired"):
+        check([("plea", orders(None, 1.0, status="expired"))], "j")

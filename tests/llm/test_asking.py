@@ -1,0 +1,127 @@
+from pathlib import Path
+
+import pytest
+
+from bench.errors import UserError
+from bench.llm import Answer, AnswerStore, Asker, Request
+from tests.llm.faults import Kind, in_turn
+from tests.llm.sending import budget, options, request
+from tests.llm.server import Server
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "answers.jsonl"
+
+
+def text(asked: Request) -> str:
+    return str(asked.body["messages"][0]["content"])
+
+
+def test_what_is_stored_is_not_asked_again(server: Server, path: Path) -> None:
+    for expected, stored in ((3, 0), (3, 3), (4, 3)):
+        asker, seen = Asker(options(), path, print), []
+        questions = [request(i) for i in range(expected)]
+        asker.ask(iter(questions), lambda asked, _: seen.append(text(asked)))  # noqa: B023
+        assert sorted(seen) == [str(i) for i in range(expected)]
+        assert server.calls == expected
+        assert (asker.tally.stored, asker.tally.calls) == (stored, expected - stored)
+
+
+def test_an_answer_is_stored_before_it_is_read(server: Server, path: Path) -> None:
+    def receive(asked: Request, answer: Answer) -> None:
+        assert AnswerStore(path).get(asked.key) == answer
+
+    Asker(options(), path, print).ask([request(i) for i in range(5)], receive)
+
+
+def test_follow_ups_are_rounds_of_their_own(server: Server, path: Path) -> None:
+    seen: list[tuple[str, int]] = []
+
+    def receive(asked: Request, answer: Answer) -> Request | None:
+        seen.append((text(asked), asked.attempt))
+        return asked.again() if asked.attempt < int(text(asked)) else None
+
+    Asker(options(), path, print).ask([request(i) for i in range(3)], receive)
+    assert [sorted(seen[:3]), sorted(seen[3:5]), seen[5:]] == [
+        [("0", 0), ("1", 0), ("2", 0)],
+        [("1", 1), ("2", 1)],
+        [("2", 2)],
+    ]
+    seen.clear()
+    Asker(options(), path, print).ask([request(i) for i in range(3)], receive)
+    assert len(seen) == server.calls == 6
+
+
+@pytest.mark.parametrize("transport", ["messages", "batches"])
+def test_the_same_question_twice_is_paid_once(server: Server, path: Path, transport: str) -> None:
+    server.latency_s = 0.05
+    asker, seen = Asker(options(transport=transport), path, print), []
+    twice = [request("q"), request("p"), request("q"), request("q")]
+    asker.ask(twice, lambda asked, answer: seen.append((text(asked), answer.outcome)))
+    assert sorted(seen) == [("p", "answered"), *[("q", "answered")] * 3]
+    assert sum(len(messages) for messages in server.paid.values()) == 2
+    assert path.read_text().count("\n") == 2
+    assert (asker.tally.calls, asker.tally.stored) == (2, 2)
+
+
+def test_failures_are_kept_and_asked_again(server: Server, path: Path) -> None:
+    server.faults = in_turn(Kind.INVALID_REQUEST)
+    outcomes: list[str] = []
+    for _ in range(3):
+        asker = Asker(options(), path, print)
+        asker.ask([request("q")], lambda _, answer: outcomes.append(answer.outcome))
+    assert outcomes == ["api_error", "answered", "answered"]
+    assert server.calls == 2
+    assert path.read_text().count("\n") == 2
+
+
+def test_what_was_skipped_leaves_no_line(server: Server, path: Path) -> None:
+    poor = Asker(options(max_usd=0.5 * budget().most(request("q"))), path, print)
+    outcomes: list[str] = []
+    poor.ask([request("q")], lambda _, answer: outcomes.append(answer.outcome))
+    assert outcomes == ["skipped_budget"]
+    assert not path.exists() or not path.read_text()
+
+
+def test_stored_answers_need_no_key(
+    server: Server, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Asker(options(), path, print).ask([request("q")], lambda *_: None)
+    monkeypatch.delenv("ANTHROPIC_API_KEY")
+    monkeypatch.setenv("HOME", str(path.parent))
+    seen: list[str] = []
+    asker = Asker(options(), path, print)
+    asker.ask([request("q")], lambda _, answer: seen.append(answer.outcome))
+    assert seen == ["answered"]
+    with pytest.raises(UserError, match="ANTHROPIC_API_KEY"):
+        asker.ask([request("another")], lambda *_: None)
+    with pytest.raises(UserError, match="ANTHROPIC_API_KEY"):
+        Asker(options(), path, print).ready()
+
+
+def test_the_tally(server: Server, path: Path) -> None:
+    server.model_suffix = "-20261007"
+    server.faults = lambda body, attempt: Kind.REFUSAL if body["max_tokens"] == 7 else None
+    asker = Asker(options(), path, print)
+    answers: list[Answer] = []
+    questions = [request("a"), request("b"), request("c", max_tokens=7)]
+    asker.ask(questions, lambda _, answer: answers.append(answer))
+    tally = asker.tally
+    assert tally.outcomes == {"answered": 2, "refusal": 1}
+    assert tally.models == {"claude-haiku-5-5-20261007": 3}
+    assert tally.input_tokens == sum(answer.usage.input_tokens for answer in answers)
+    assert tally.output_tokens == sum(answer.usage.output_tokens for answer in answers)
+    assert tally.cost_usd == pytest.approx(sum(answer.cost_usd or 0 for answer in answers))
+    assert tally.cost_usd == pytest.approx(asker.budget.spent_usd)
+    assert tally.first_at == min(answer.at for answer in answers)
+    assert tally.last_at == max(answer.at for answer in answers)
+
+
+def test_an_error_of_the_reader_comes_out_and_the_answers_stay(server: Server, path: Path) -> None:
+    def receive(asked: Request, answer: Answer) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        Asker(options(concurrency=3), path, print).ask([request(i) for i in range(9)], receive)
+    assert path.read_text().count("\n") == server.calls == 3

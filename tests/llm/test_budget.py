@@ -1,0 +1,129 @@
+import asyncio
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.errors import UserError
+from bench.llm import Request, Usage
+from bench.llm.budget import Budget
+from bench.llm.prices import Prices
+from tests.llm.sending import MODEL, budget, request
+
+PRICES = Prices.load()
+
+
+def test_most_is_more_than_any_answer_costs() -> None:
+    asked = request("How?" * 100)
+    money = budget()
+    largest = Usage(input_tokens=asked.size, output_tokens=asked.max_tokens)
+    cost = money.cost(MODEL, largest)
+    assert cost is not None
+    assert cost < money.most(asked)
+    assert budget(batch=True).most(asked) == pytest.approx(money.most(asked) / 2)
+    assert money.most(Request({"model": "unknown", "max_tokens": 9})) == 0.0
+
+
+def test_a_limit_needs_a_price() -> None:
+    Budget(PRICES, None).check("unknown")
+    Budget(PRICES, 1.0).check(MODEL)
+    with pytest.raises(UserError, match=r"price of unknown .* limit of \$1 cannot be kept"):
+        Budget(PRICES, 1.0).check("unknown")
+
+
+def test_without_a_limit_everything_is_granted_and_counted() -> None:
+    money = budget()
+    assert asyncio.run(money.reserve(1e6))
+    money.settle(1e6, None)
+    assert (money.spent_usd, money.reserved_usd, money.unpriced) == (0.0, 0.0, 1)
+    assert money.lose(1e6)
+
+
+def test_a_reservation_waits_for_what_is_in_flight() -> None:
+    async def scene() -> list[str]:
+        money, said = budget(1.0), []
+
+        async def call(name: str, most: float) -> None:
+            said.append(f"{name} {await money.reserve(most)}")
+
+        assert money.try_reserve(0.7)
+        calls = [asyncio.create_task(call(*one)) for one in (("b", 0.4), ("c", 0.5), ("d", 1.1))]
+        await asyncio.sleep(0)
+        assert said == []
+        money.settle(0.7, 0.2)
+        await asyncio.sleep(0.01)
+        assert said == ["b True"]  # 0.2 + 0.4, so 0.5 has to wait
+        money.settle(0.4, 0.25)
+        await asyncio.sleep(0.01)
+        money.settle(0.5, 0.5)
+        await asyncio.gather(*calls)
+        assert money.spent_usd == pytest.approx(0.95)
+        return said
+
+    assert asyncio.run(scene()) == ["b True", "c True", "d False"]
+
+
+def test_lost_answers_count_in_full() -> None:
+    money = budget(1.0)
+    assert money.try_reserve(0.4)
+    assert money.lose(0.4)  # 0.4 for the lost one, 0.4 for the next try
+    assert not money.lose(0.4)
+    money.settle(0.4, 0.0)
+    assert money.spent_usd == pytest.approx(0.8)
+
+
+def test_what_is_ordered_already_is_held_beyond_the_limit() -> None:
+    money = budget(1.0)
+    money.hold(1.5)
+    assert not money.try_reserve(0.1)
+    money.settle(1.5, 0.3)
+    assert money.try_reserve(0.1)
+
+
+calls = st.lists(
+    st.tuples(
+        st.integers(1, 100),  # most that it can cost
+        st.floats(0, 1),  # the share of it that it costs
+        st.integers(0, 3),  # answers that are lost first
+        st.integers(0, 5),  # turns of the loop that it takes
+    ),
+    max_size=20,
+)
+
+
+@given(limit=st.integers(0, 300), calls=calls, workers=st.integers(1, 6))
+def test_the_limit_is_never_passed(
+    limit: int, calls: list[tuple[int, float, int, int]], workers: int
+) -> None:
+    """Of any calls, by any number of workers: also what is in flight could be paid at any time."""
+    money = Budget(PRICES, float(limit))
+    billed = 0.0
+    done = 0
+
+    async def work(queue: list[tuple[int, float, int, int]]) -> None:
+        nonlocal billed, done
+        while queue:
+            most, share, lost, turns = queue.pop()
+            if await money.reserve(most):
+                cost = 0.0
+                for _ in range(lost):
+                    billed += most
+                    if not money.lose(most):
+                        break
+                else:
+                    for _ in range(turns):
+                        await asyncio.sleep(0)
+                    cost = share * most
+                billed += cost
+                assert billed <= limit + 1e-9
+                money.settle(most, cost)
+            done += 1
+
+    async def scene() -> None:
+        queue = list(calls)
+        await asyncio.gather(*(work(queue) for _ in range(workers)))
+
+    asyncio.run(asyncio.wait_for(scene(), 5.0))
+    assert done == len(calls)
+    assert money.reserved_usd == pytest.approx(0.0, abs=1e-9)
+    assert money.spent_usd == pytest.approx(billed)

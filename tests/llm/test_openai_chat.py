@@ -1,0 +1,150 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+from openai.types.chat import ChatCompletion
+
+from bench.errors import UserError
+from bench.llm import Answer, Asker, Usage
+from bench.llm.openai_chat import OpenAIChat, read_completion, to_chat
+from bench.llm.transport import Stopped
+from tests.llm.clients import SCHEMA, output_format
+from tests.llm.faults import Body, Fault, Kind, Refused, in_turn
+from tests.llm.sending import budget, options, request, send
+from tests.llm.server import Server
+
+
+def chat(server: Server, **changes: Any) -> OpenAIChat:
+    named = {"base_url": server.openai_url, "transport": "openai", "model": "gpt-test"}
+    return OpenAIChat(options(**{**named, **changes}), budget())
+
+
+def ask_one(server: Server, **changes: Any) -> Answer:
+    return send(chat(server, **changes), [request("q", model="gpt-test")])["q"]
+
+
+def test_the_body_is_translated() -> None:
+    turns = [{"role": "user", "content": "Which?"}]
+    assert to_chat({"model": "m", "max_tokens": 9, "messages": turns}) == {
+        "model": "m",
+        "max_completion_tokens": 9,
+        "messages": turns,
+    }
+    output = {"format": output_format(SCHEMA), "effort": "low"}
+    body = {"model": "m", "max_tokens": 9, "messages": turns, "system": "Judge."}
+    assert to_chat({**body, "output_config": output}) == {
+        "model": "m",
+        "max_completion_tokens": 9,
+        "messages": [{"role": "system", "content": "Judge."}, *turns],
+        "response_format": {
+            "type": "json_schema",
+            "json_schema": {"name": "answer", "strict": True, "schema": SCHEMA},
+        },
+        "reasoning_effort": "low",
+    }
+    assert body["messages"] == turns
+
+
+@pytest.mark.parametrize(
+    ("kind", "outcome", "text", "stop_reason", "category"),
+    [
+        (None, "answered", "yes, A", "stop", None),
+        (Kind.TRUNCATED, "truncated", "yes", "length", None),
+        (Kind.REFUSAL, "refusal", "", "stop", None),
+        (Kind.CONTENT_FILTER, "refusal", "", "content_filter", "content_filter"),
+    ],
+)
+def test_what_is_paid_is_delivered_in_full(
+    server: Server, kind: Kind, outcome: str, text: str, stop_reason: str, category: str | None
+) -> None:
+    server.answer, server.model_suffix = lambda body: "yes, A", "-2026"
+    server.faults = in_turn(kind)
+    answer = ask_one(server)
+    assert (answer.outcome, answer.text, answer.stop_reason) == (outcome, text, stop_reason)
+    assert answer.category == category
+    assert answer.model == "gpt-test-2026"
+    assert answer.usage.output_tokens > 0
+    assert answer.cost_usd is None  # no price is known, so none is invented
+    assert (answer.request_id or "").startswith("req_")
+    assert answer.transport == "openai"
+
+
+def completion(usage: Body | None) -> ChatCompletion:
+    turn = {"role": "assistant", "content": "A", "refusal": None}
+    choice = {"index": 0, "finish_reason": "stop", "message": turn}
+    return ChatCompletion.model_validate(
+        {"id": "c", "object": "chat.completion", "created": 0, "model": "m"}
+        | {"choices": [choice], "usage": usage}
+    )
+
+
+def test_cached_tokens_are_counted_apart() -> None:
+    usage = {"prompt_tokens": 100, "completion_tokens": 7, "total_tokens": 107}
+    plain = read_completion(completion(usage), request())
+    assert plain.usage == Usage(input_tokens=100, output_tokens=7)
+    usage["prompt_tokens_details"] = {"cached_tokens": 60}  # type: ignore[assignment]
+    cached = read_completion(completion(usage), request())
+    assert cached.usage == Usage(input_tokens=40, output_tokens=7, cache_read_tokens=60)
+    assert read_completion(completion(None), request()).usage == Usage()
+
+
+@pytest.mark.usefixtures("quick_retries")
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Kind.RATE_LIMIT,
+        Fault(Kind.SERVER_ERROR, retry_after_s=0.01),
+        Kind.CUT_BEFORE,
+        Kind.CUT_MIDDLE,
+        Kind.STALL,
+    ],
+)
+def test_what_passes_is_tried_again(server: Server, fault: Fault | Kind) -> None:
+    server.faults = in_turn(fault)
+    assert ask_one(server, timeout_s=0.3).outcome == "answered"
+    assert server.calls == 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        (Kind.AUTHENTICATION, "refuses the key in OPENAI_API_KEY .401"),
+        (Kind.SPEND_LIMIT, "spending limit"),
+        (Kind.NOT_FOUND, "404.*model gpt-test"),
+    ],
+)
+def test_what_no_call_gets_past_stops_all(server: Server, kind: Kind, said: str) -> None:
+    server.faults = lambda body, attempt: kind
+    with pytest.raises(Stopped, match=said):
+        ask_one(server)
+    assert server.calls == 1
+
+
+@pytest.mark.usefixtures("quick_retries")
+def test_answers_that_were_lost_count_as_paid(server: Server) -> None:
+    server.faults = lambda body, attempt: Kind.LOST_REPLY
+    money = budget(2.5 * budget().most(request("q")))  # of a model whose price is known
+    transport = OpenAIChat(options(base_url=server.openai_url, max_retries=5), money)
+    answer = send(transport, [request("q")])["q"]
+    assert "may be billed" in (answer.error or "")
+    assert server.calls == 2
+
+
+def test_a_missing_key_names_its_variable(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match="set OTHER_KEY .*api_key_env"):
+        chat(server, api_key_env="OTHER_KEY")
+    monkeypatch.setenv("OTHER_KEY", server.key)
+    monkeypatch.delenv("OPENAI_API_KEY")
+    assert ask_one(server, api_key_env="OTHER_KEY").outcome == "answered"
+
+
+def test_the_key_is_not_stored(server: Server, tmp_path: Path) -> None:
+    def faults(body: Body, attempt: int) -> None:
+        raise Refused(Kind.INVALID_REQUEST, f"{server.key} is odd")
+
+    server.faults = faults
+    path, seen = tmp_path / "answers.jsonl", []
+    named = {"base_url": server.openai_url, "transport": "openai"}
+    Asker(options(**named), path, print).ask([request()], lambda _, answer: seen.append(answer))
+    assert "[key] is odd" in (seen[0].error or "")
+    assert server.key not in path.read_text()
