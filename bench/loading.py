@@ -191,6 +191,8 @@ def validation_message(error: ValidationError, model: type[BaseModel], prefix: s
         return f"{prefix}{'.'.join(keys)}: {first['msg']} (given: {first['input']!r})"
     depth = next(i for i, key in enumerate(keys) if key == name) + 1
     field = holder.model_fields[name]
+    if first["type"] == "missing":
+        return f"{prefix}{'.'.join(keys)} has to be given: {field.description}"
     return (
         f"{prefix}{'.'.join(keys[:depth])} must be {_expected(field)}, "
         f"given: {first['input']!r} ({field.description})"

@@ -206,6 +206,10 @@ class Editor(Protocol):
 
     def __init__(self, options: Any, *, answers: Path, say: Callable[[str], None]) -> None: ...
 
+    def ready(self) -> None:
+        """Raise UserError for what would stop `edit`, such as a missing key; costs nothing."""
+        ...
+
     def edit(self, pairs: Iterable[tuple[str, str]]) -> Sequence[EditResult]:
         """One result for each (prompt, response), in order."""
         ...

@@ -97,7 +97,7 @@ def run(config: RunConfig, *, store: Store, results: Path, progress: Progress) -
     started = datetime.now(UTC)
     planned, suite = make_plan(config)
     context = Context(config, suite, progress, store.root / "answers")
-    _check_judge(planned, context, store)
+    _check_ready(planned, context, store)
     executed: dict[str, Executed] = {}
     failure: BaseException | None = None
     try:
@@ -115,12 +115,21 @@ def run(config: RunConfig, *, store: Store, results: Path, progress: Progress) -
     return record
 
 
-def _check_judge(planned: Plan, context: Context, store: Store) -> None:
-    """Find out now, not after hours of training, that the judge lacks its key."""
+def _check_ready(planned: Plan, context: Context, store: Store) -> None:
+    """Find out now, not after hours of training, that judge or editor lacks its key."""
     from bench.stages.judging import make_judge
+    from bench.stages.preferences import make_editor
 
-    if store.find(planned.judgement.name, planned.judgement.key) is None:
+    missing = {
+        stage.name
+        for target in planned.targets
+        for stage in target.graph()
+        if store.find(stage.name, stage.key) is None
+    }
+    if "judgement" in missing:
         make_judge(context, context.config.evaluation.judge).ready()
+    if "edits" in missing and (editor := make_editor(context)):
+        editor.ready()
 
 
 def _status(failure: BaseException | None) -> str:

@@ -96,6 +96,7 @@ def table(title: str, headers: Sequence[str], rows: Iterable[Sequence[str]]) -> 
     from rich.text import Text
 
     laid = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    laid.show_header = any(headers)
     for i, header in enumerate(headers):
         laid.add_column(Text(header), overflow="fold", no_wrap=i == 0)  # names stay whole
     for row in rows:

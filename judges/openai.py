@@ -22,14 +22,14 @@ class OpenAIOptions(PairwiseOptions):
         "openai", description="openai: asks the endpoint; replay: answers from a file"
     )
 
+    @property
+    def endpoint(self) -> str:
+        """By option or variable, as the SDK finds it; "openai" is the SDK's own."""
+        return self.base_url or os.environ.get("OPENAI_BASE_URL") or "openai"
+
 
 class OpenAI(Pairwise):
     """An OpenAI-compatible model compares the outputs, in both orders."""
 
     name = "openai"
     Options = OpenAIOptions
-
-    @property
-    def endpoint(self) -> str:
-        """By option or variable, as the SDK finds it; "openai" is the SDK's own."""
-        return self.options.base_url or os.environ.get("OPENAI_BASE_URL") or "openai"

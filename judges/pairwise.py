@@ -91,11 +91,6 @@ class Pairwise:
         self._judged: list[tuple[Pair, Verdict]] = []
         self._canaries: dict[str, Any] | None = None
 
-    @property
-    def endpoint(self) -> str:
-        """Where the model is, as a part of a question's key; "" is Anthropic's API."""
-        return self.options.base_url or ""
-
     def ready(self) -> None:
         """Raise UserError for what would stop `compare`, such as a missing key; costs nothing."""
         self.asker.ready()
@@ -187,16 +182,7 @@ class Pairwise:
         outputs = (pair.reference, pair.output)
         first, second = outputs if order == REFERENCE_FIRST else outputs[::-1]
         text = self.template.fill(instruction=pair.prompt, output_1=first, output_2=second)
-        config: dict[str, Any] = {"format": {"type": "json_schema", "schema": _SCHEMA}}
-        if self.options.effort:
-            config["effort"] = self.options.effort
-        body = {
-            "model": self.options.model,
-            "max_tokens": self.options.max_tokens,
-            "messages": [{"role": "user", "content": text}],
-            "output_config": config,
-        }
-        return Request(body, order, endpoint=self.endpoint)
+        return self.options.request(text, _SCHEMA, order)
 
     def _once_more(self, request: Request, status: str) -> Request | None:
         """An answer that was cut off gets more room, one that cannot be read a second try."""

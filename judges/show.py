@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Group
-from rich.markup import escape
 from rich.text import Text
 
+from bench.llm.prices import dollars
 from bench.stats import Estimate
 from bench.terminal import table
 from judges.agreement import SIDES, Agreement
@@ -54,7 +54,7 @@ def agreement_table(agreement: Agreement) -> RenderableType:
     ]
     return Group(
         _grid(f"{a} and {b}, against {agreement.reference}", rows),
-        table("", ["", *(escape(f"{b}: {side}") for side in SIDES)], confusion),
+        table("", ["", *(f"{b}: {side}" for side in SIDES)], confusion),
     )
 
 
@@ -135,8 +135,7 @@ def _provenance(report: Report) -> list[tuple[str, str]]:
         rows.append(("answers from", f"{about['first_at']} to {about['last_at']}"))
     if report.template_sha:
         rows.append(("prompt", f"{about.get('template')} [{report.template_sha[:8]}]"))
-    cost = about.get("cost_usd")
-    rows.append(("cost", "not known" if cost is None else f"${cost:.2f}"))
+    rows.append(("cost", dollars(about.get("cost_usd"))))
     return rows
 
 

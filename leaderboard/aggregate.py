@@ -2,15 +2,17 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 
-from bench.record import Metric, Run
+from bench.record import EditorRecord, JudgeRecord, Metric, Run
 from bench.stats import Estimate, TwoWay, over_seeds, rank_groups, two_way
-from leaderboard.rows import Cell, Row, Table
-from leaderboard.runs import Comparability, Group, Instructions, load
+from leaderboard.caveats import caveats
+from leaderboard.rows import Cell, Row, Table, is_percent
+from leaderboard.runs import Comparability, Floats, Group, Instructions, load
 
 RANKED = "win_rate"
 NO_SPREAD = 1e-12
@@ -30,14 +32,15 @@ def tables(results: Path, suite: str | None = None) -> tuple[list[Table], list[s
         first = first or key
         record = groups[0].runs[0].record
         rows = _rows(groups, problems)
-        out.append(Table(key.suite, record.reference.name, *key[1:], RANKED, rows, reason))
-    return out, problems
+        warnings = caveats(groups)
+        out.append(
+            Table(key.suite, record.reference.name, *key[1:], RANKED, rows, reason, warnings)
+        )
+    return out, list(dict.fromkeys(problems))
 
 
-def difference(
-    a: Group, b: Group, instructions: Instructions, metric: str, *, bootstrap: bool = True
-) -> TwoWay | str:
-    """The difference a - b, paired by seed and instruction; or why there is none."""
+def differences(a: Group, b: Group, instructions: Instructions, metric: str) -> Floats | str:
+    """(S, N) differences a - b over the common seeds and instructions; or why there are none."""
     seeds = sorted(set(a.items) & set(b.items))
     if not seeds:
         return f"{a.label} and {b.label} have no seed in common"
@@ -48,8 +51,18 @@ def difference(
     both = ~(np.isnan(first).all(axis=0) | np.isnan(second).all(axis=0))
     if both.sum() < 2:
         return f"{a.label} and {b.label} were judged on different instructions"
+    return (first - second)[:, both]
+
+
+def difference(
+    a: Group, b: Group, instructions: Instructions, metric: str, *, bootstrap: bool = True
+) -> TwoWay | str:
+    """The difference a - b, paired by seed and instruction; or why there is none."""
+    table = differences(a, b, instructions, metric)
+    if isinstance(table, str):
+        return table
     try:
-        return two_way((first - second)[:, both], bootstrap=bootstrap)
+        return two_way(table, bootstrap=bootstrap)
     except ValueError as error:
         return f"{a.label} against {b.label}: {error}"
 
@@ -62,13 +75,16 @@ def _rows(groups: list[Group], problems: list[str]) -> list[Row]:
         values = instructions.own(group, RANKED, seeds)
         if values is not None:
             try:
-                headline[group.label] = two_way(values)
+                headline[group.label] = two_way(values, rate=True)
             except ValueError as error:
                 problems.append(f"{group.label}: {RANKED}: {error}")
         elif group.ok:
             problems.append(f"{group.label}: not ranked, for its items hold no {RANKED}")
     ranks = _ranks(groups, instructions, headline, problems)
-    rows = [_row(group, instructions, headline.get(group.label), ranks) for group in groups]
+    rows = [
+        _row(group, _metrics(group, instructions, problems), headline.get(group.label), ranks)
+        for group in groups
+    ]
     return sorted(rows, key=_order)
 
 
@@ -94,14 +110,14 @@ def _ranks(
 
 
 def _row(
-    group: Group, instructions: Instructions, headline: TwoWay | None, ranks: dict[str, int]
+    group: Group, metrics: dict[str, Cell], headline: TwoWay | None, ranks: dict[str, int]
 ) -> Row:
     ok = list(group.ok.values())
     record = group.runs[0].record
-    metrics = _metrics(group, instructions)
     if headline is not None:
         metrics[RANKED] = _cell(headline)
-    costs = [c for run in group.runs if (c := run.record.judge.cost_usd) is not None]
+    judges = [run.record.judge for run in group.runs if run.record.judge.counts]
+    editors = [editor for run in group.runs if (editor := run.record.editor) is not None]
     peaks = [p for run in ok for s in run.record.stages if (p := s.peak_memory_gib) is not None]
     return Row(
         label=group.label,
@@ -119,13 +135,27 @@ def _row(
         steps_to_90=_convergence(ok, "steps_to_90"),
         seconds_to_90=_convergence(ok, "seconds_to_90"),
         peak_memory_gib=max(peaks, default=None),
-        cost_usd=sum(costs) if costs else None,
+        cost_usd=_dollars(judges),
+        editor_usd=_dollars(editors),
         devices=tuple(sorted({d for run in ok if (d := _device(run))})),
+        failures=tuple(_failure(run) for run in group.runs if run.record.status != "ok"),
     )
 
 
 def _device(run: Run) -> str | None:
     return run.record.hardware.gpu or run.record.hardware.cpu
+
+
+def _dollars(asked: list[JudgeRecord] | list[EditorRecord]) -> float | None:
+    """What all of them cost; None where one price is not known, or nobody was asked."""
+    known = [cost for one in asked if (cost := one.cost_usd) is not None]
+    return sum(known) if known and len(known) == len(asked) else None
+
+
+def _failure(run: Run) -> str:
+    record = run.record
+    why = (record.error or "").strip().splitlines()
+    return ": ".join([f"seed {record.seed}", record.status.replace("_", " "), *why[:1]])
 
 
 def _status(runs: list[Run]) -> str:
@@ -141,7 +171,7 @@ def _cell(estimate: Estimate) -> Cell:
     return Cell(estimate.mean, estimate.standard_error, estimate.ci95)
 
 
-def _metrics(group: Group, instructions: Instructions) -> dict[str, Cell]:
+def _metrics(group: Group, instructions: Instructions, problems: list[str]) -> dict[str, Cell]:
     """Every metric over seeds: crossed with instructions where items hold it, else by seed."""
     ok = group.ok
     cells: dict[str, Cell] = {}
@@ -151,26 +181,42 @@ def _metrics(group: Group, instructions: Instructions) -> dict[str, Cell]:
         if len(found) == 1:
             cells[name] = Cell(found[0].mean, found[0].standard_error, found[0].ci95)
             continue
-        if all(seed in group.items for seed in seeds):
-            values = instructions.own(group, name, seeds)
-            if values is not None and (~np.isnan(values).any(axis=0)).sum() > 1:
-                cells[name] = _cell(two_way(values))
-                continue
-        cells[name] = _by_seed(found)
+        try:
+            crossed = _crossed(group, instructions, name, seeds)
+        except ValueError as error:
+            problems.append(f"{group.label}: {name}: {error}")
+            continue
+        cells[name] = _by_seed(name, found) if crossed is None else _cell(crossed)
     return cells
 
 
-def _by_seed(found: list[Metric]) -> Cell:
+def _crossed(
+    group: Group, instructions: Instructions, name: str, seeds: list[int]
+) -> TwoWay | None:
+    """Seeds crossed with instructions; None where the items do not hold the metric."""
+    if not all(seed in group.items for seed in seeds):
+        return None
+    values = instructions.own(group, name, seeds)
+    if values is None or (~np.isnan(values).any(axis=0)).sum() < 2:
+        return None
+    return two_way(values, rate=is_percent(name))
+
+
+def _by_seed(name: str, found: list[Metric]) -> Cell:
     """Mean over seeds; where none shows a spread (all of n right), the widest of their intervals.
 
-    A standard error of 0 would claim certainty where a seed's own (Wilson) interval does not.
+    A standard error of 0 would claim certainty where a seed's own (Wilson) interval does not. A
+    rate's interval ends where rates do.
     """
     estimate = over_seeds([m.mean for m in found], [m.standard_error for m in found])
     own = [m.ci95 for m in found if m.ci95 is not None]
     if own and (estimate.standard_error or 0.0) < NO_SPREAD:
         widest = min(low for low, _ in own), max(high for _, high in own)
         return Cell(estimate.mean, estimate.standard_error, widest)
-    return _cell(estimate)
+    cell = _cell(estimate)
+    if is_percent(name) and cell.ci95 is not None:
+        return replace(cell, ci95=(max(0.0, cell.ci95[0]), min(1.0, cell.ci95[1])))
+    return cell
 
 
 def _stage_seconds(runs: Iterable[Run]) -> dict[str, float]:

@@ -1,58 +1,71 @@
-"""The regression check: does a run lie within the intervals of a baseline?
+"""The regression check: are these runs as good as those of a baseline?
 
-The caller exits with `REGRESSION` where it does not.
+The runs of one label are held against it together, each metric by the strongest test that there
+are numbers for (`leaderboard.verdicts`). A record that was edited, or does not agree with its own
+items, fails whatever its metrics say. The caller exits with `REGRESSION`.
 """
 
-import json
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bench.errors import UserError
-from bench.record import RECORD, Record, RecordError, read_record, read_records
+from bench.record import (
+    ITEMS,
+    RECORD,
+    Item,
+    RecordError,
+    Run,
+    contradictions,
+    edits,
+    read_items,
+    read_record,
+)
+from leaderboard.baseline import Baseline, read_baseline
+from leaderboard.environment import MEASURED, Change, changes, environment
 from leaderboard.rows import DASH, Grid, to_markdown, to_rich
+from leaderboard.verdicts import Candidate, CheckRow, Twin, judge
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
 REGRESSION = 3
-BASELINE = "baseline.json"
-_SLACK = 1e-9
-
-
-@dataclass(frozen=True)
-class CheckRow:
-    """One metric of the baseline; `why` says where the band comes from, `verdict` how it ended."""
-
-    metric: str
-    value: float | None
-    mean: float
-    low: float | None
-    high: float | None
-    why: str
-    verdict: str
-
-    @property
-    def ok(self) -> bool:
-        """Present, finite, and within the band."""
-        return self.verdict == "ok"
+_NAMED = 6  # so many changes of the environment are named
+_HEADERS = ["Metric", "Here", "Baseline", "Band", "Distance", "Residual", "Max", "Detects"]
+_HEADERS += ["Test", "Verdict"]
+_LEGEND = (
+    "Band: where one new run may lie. Distance: in standard errors of one new run. Residual: mean "
+    "difference to the baseline's runs of the same seeds; Max: on one instruction. Detects: the "
+    "true difference that fails in 80 % of cases."
+)
+_MOVED = (
+    "The machine and the packages are the baseline's, the numbers are not: a change of the code "
+    "moved them. If it was meant to, write the baseline again."
+)
 
 
 @dataclass(frozen=True)
 class CheckReport:
-    """What `check` found; `problems` are reasons to fail that belong to no metric."""
+    """What `check` found of the runs of one label.
+
+    Attributes:
+        run: its id, or the label and how many.
+        problems: reasons to fail that belong to no row.
+        notes: what a reader should know.
+    """
 
     run: str
     baseline: str
-    rows: list[CheckRow]
-    problems: list[str]
+    rows: list[CheckRow] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     @property
     def ok(self) -> bool:
         """Nothing failed, and something was checked."""
-        return not self.problems and bool(self.rows) and all(row.ok for row in self.rows)
+        return not self.failures
 
     @property
     def exit_code(self) -> int:
@@ -63,18 +76,20 @@ class CheckReport:
     def failures(self) -> list[str]:
         """A line for each reason to fail, naming the metric."""
         failed = [f"{row.metric}: {row.verdict}" for row in self.rows if not row.ok]
-        return self.problems + failed
+        nothing = [] if self.rows or self.problems else ["nothing was checked"]
+        return self.problems + failed + nothing
 
     def grid(self) -> Grid:
         """Failed metrics first."""
         rows = []
         for r in sorted(self.rows, key=lambda row: row.ok):
             band = f"[{_text(r.low)}, {_text(r.high)}]"
-            rows.append([r.metric, _text(r.value), _text(r.mean), band, r.verdict])
+            others = map(_text, (r.distance, r.residual, r.largest, r.detects))
+            rows.append([r.metric, _text(r.value), _text(r.mean), band, *others, r.test, r.verdict])
         verdict = "passed" if self.ok else f"FAILED ({len(self.failures)})"
-        headers = ["Metric", "This run", "Baseline", "Band", "Verdict"]
         title = f"Regression check {verdict}: {self.run} against {self.baseline}"
-        return Grid(title, headers, rows, self.problems)
+        notes = [*self.notes, _LEGEND] if rows else self.notes
+        return Grid(title, _HEADERS if rows else [], rows, notes, warnings=self.problems)
 
     def render(self) -> "RenderableType":
         """For the terminal."""
@@ -89,145 +104,118 @@ def _text(value: float | None) -> str:
     return DASH if value is None else f"{value:.4g}"
 
 
-def check(run: Path, baseline: Path) -> CheckReport:
-    """Hold a run's record against a baseline.
+def check(path: Path, baseline: Path) -> list[CheckReport]:
+    """Hold runs against a baseline; a report for each label, and each unreadable record.
 
     Args:
-        run: the run's folder or its record.json.
-        baseline: a JSON file that `make_baseline` made, a folder with such a `baseline.json`, or a
-            folder of runs (those of the same label and suite are made into one).
+        path: a run's folder, its record.json, or a folder of runs.
+        baseline: a JSON file that `write_baseline` made, a folder with such a `baseline.json`, or
+            a folder of runs.
 
     Raises:
-        UserError: if the baseline cannot be read, or there is no such run. A record that cannot
-            be read, for a NaN say, is a failed check: that is what the check is there to find.
+        UserError: if the baseline cannot be read, or there is no run. A record that cannot be
+            read, for a NaN say, is a failed check: that is what the check is there to find.
     """
-    if not run.exists():
-        raise UserError(f"{run}: no such run")
-    try:
-        record = read_record(run)
-    except RecordError as error:
-        return CheckReport(str(run), str(baseline), [], [str(error)])
-    bands = _read_baseline(baseline, record)
-    problems = []
-    if record.status != "ok":
-        problems.append(f"status is {record.status}: {record.error or 'no reason recorded'}")
-    rows = [_row(name, band, record) for name, band in sorted(bands.items())]
-    return CheckReport(record.run_id, str(baseline), rows, problems)
+    reports: list[CheckReport] = []
+    groups: dict[tuple[str, str, str], list[Run]] = defaultdict(list)
+    for file in _records(path):
+        try:
+            record = read_record(file, verify=False)
+            groups[record.suite, record.label, record.preset].append(Run(record, file.parent))
+        except RecordError as error:
+            reports.append(CheckReport(str(file.parent), str(baseline), problems=[str(error)]))
+    return reports + [_check(runs, baseline) for _, runs in sorted(groups.items())]
 
 
-def _row(name: str, band: dict[str, Any], record: Record) -> CheckRow:
-    metric = record.metrics.get(name)
-    value = metric.mean if metric is not None else None
-    low, high = band["low"], band["high"]
-    if value is None:
-        verdict = "missing from this run"
-    elif not math.isfinite(value):
-        verdict = f"is {value}"
-    elif low is not None and value < low - _SLACK:
-        verdict = f"{value:.4g} is below {low:.4g}"
-    elif high is not None and value > high + _SLACK:
-        verdict = f"{value:.4g} is above {high:.4g}"
-    else:
-        verdict = "ok"
-    return CheckRow(name, value, band["mean"], low, high, band["why"], verdict)
+def _records(path: Path) -> list[Path]:
+    if not path.is_dir() and (path.name != RECORD or not path.is_file()):
+        raise UserError(f"{path}: no such run, nor a folder of runs")
+    found = sorted(path.rglob(RECORD)) if path.is_dir() else [path]
+    if not found:
+        raise UserError(f"no run in {path}", exit_code=REGRESSION)
+    return found
 
 
-def _read_baseline(path: Path, record: Record) -> dict[str, dict[str, Any]]:
-    file = path / BASELINE if path.is_dir() else path
-    if file.name == RECORD or not file.is_file():
-        return _from_runs(path, record)
-    try:
-        bands = json.loads(file.read_text(encoding="utf-8"))["metrics"]
-        return {name: _band(file, name, band) for name, band in bands.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f'{file}: no baseline, for it needs {{"metrics": ...}}: {error}') from error
-
-
-def _band(file: Path, name: str, band: dict[str, Any]) -> dict[str, Any]:
-    """A band with all its fields, finite."""
-    for key in ("mean", "low", "high"):
-        value = band.get(key)
-        number = isinstance(value, int | float) and math.isfinite(value)
-        if not number and (key == "mean" or value is not None):
-            raise UserError(f"{file}: metrics.{name}.{key} is {value}, no finite number")
-    return {"low": None, "high": None, "why": "", **band}
-
-
-def _from_runs(path: Path, record: Record) -> dict[str, dict[str, Any]]:
+def _check(runs: list[Run], path: Path) -> CheckReport:
+    """Check the runs of one label."""
+    baseline, known = read_baseline(path, runs[0])
+    candidates: list[Candidate] = []
     problems: list[str] = []
-    if path.is_file():
-        records = [read_record(path)]
-    elif path.is_dir():
-        records, problems = read_records(path)
-    else:
-        raise UserError(f"{path}: no such baseline")
-    if problems:
-        raise UserError(f"{path}: baseline: {problems[0]}")
-    alike = [r for r in records if (r.label, r.suite) == (record.label, record.suite)]
-    alike = [r for r in alike if r.status == "ok"]
-    if not alike:
-        raise UserError(f"{path}: no baseline.json and no ok run of {record.label!r} in it")
-    bands: dict[str, dict[str, Any]] = make_baseline(alike)["metrics"]
-    return bands
+    notes: list[str] = []
+    for run in runs:
+        name = f"{run.record.run_id}: " if len(runs) > 1 else ""
+        items, found = _own_items(run)
+        one = Candidate(run, items, _twin(run, baseline, known))
+        candidates.append(one)
+        problems += [name + line for line in (*_faults(run), *found, *_mismatches(one, baseline))]
+        notes += _notes(one)
+    rows = [judge(name, band, candidates) for name, band in sorted(baseline.metrics.items())]
+    if any(row.residual for row in rows) and all(map(_same_machine, candidates)):
+        notes.append(_MOVED)
+    record = runs[0].record
+    title = record.run_id if len(runs) == 1 else f"{record.label}, {len(runs)} runs"
+    return CheckReport(title, str(path), rows, problems, list(dict.fromkeys(notes)))
 
 
-def make_baseline(records: Sequence[Record], level: float = 0.95) -> dict[str, Any]:
-    """Tolerance bands for one new run, from S runs of the same label.
-
-    For each metric that every run has, the prediction interval ``mean ± t_{S-1} sd sqrt(1 + 1/S)``,
-    its half-width at least that of the evaluation's own error, ``z se sqrt(1 + 1/S)`` with se the
-    root mean square of the runs' standard errors. Where every run gave exactly 0 (or 1) of n, and
-    no error is known, 3 / n is allowed (the rule of three). One run without a standard error gives
-    no band: the metric must then be present and finite.
-
-    The level is per metric: with a fixed seed the check fails on changes of the code alone; for a
-    new seed expect one metric in twenty outside.
-
-    Raises:
-        UserError: if there is no record, or their labels or suites differ.
-    """
-    if not records:
-        raise UserError("a baseline needs at least one record")
-    if len({(r.label, r.suite) for r in records}) > 1:
-        labels = ", ".join(sorted({f"{r.suite}/{r.label}" for r in records}))
-        raise UserError(f"a baseline is made from runs of one label, not of {labels}")
-    names = set.intersection(*(set(record.metrics) for record in records))
-    metrics = {name: _make_band(name, records, level) for name in sorted(names)}
-    return {
-        "label": records[0].label,
-        "suite": records[0].suite,
-        "level": level,
-        "runs": sorted(record.run_id for record in records),
-        "metrics": metrics,
-    }
-
-
-def _make_band(name: str, records: Sequence[Record], level: float) -> dict[str, Any]:
-    from bench.stats import prediction_interval
-
-    found = [record.metrics[name] for record in records]
-    means = [metric.mean for metric in found]
-    errors = [m.standard_error for m in found if m.standard_error is not None]
-    within = math.sqrt(sum(e * e for e in errors) / len(errors)) if errors else None
-    band = prediction_interval(means, within, level)
-    mean = sum(means) / len(means)
-    seeds = "1 run" if len(found) == 1 else f"{len(found)} runs"
-    why = f"{100 * level:g} % prediction interval of one new run, from {seeds}"
-    if band is None:
-        return {"mean": mean, "low": None, "high": None, "why": f"{seeds}, spread unknown"}
-    low, high = band
-    sizes = [metric.n for metric in found if metric.n]
-    if low == high and mean in (0.0, 1.0) and sizes:
-        low, high = max(0.0, mean - 3 / min(sizes)), min(1.0, mean + 3 / min(sizes))
-        why = f"all of {seeds} gave {mean:g}; rule of three"
-    return {"mean": mean, "low": low, "high": high, "why": why}
-
-
-def write_baseline(records: Sequence[Record], path: Path, level: float = 0.95) -> None:
-    """`make_baseline` as the JSON file that `check` reads."""
-    text = json.dumps(make_baseline(records, level), indent=2, sort_keys=True, allow_nan=False)
+def _own_items(run: Run) -> tuple[list[Item], list[str]]:
+    """A run's items, and where they contradict its record."""
+    if not (run.folder / ITEMS).is_file():
+        return [], []
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text + "\n", encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written: {error.strerror or error}") from error
+        items = read_items(run.folder)
+    except RecordError as error:
+        return [], [str(error)]
+    found = contradictions(run.record, items).items()
+    return items, [
+        f"{name}: {stated:.4g} in {RECORD}, but {mean:.4g} over its own {ITEMS}"
+        for name, (stated, mean) in found
+    ]
+
+
+def _twin(run: Run, baseline: Baseline, known: list[Run]) -> Twin | None:
+    """The baseline's run of the same seed."""
+    for place, twin in enumerate(baseline.runs):
+        if twin.seed == run.record.seed:
+            folder = known[place].folder if known else None
+            has_items = folder is not None and (folder / ITEMS).is_file()
+            return Twin(twin, place, read_items(folder) if folder and has_items else [])
+    return None
+
+
+def _faults(run: Run) -> Iterator[str]:
+    """Why a run's numbers are not to be trusted."""
+    record, folder = run
+    if record.status != "ok":
+        yield f"status is {record.status}: {record.error or 'no reason recorded'}"
+    if edited := edits(folder / RECORD):
+        yield f"{folder / RECORD}: {', '.join(edited)}: edited after the run was written"
+
+
+def _mismatches(one: Candidate, baseline: Baseline) -> Iterator[str]:
+    """Why a run's numbers are not to be compared with the baseline's."""
+    record = one.record
+    if baseline.label and (baseline.suite, baseline.label) != (record.suite, record.label):
+        yield f"is {record.suite}/{record.label}, the baseline {baseline.suite}/{baseline.label}"
+    if one.twin is not None and record.status == "ok":
+        for change in _changed(one):
+            if change.name.startswith(MEASURED):
+                yield f"measures something else than {one.twin.run.run_id}: {change}"
+
+
+def _notes(one: Candidate) -> Iterator[str]:
+    if not one.items:
+        yield f"{one.record.run_id}: no {ITEMS}, so that its means are taken on trust"
+    found = [str(change) for change in _changed(one) if not change.name.startswith(MEASURED)]
+    if found:
+        more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+        yield f"Changed since the baseline: {'; '.join(found[:_NAMED])}{more}."
+
+
+def _same_machine(one: Candidate) -> bool:
+    """Whether nothing but the code differs from the baseline's run of the same seed."""
+    names = {change.name for change in _changed(one)} - {"packages.grainbench"}
+    return one.twin is not None and all(name.startswith("code.") for name in names)
+
+
+def _changed(one: Candidate) -> list[Change]:
+    return changes(one.twin.run.environment, environment(one.record)) if one.twin else []

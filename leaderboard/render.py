@@ -1,10 +1,11 @@
-"""The leaderboard as a terminal table, Markdown or CSV."""
+"""The leaderboard as a terminal table, Markdown, CSV or HTML."""
 
 import csv
 import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from leaderboard.html import to_html
 from leaderboard.reported import load_reported, reported_grids
 from leaderboard.rows import (
     DASH,
@@ -24,13 +25,15 @@ from leaderboard.rows import (
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-Format = Literal["table", "md", "csv"]
+Format = Literal["table", "md", "csv", "html"]
 
-REWARD_MODEL = {
+HELD_OUT = {
     "rm_accuracy.original": "original pairs %",
     "rm_accuracy.original_clean": "clean labels %",
     "rm_accuracy.edited": "edits %",
     "rm_localisation": "localisation",
+}
+PLANTED = {
     "probe.wrong_value": "wrong value %",
     "probe.omission": "omission %",
     "probe.duplicate": "duplicate %",
@@ -38,18 +41,28 @@ REWARD_MODEL = {
     "probe.rude": "rude %",
     "probe.hype": "hype %",
 }
-POLICY = {
+SAMPLED = {
     "gold_score": "gold",
-    "gold_score_greedy": "gold, greedy",
-    "win_rate_greedy": "win %, greedy",
-    "win_rate_unseen": "win %, unseen",
     "kl": "KL",
     "length": "length",
-    "length_greedy": "length, greedy",
     "duplicates": "duplicates",
-    "duplicates_greedy": "duplicates, greedy",
     "omissions": "omissions",
     "reward_mass": "reward mass",
+}
+GREEDY = {
+    "gold_score_greedy": "gold, greedy",
+    "win_rate_greedy": "win %, greedy",
+    "length_greedy": "length, greedy",
+    "duplicates_greedy": "duplicates, greedy",
+    "win_rate_unseen": "win %, unseen",
+}
+REWARD_MODEL = HELD_OUT | PLANTED
+POLICY = SAMPLED | GREEDY
+SECTIONS = {
+    "Reward model on held-out pairs": HELD_OUT,
+    "Reward model on planted errors": PLANTED,
+    "Policy, sampled": SAMPLED,
+    "Policy, greedy, and on unseen entities": GREEDY,
 }
 
 
@@ -61,8 +74,9 @@ def leaderboard(
     Args:
         results: folder with ``<suite>/<run_id>/record.json`` in it.
         suite: this suite only.
-        fmt: "table" (a rich renderable), "md" or "csv" (text). The paper's reported rows stand
-            apart in the first two, and are not in the CSV, whose rows are all measured here.
+        fmt: "table" (a rich renderable), "md", "html" (a page that needs nothing else) or "csv".
+            The paper's reported rows stand apart, and are not in the CSV, whose rows are all
+            measured here.
 
     Raises:
         UserError: if there is no such folder, or no run of this suite.
@@ -78,6 +92,8 @@ def leaderboard(
     grids += [grid for paper in load_reported(results, problems) for grid in reported_grids(paper)]
     if fmt == "md":
         return "\n\n".join(to_markdown(grid) for grid in grids) + "\n", problems
+    if fmt == "html":
+        return to_html("GrainBench leaderboard", grids), problems
     from rich.console import Group
 
     return Group(*(to_rich(grid) for grid in grids)), problems
@@ -85,12 +101,8 @@ def leaderboard(
 
 def table_grids(table: Table) -> list[Grid]:
     """The sections of one table: result, reward model, policy, cost."""
-    sections = [
-        result_grid(table),
-        _metric_grid("Reward model: held-out pairs and planted errors", table, REWARD_MODEL),
-        _metric_grid("Policy", table, POLICY),
-        _cost_grid(table),
-    ]
+    metrics = [_metric_grid(title, table, names) for title, names in SECTIONS.items()]
+    sections = [result_grid(table), *metrics, _time_grid(table), _cost_grid(table)]
     return [grid for grid in sections if len(grid.headers) > 1]
 
 
@@ -115,7 +127,7 @@ def result_grid(table: Table) -> Grid:
     headers = ["Method", "Group", "Win %", "SE", "95 % interval", "Seeds", "Instructions", "Status"]
     if all(row.status == "ok" for row in table.rows):
         headers, rows = headers[:-1], [row[:-1] for row in rows]
-    return Grid(table.title, headers, rows, _notes(table))
+    return Grid(table.title, headers, rows, _notes(table), warnings=_warnings(table))
 
 
 def _instructions(row: Row) -> str:
@@ -124,27 +136,30 @@ def _instructions(row: Row) -> str:
     return f"{row.instructions} ({row.missing} missing)" if row.missing else str(row.instructions)
 
 
+def _warnings(table: Table) -> list[str]:
+    apart = [f"Not ranked with the first table: {table.reason}."] if table.reason else []
+    return [*apart, *table.warnings]
+
+
 def _notes(table: Table) -> list[str]:
     from bench.stats import CROSSED, ONE_RUN
 
-    notes = []
-    if table.reason:
-        notes.append(f"Not ranked with the table above: {table.reason}.")
-    notes.append(
+    groups = (
         "Group: methods that differ significantly (paired by seed and instruction, Holm over all "
         "pairs, 5 %) are in different groups; within a group the order means nothing."
     )
+    notes = [groups]
     crossed = [row.label for row in table.rows if row.basis == CROSSED]
     single = [row.label for row in table.rows if row.basis == ONE_RUN]
     if crossed:
-        notes.append(f"SE and interval: {CROSSED} (two-way random effects, t).")
+        notes.append(f"SE and interval: {CROSSED} (two-way random effects, t on the logit scale).")
     if single:
         names = "" if not crossed else " of " + ", ".join(single)
         notes.append(f"SE and interval{names}: {ONE_RUN} (one seed; BCa over instructions).")
     partial = [row.label for row in table.rows if "," in row.status]
     if partial:
         notes.append(f"Only the runs that ended ok enter the numbers of {', '.join(partial)}.")
-    return notes
+    return notes + [f"{row.label}, {line}." for row in table.rows for line in row.failures]
 
 
 def _metric_grid(title: str, table: Table, columns: dict[str, str]) -> Grid:
@@ -157,31 +172,45 @@ def _metric_grid(title: str, table: Table, columns: dict[str, str]) -> Grid:
     return Grid(f"{title}; mean ± one standard error", headers, rows, level=4)
 
 
-def _cost_grid(table: Table) -> Grid:
-    """Mean time of each stage (what it cost when it was computed) and of reaching 90 %."""
-    stages = list(dict.fromkeys(name for row in table.rows for name in row.stage_seconds))
+def _time_grid(table: Table) -> Grid:
+    """Mean time of each stage: what it cost when it was computed."""
+    timed = sorted(table.rows, key=lambda row: -len(row.stage_seconds))
+    stages = list(dict.fromkeys(name for row in timed for name in row.stage_seconds))
     rows = [
         [
             row.label,
             *(seconds(row.stage_seconds.get(name)) for name in stages),
             seconds(row.seconds),
-            DASH if row.steps_to_90 is None else f"{row.steps_to_90:.0f}",
-            seconds(row.seconds_to_90),
-            DASH if row.peak_memory_gib is None else f"{row.peak_memory_gib:.2f}",
-            DASH if not row.cost_usd else f"{row.cost_usd:.2f}",
         ]
         for row in table.rows
         if row.stage_seconds
     ]
-    headers = [
-        "Method", *stages, "all stages", "steps to 90 %", "time to 90 %", "peak GiB", "judge USD",
-    ]  # fmt: skip
-    headers, rows = drop_empty(headers, rows)
-    devices = sorted({device for row in table.rows for device in row.devices})
+    headers, rows = drop_empty(["Method", *stages, "all stages"], rows)
     notes = ["A shared stage counts at its full cost in each row, also where it was cached."]
-    if devices:
-        notes.append(f"On {', '.join(devices)}.")
-    return Grid("Cost, mean over seeds", headers, rows, notes, level=4)
+    return Grid("Time by stage, mean over seeds", headers, rows, notes, level=4)
+
+
+def _cost_grid(table: Table) -> Grid:
+    rows = [
+        [
+            row.label,
+            DASH if row.steps_to_90 is None else f"{row.steps_to_90:.0f}",
+            seconds(row.seconds_to_90),
+            DASH if row.peak_memory_gib is None else f"{row.peak_memory_gib:.2f}",
+            DASH if row.cost_usd is None else f"{row.cost_usd:.2f}",
+            DASH if row.editor_usd is None else f"{row.editor_usd:.2f}",
+            ", ".join(row.devices) or DASH,
+        ]
+        for row in table.rows
+        if row.stage_seconds
+    ]
+    headers = ["Method", "steps to 90 %", "time to 90 %", "peak GiB", "judge USD", "editor USD"]
+    headers, rows = drop_empty([*headers, "device"], rows)
+    note = (
+        "90 % of the way to the run's best validation score: mean over seeds, PPO alone. Peak: of "
+        "any stage and seed. USD: all seeds; a dash where a price is not known or nobody was asked."
+    )
+    return Grid("Convergence and cost", headers, rows, [note], level=4)
 
 
 def to_csv(tables: list[Table]) -> str:
@@ -198,6 +227,7 @@ def to_csv(tables: list[Table]) -> str:
     header += [f"{name}{end}" for name in names for end in ("", ".se", ".ci_low", ".ci_high")]
     header += [f"seconds.{name}" for name in stages]
     header += ["seconds", "steps_to_90", "seconds_to_90", "peak_memory_gib", "judge_cost_usd"]
+    header += ["editor_cost_usd", "devices"]
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(header)
@@ -216,7 +246,8 @@ def _csv_row(
         table.template_sha, row.label, row.method, row.preset, row.paper, row.status, row.group,
         len(row.seeds), row.instructions, row.missing, row.basis, *cells,
         *(row.stage_seconds.get(name) for name in stages), row.seconds, row.steps_to_90,
-        row.seconds_to_90, row.peak_memory_gib, row.cost_usd,
+        row.seconds_to_90, row.peak_memory_gib, row.cost_usd, row.editor_usd,
+        "; ".join(row.devices),
     ]  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
 
+from bench.record import Damage
 from leaderboard.rows import DASH, Grid
 
 # Beside this package in a checkout and in an installation alike. Not importlib.resources: in an
@@ -53,7 +54,7 @@ def load_reported(results: Path, problems: list[str]) -> list[ReportedPaper]:
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             field = ".".join(str(part) for part in first["loc"])
-            problems.append(f"{name}: {field}: {first['msg']}")
+            problems.append(Damage(f"{name}: {field}: {first['msg']}"))
     return papers
 
 

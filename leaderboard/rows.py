@@ -15,6 +15,7 @@ Interval = tuple[float, float]
 
 PERCENT = ("win_rate", "rm_accuracy.", "probe.", "fact_accuracy")
 DASH = "–"
+GAP = 2  # columns of the terminal between two of a table
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,10 @@ class Row:
         stage_seconds: stage -> mean seconds, counted also where it was cached.
         steps_to_90: mean over seeds, None where no seed has it.
         peak_memory_gib: largest of any stage and seed.
-        cost_usd: judge's, summed over the runs.
+        cost_usd: judge's, summed over the runs; None where one of them is not known.
+        editor_usd: editor's, likewise; None too where a suite edits itself.
         devices: where it ran.
+        failures: seed and reason of each run that did not end ok.
     """
 
     label: str
@@ -62,7 +65,9 @@ class Row:
     seconds_to_90: float | None = None
     peak_memory_gib: float | None = None
     cost_usd: float | None = None
+    editor_usd: float | None = None
     devices: tuple[str, ...] = ()
+    failures: tuple[str, ...] = ()
 
     @property
     def seconds(self) -> float | None:
@@ -75,7 +80,8 @@ class Table:
     """Rows that may be compared: one suite, one reference, one judge.
 
     Attributes:
-        reason: why these rows stand apart from those of another table; "" where there is one.
+        reason: why these rows stand apart from those of the first table; "" in that one.
+        warnings: what a reader must know before trusting a row, such as seeds of different code.
     """
 
     suite: str
@@ -87,6 +93,7 @@ class Table:
     metric: str
     rows: list[Row]
     reason: str = ""
+    warnings: tuple[str, ...] = ()
 
     @property
     def title(self) -> str:
@@ -99,9 +106,12 @@ class Table:
 
 @dataclass(frozen=True)
 class Grid:
-    """A table as strings: the one form that terminal and Markdown are drawn from.
+    """A table as strings: the one form that terminal, Markdown and HTML are drawn from.
 
-    `level` is that of its heading in Markdown.
+    Attributes:
+        warnings: what must be read before the table.
+        notes: what explains it, below.
+        level: of its heading.
     """
 
     title: str
@@ -109,6 +119,7 @@ class Grid:
     rows: list[list[str]]
     notes: list[str] = field(default_factory=list)
     level: int = 3
+    warnings: list[str] = field(default_factory=list)
 
 
 def is_percent(metric: str) -> bool:
@@ -167,26 +178,33 @@ class _Columns:
     rows: list[list[str]]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        room = options.max_width - 1
-        widths = [max([0, *map(cell_len, column)]) for column in zip(*self.rows, strict=True)]
-        widths = widths or [0] * len(self.headers)
-        full = [max(w, cell_len(h)) for w, h in zip(widths, self.headers, strict=True)]
-        if sum(full) + 3 * len(full) > room:  # the headers in several lines
-            words = [max(map(cell_len, header.split() or [""])) for header in self.headers]
-            full = [max(pair) for pair in zip(widths, words, strict=True)]
-        if sum(full) + 3 * len(full) > room:
-            full[0] = min(full[0], max(12, room // 3))
-        first = full[0]
+        full = self._widths(options.max_width)
         parts: list[list[int]] = [[]]
         for i in range(1, len(full)):
-            taken = first + 3 + sum(full[j] + 3 for j in parts[-1])
-            if parts[-1] and taken + full[i] + 3 > room:
+            taken = full[0] + sum(full[j] + GAP for j in parts[-1])
+            if parts[-1] and taken + full[i] + GAP > options.max_width:
                 parts.append([])
             parts[-1].append(i)
-        yield from (self._table([0, *part], full) for part in parts)
+        for part in parts:
+            yield self._table([0, *part], full)
+            yield Text()
+
+    def _widths(self, room: int) -> list[int]:
+        """Of each column: whole if there is room, else headers, then the first column, folded."""
+        columns = [list(column) for column in zip(self.headers, *self.rows, strict=True)]
+        full = [max(map(cell_len, column)) for column in columns]
+        left = room - GAP * (len(full) - 1)
+        if sum(full) > left:
+            full = [max(_longest_word(c[0]), *map(cell_len, c[1:]), 1) for c in columns]
+        if sum(full) > left:
+            word = max(map(_longest_word, columns[0]))
+            full[0] = min(full[0], max(12, left - sum(full[1:]), min(word, room // 3)))
+        return full
 
     def _table(self, columns: list[int], widths: list[int]) -> RichTable:
-        table = RichTable(box=box.SIMPLE_HEAD)
+        table = RichTable(
+            box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True
+        )
         for i in columns:
             justify: Literal["left", "right"] = "right" if i else "left"
             table.add_column(
@@ -197,12 +215,17 @@ class _Columns:
         return table
 
 
+def _longest_word(text: str) -> int:
+    return max(map(cell_len, text.split()), default=0)
+
+
 def to_rich(grid: Grid) -> RichGroup:
     """The grid for the terminal: title, table, notes; the first column is text, others numbers."""
-    notes = [Text(note, style="dim") for note in grid.notes]
     title = Text(grid.title, style="bold")
+    warnings = [Text(f"Warning: {line}", style="bold yellow") for line in grid.warnings]
     table = [_Columns(grid.headers, grid.rows)] if grid.headers else []
-    return RichGroup(title, *table, *notes, *([Text()] if notes else []))
+    notes = [Text(note, style="dim") for note in grid.notes]
+    return RichGroup(title, *warnings, *table, *notes, *([Text()] if notes else []))
 
 
 def to_markdown(grid: Grid) -> str:
@@ -213,6 +236,8 @@ def to_markdown(grid: Grid) -> str:
 
     rule = ["---"] + ["---:"] * (len(grid.headers) - 1)
     lines = [f"{'#' * grid.level} {grid.title}"]
+    for warning in grid.warnings:
+        lines += ["", f"**Warning:** {warning}"]
     if grid.headers:
         lines += ["", line(grid.headers), line(rule), *map(line, grid.rows)]
     for note in grid.notes:

@@ -12,12 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.errors import UserError
-from bench.record import Item, RecordError, Run, find_runs, read_items
+from bench.record import Damage, Item, RecordError, Run, contradictions, find_runs, read_items
 from leaderboard.rows import flatten
 
 Floats = NDArray[np.float64]
 NAMED = 3  # so many differences fit into a label
-MAX_DRIFT = 1e-6  # record.json and items.jsonl hold the same mean, up to rounding
 
 
 class Comparability(NamedTuple):
@@ -40,7 +39,7 @@ class Comparability(NamedTuple):
     def difference(self, other: "Comparability") -> str:
         """The fields that differ, with both values."""
         pairs = zip(self._fields, self, other, strict=True)
-        return "; ".join(f"{name}: {a} here, {b} above" for name, a, b in pairs if a != b)
+        return "; ".join(f"{name}: {a} here, {b} there" for name, a, b in pairs if a != b)
 
 
 @dataclass
@@ -173,24 +172,15 @@ def _load_items(group: Group, problems: list[str]) -> None:
         try:
             group.items[seed] = read_items(run.folder)
         except RecordError as error:
-            problems.append(str(error))
+            problems.append(Damage(error))
             continue
-        for name in ("win_rate", "gold_score"):
-            _check_mean(run, name, group.items[seed], problems)
-
-
-def _check_mean(run: Run, name: str, items: list[Item], problems: list[str]) -> None:
-    """A record whose mean is not that of its items was edited, or belongs to other items."""
-    values = [v for item in items if (v := item.values.get(name)) is not None]
-    stated = run.record.metrics.get(name)
-    if stated is None or not values:
-        return
-    found = float(np.mean(values))
-    if abs(found - stated.mean) > MAX_DRIFT:
-        problems.append(
-            f"{run.folder}: metrics.{name}.mean is {stated.mean:.6f} in record.json, but "
-            f"{found:.6f} over items.jsonl; the items are used"
-        )
+        for name, (stated, found) in contradictions(run.record, group.items[seed]).items():
+            problems.append(
+                Damage(
+                    f"{run.folder}: metrics.{name}.mean is {stated:.6f} in record.json, but "
+                    f"{found:.6f} over items.jsonl; the items are used"
+                )
+            )
 
 
 def _check_shared(groups: list[Group], problems: list[str]) -> None:
@@ -212,27 +202,32 @@ def _shared(group: Group) -> dict[str, Any]:
 
 
 class Instructions:
-    """Per-instruction values of every label of one table, over one list of instructions."""
+    """Per-instruction values of every label of one table, over one list of instructions.
+
+    Attributes:
+        keys: (index, prompt hash) of each, in the order of the columns of the arrays.
+    """
 
     def __init__(self, groups: list[Group]) -> None:
-        keys: dict[tuple[int, str], int] = {}
+        columns: dict[tuple[int, str], int] = {}
         for group in groups:
             for items in group.items.values():
                 for item in items:
-                    keys.setdefault((item.index, item.prompt_sha), len(keys))
-        self._keys = keys
+                    columns.setdefault((item.index, item.prompt_sha), len(columns))
+        self._columns = columns
+        self.keys = list(columns)
 
     def values(self, group: Group, metric: str, seeds: list[int]) -> Floats | None:
         """(S, N) values, NaN where missing; None where a seed has none at all.
 
         An instruction is what has the same index *and* the same prompt hash.
         """
-        table = np.full((len(seeds), len(self._keys)), np.nan)
+        table = np.full((len(seeds), len(self.keys)), np.nan)
         for row, seed in enumerate(seeds):
             for item in group.items.get(seed, []):
                 value = item.values.get(metric)
                 if value is not None:
-                    table[row, self._keys[item.index, item.prompt_sha]] = value
+                    table[row, self._columns[item.index, item.prompt_sha]] = value
         if not seeds or np.isnan(table).all(axis=1).any():
             return None
         return table
@@ -246,7 +241,7 @@ class Instructions:
         if table is None:
             return None
         asked = {
-            self._keys[item.index, item.prompt_sha]
+            self._columns[item.index, item.prompt_sha]
             for seed in seeds
             for item in group.items[seed]
             if metric in item.values

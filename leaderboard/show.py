@@ -2,10 +2,13 @@
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Group
+from rich import box
+from rich.console import Console, ConsoleOptions, Group, RenderResult
+from rich.table import Table as RichTable
 from rich.text import Text
 
 from bench.record import CurvePoint, Record, RecordError, Sample, read_curves, read_record
@@ -16,11 +19,12 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 BARS = "▁▂▃▄▅▆▇█"
-WIDTH = 48
+WIDTH, MIN_WIDTH = 60, 12  # of a sparkline
+NUMBERS_WIDTH = 58  # of what stands beside it
 MAX_SAMPLES = 3
 CURVES = (
-    "validation_gold", "validation_win_rate", "validation_kl", "validation_length",
-    "reward_mean", "gold_train", "kl", "length",
+    "validation_gold", "validation_win_rate", "validation_length", "reward", "reward_mass",
+    "kl", "length", "clip_fraction", "explained_variance",
 )  # fmt: skip
 
 
@@ -45,9 +49,11 @@ def show(
         to_rich(config_grid(record, defaults)),
         to_rich(stage_grid(record)),
         to_rich(metric_grid(record)),
+        *(to_rich(grid) for grid in detail_grids(record)),
     ]
-    parts += _attempt(lambda: curve_lines(read_curves(folder)))
-    parts += _attempt(lambda: [sample_text(s) for s in _choose(_read_samples(folder), samples)])
+    if any(stage.name == "ppo" for stage in record.stages):
+        parts += _attempt(lambda: [Curves(read_curves(folder))])
+    parts += _attempt(lambda: [sample_view(s) for s in _choose(_read_samples(folder), samples)])
     return Group(*parts)
 
 
@@ -71,32 +77,47 @@ def header(record: Record) -> Text:
     dirty = " with local changes" if code.dirty else ""
     where = [machine.gpu or machine.cpu, machine.dtype]
     where += [f"{machine.threads} threads" if machine.threads else None]
-    counts = ", ".join(f"{n} {outcome}" for outcome, n in sorted(judge.counts.items()))
+    counts = [f"{n} {outcome}" for outcome, n in sorted(judge.counts.items())]
+    judged = ": " + ", ".join([*counts, *_dollars(judge.cost_usd)]) if counts else ""
     model = f" ({judge.model})" if judge.model else ""
+    prompt = f", prompt {judge.template_sha[:8]}" if judge.template_sha else ""
     reference = f"{record.reference.name} [{record.reference.sha[:8]}]"
+    editor = record.editor
+    edited = ", ".join([editor.source, *_dollars(editor.cost_usd)]) if editor else ""
     lines = [
         f"run {record.run_id}, {record.started_at} to {record.finished_at}",
         f"paper {record.paper}" if record.paper else "",
         f"code {(code.commit or 'unknown')[:10]}{dirty}, config {record.config_sha[:10]}",
         "on " + ", ".join(part for part in where if part) if any(where) else "",
-        f"judge {judge.name}{model} against {reference}{': ' if counts else ''}{counts}",
+        f"judge {judge.name}{model}{prompt} against {reference}{judged}",
+        f"editor {editor.name} ({edited})" if editor else "",
     ]
     return text.append("\n" + "\n".join(line for line in lines if line))
 
 
+def _dollars(cost: float | None) -> list[str]:
+    return ["cost unknown" if cost is None else f"{cost:.2f} USD"]
+
+
 def config_grid(record: Record, defaults: dict[str, Any] | None) -> Grid:
-    """The config, or what differs from `defaults` in it."""
+    """The config, or what differs from `defaults` in it.
+
+    A field that the record does not know was added to the harness after it: it is named apart, for
+    nothing says that the run had another value.
+    """
     own = flatten(record.config)
     if defaults is None:
         return Grid("Config", ["Key", "Value"], [[k, str(v)] for k, v in sorted(own.items())])
     usual = flatten(defaults)
-    keys = sorted(k for k in own.keys() | usual.keys() if own.get(k) != usual.get(k))
-    rows = [[k, str(own.get(k, DASH)), str(usual.get(k, DASH))] for k in keys]
+    keys = sorted(k for k, value in own.items() if k not in usual or value != usual[k])
+    rows = [[k, str(own[k]), str(usual.get(k, DASH))] for k in keys]
+    newer = sorted(usual.keys() - own.keys())
+    notes = [f"Not in this record, which is older: {', '.join(newer)}."] if newer else []
     if not rows:
-        return Grid(f"Config: that of preset {record.preset}", [], [])
+        return Grid(f"Config: that of preset {record.preset}", [], [], notes)
     values = "1 value" if len(rows) == 1 else f"{len(rows)} values"
     title = f"Config: differs from preset {record.preset} in {values}"
-    return Grid(title, ["Key", "This run", "Preset"], rows)
+    return Grid(title, ["Key", "This run", "Preset"], rows, notes)
 
 
 def stage_grid(record: Record) -> Grid:
@@ -138,7 +159,18 @@ def metric_grid(record: Record) -> Grid:
     return Grid(title, ["Metric", "Mean", "SE", "95 % interval", "n"], rows)
 
 
-def sparkline(values: Sequence[float], width: int = WIDTH) -> str:
+def detail_grids(record: Record) -> list[Grid]:
+    """What judge and editor say of their work: models, dates, diagnostics."""
+    editor = record.editor
+    told = {"Judge": record.judge.details, "Editor": editor.details if editor else {}}
+    return [
+        Grid(f"{who}'s own report", ["What", "Value"], [[k, str(v)] for k, v in flat.items()])
+        for who, details in told.items()
+        if (flat := flatten(details))
+    ]
+
+
+def sparkline(values: Sequence[float], width: int) -> str:
     """Values as a line of blocks, lowest to highest; what is not finite is a "!"."""
     if not values:
         return ""
@@ -154,18 +186,24 @@ def sparkline(values: Sequence[float], width: int = WIDTH) -> str:
     )
 
 
-def curve_lines(points: list[CurvePoint]) -> list[Text]:
-    """A sparkline for each known curve, with its first, last and extreme values."""
-    lines = [Text("Curves over PPO steps", style="bold")] if points else []
-    for name in CURVES:
-        found = [v for point in points if (v := point.values.get(name)) is not None]
-        if not found:
-            continue
-        finite = [v for v in found if math.isfinite(v)] or [math.nan]
-        extremes = f"min {min(finite):.3g}, max {max(finite):.3g}"
-        ends = f"{found[0]:.3g} to {found[-1]:.3g} ({extremes})"
-        lines.append(Text(f"{name:<20} {sparkline(found):<{WIDTH}} {ends}"))
-    return lines
+@dataclass(frozen=True)
+class Curves:
+    """A sparkline for each known curve, as wide as there is room, with its ends and extremes."""
+
+    points: list[CurvePoint]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        width = min(WIDTH, max(MIN_WIDTH, options.max_width - NUMBERS_WIDTH))
+        rows = []
+        for name in CURVES:
+            found = [v for point in self.points if (v := point.values.get(name)) is not None]
+            if found:
+                finite = [v for v in found if math.isfinite(v)] or [math.nan]
+                ends = (found[0], found[-1], min(finite), max(finite))
+                rows.append([name, sparkline(found, width), *(f"{v:.3g}" for v in ends)])
+        if rows:
+            headers = ["Curve", "over PPO steps", "first", "last", "min", "max"]
+            yield to_rich(Grid("Curves", headers, rows))
 
 
 def _choose(samples: list[Sample], count: int) -> list[Sample]:
@@ -188,28 +226,32 @@ def _score(value: float | None) -> str:
     return DASH if value is None else f"{value:.2f}"
 
 
-def sample_text(sample: Sample) -> Text:
-    """Prompt, output coloured by token reward, reference, verdict; extremes also in numbers."""
+def sample_view(sample: Sample) -> "RenderableType":
+    """The prompt above output and reference, which stand beside each other with their scores."""
     decoding = "greedy" if sample.greedy else "sampled"
-    result = f"score {_score(sample.score)}, {verdict(sample.preference)}"
-    text = Text.assemble(
-        ("\nPrompt ", "bold"), sample.prompt.strip(), "\n",
-        (f"Output ({decoding}, {result}) ", "bold"),
-    )  # fmt: skip
-    rewards = [r for r in sample.token_rewards if math.isfinite(r)]
-    if not rewards:
-        text.append(sample.output.strip())
-    else:
-        scale = max(abs(r) for r in rewards) or 1.0
-        for token, reward in zip(sample.tokens, sample.token_rewards, strict=True):
-            text.append(token, style=_reward_style(reward / scale))
-        pairs = zip(sample.token_rewards, sample.tokens, strict=True)
-        ordered = sorted(pair for pair in pairs if math.isfinite(pair[0]))
-        worst = ", ".join(f"{token.strip()!r} {r:+.2f}" for r, token in ordered[:3])
-        best = ", ".join(f"{token.strip()!r} {r:+.2f}" for r, token in ordered[:-4:-1])
-        text.append(f"\n  lowest rewards {worst}; highest {best}", style="dim")
-    text.append(f"\nReference (score {_score(sample.reference_score)}) ", style="bold")
-    return text.append(sample.reference.strip() + "\n")
+    verdicts = f"score {_score(sample.score)}, {verdict(sample.preference)}"
+    beside = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, expand=True)
+    beside.add_column(Text(f"Output ({decoding}, {verdicts})"), ratio=1, overflow="fold")
+    beside.add_column(
+        Text(f"Reference (score {_score(sample.reference_score)})"), ratio=1, overflow="fold"
+    )
+    beside.add_row(_output_text(sample), Text(sample.reference.strip()))
+    return Group(Text.assemble(("Prompt ", "bold"), sample.prompt.strip()), beside, Text())
+
+
+def _output_text(sample: Sample) -> Text:
+    """The output, coloured by token reward; the extremes also in numbers."""
+    pairs = list(zip(sample.token_rewards, sample.tokens, strict=bool(sample.token_rewards)))
+    ordered = sorted(pair for pair in pairs if math.isfinite(pair[0]))
+    if not ordered:
+        return Text(sample.output.strip())
+    scale = max(abs(reward) for reward, _ in ordered) or 1.0
+    text = Text()
+    for reward, token in pairs:
+        text.append(token, style=_reward_style(reward / scale))
+    worst = ", ".join(f"{token.strip()!r} {r:+.2f}" for r, token in ordered[:3])
+    best = ", ".join(f"{token.strip()!r} {r:+.2f}" for r, token in ordered[:-4:-1])
+    return text.append(f"\nlowest rewards {worst}; highest {best}", style="dim")
 
 
 def _reward_style(share: float) -> str:

@@ -75,11 +75,15 @@ def test_config_shows_values_meanings_and_a_methods_own_options() -> None:
         ),
         (["run", "--method", "sft", "--store", "/dev/null/store"], 1, "--store DIR or BENCH_STORE"),
         (["config", "pppo"], 2, "did you mean 'ppo'"),
-        (["leaderboard", "--format", "xml"], 2, "choose table, md or csv"),
+        (["leaderboard", "--format", "xml"], 2, "choose table, md, csv or html"),
         (["run", "--method", "token_ppo,sft", "--set", "reward.loss=eq4"], 2, "named 'loss'"),
         (["run", "--method", "sft", "--set", "evaluation.judge=glod"], 2, "unknown judge 'glod'"),
         (["run", "--method", "sft", "--results", "/dev/null/r"], 1, "nothing was run"),
-        (["compare", "sft", "--format", "xml"], 2, "choose table, md or csv"),
+        (["compare", "sft", "--format", "html"], 2, "choose table, md or csv"),
+        (["compare", "sft", "--difference", "0"], 2, "--difference 0: what is to be found must be"),
+        (["power"], 2, "name two labels whose runs show the spread, or give --instruction-sd"),
+        (["power", "sft"], 2, "power takes two labels"),
+        (["power", "--seed-sd", "-1"], 2, "--seed-sd"),
         (["show", "no_such_run"], 2, "unknown run 'no_such_run'"),
         (["check", "no_such_run", "--baseline", "b.json"], 2, "unknown run"),
     ],
@@ -211,3 +215,56 @@ def test_show_finds_a_run_by_name(tmp_path: Path) -> None:
     assert "differs from preset testbed" in said
     assert "differs from preset" not in bench("show", "sft-s0", "--full").stdout
     assert "did you mean 'sft-s0'" in bench("show", "sft-s1").stderr
+
+
+def with_items(folder: Path, label: str, wins: list[float]) -> None:
+    """Make a run of `write_run` one of `label`, with these values per instruction."""
+    items = [{"index": i, "prompt_sha": str(i), "win_rate": win} for i, win in enumerate(wins)]
+    (folder / "items.jsonl").write_text("".join(json.dumps(item) + "\n" for item in items))
+    body = json.loads((folder / "record.json").read_text())
+    body |= {"run_id": f"{label}-s0", "method": label, "label": label}
+    (folder / "record.json").write_text(json.dumps(body))
+    folder.rename(folder.with_name(f"{label}-s0"))
+
+
+@pytest.fixture
+def two_methods(tmp_path: Path) -> None:
+    """Of 40 instructions sft wins 10 and token_ppo 20, in the first half."""
+    for label, wins in (("token_ppo", 20), ("sft", 10)):
+        folder = write_run(tmp_path / "results", wins / 40)
+        with_items(folder, label, [float(i < wins) for i in range(40)])
+
+
+VERBS = [["leaderboard"], ["compare", "sft"], ["power", "sft", "token_ppo"]]
+TABLES = [(verb, fmt) for verb in VERBS for fmt in ("table", "md", "csv")]
+
+
+@pytest.mark.parametrize(("verb", "fmt"), [*TABLES, (["leaderboard"], "html")])
+@pytest.mark.usefixtures("two_methods")
+def test_tables_in_every_format(verb: list[str], fmt: str) -> None:
+    result = bench(*verb, "--format", fmt)
+    assert result.exit_code == 0, result.output
+    start = {"md": "### ", "html": "<!doctype html>"}.get(fmt, "")
+    assert result.stdout.startswith(start)
+    assert "win_rate" in result.stdout or "Win %" in result.stdout
+    assert result.stderr == ""
+
+
+@pytest.mark.usefixtures("two_methods")
+def test_compare_says_what_flipped_and_what_it_takes() -> None:
+    said = bench("compare", "token_ppo", "sft", "--difference", ".1", "--examples", "1").stdout
+    assert re.search(r"^token_ppo +\+25.0 \* .* 1 x 40$", said, re.MULTILINE)
+    assert re.search(r"^token_ppo +[0-9.]+ +10.0 +– ", said, re.MULTILINE)
+    assert "token_ppo wins where sft loses: 10 of 40 instructions; the reverse: 0" in said
+    assert len(re.findall(r"instruction \d+ \[", said)) == 1
+    assert "the reverse" not in bench("compare", "sft", "--examples", "0").stdout
+
+
+@pytest.mark.usefixtures("two_methods")
+def test_power_takes_the_size_of_the_runs_and_given_spreads() -> None:
+    said = bench("power", "token_ppo", "sft", "--seed-sd", ".02").stdout
+    assert "40 instructions" in said
+    assert "2.0 points" in said
+    given = bench("power", "--seed-sd", ".02", "--instruction-sd", ".3", "--seeds", "4").stdout
+    assert "805 instructions" in given
+    assert "instructions, with 4 seeds" in given

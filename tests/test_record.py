@@ -1,17 +1,23 @@
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
 from bench.errors import UserError
 from bench.record import (
+    Damage,
+    Item,
     JudgeRecord,
     Metric,
     Record,
     RecordError,
     Reference,
+    contradictions,
+    edits,
     find_runs,
     read_curves,
     read_items,
@@ -21,6 +27,8 @@ from bench.record import (
     write_record,
 )
 from bench.stats import accuracy_interval, win_rate
+
+RESULTS = Path(__file__).parents[1] / "results" / "testbed"
 
 
 def make(**fields) -> Record:
@@ -80,7 +88,8 @@ def test_a_mean_that_is_not_finite_is_refused(tmp_path, value):
     [
         (("status",), "fine", "status"),
         (("sed",), 1, "sed: Extra inputs"),
-        (("schema_version",), 2, "schema_version"),
+        (("schema_version",), "2", "schema_version: expected a whole number"),
+        (("schema_version",), 3, "newer than 2, .*: update GrainBench"),
         (("metrics", "win_rate", "ci95"), [0.7, 0.1], "begins at 0.7"),
         (("metrics", "win_rate", "wins"), "many", "metrics.win_rate.wins"),
         (("reference",), None, "reference"),
@@ -96,10 +105,95 @@ def test_what_is_wrong_is_named(tmp_path, keys, value, message):
     assert caught.value.exit_code == 2
 
 
+def rewritten(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    body = json.loads(path.read_text())
+    change(body)
+    path.write_text(json.dumps(body))
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (lambda body: body["metrics"]["win_rate"].update(mean=0.51), "metrics"),
+        (lambda body: body["metrics"].clear(), "metrics"),
+        (lambda body: body.update(seed=1, label="x"), "label, seed"),
+        (lambda body: body.pop("paper"), "paper"),
+        (lambda body: body["digest"].pop("seed"), "seed"),
+        (
+            lambda body: body["digest"].clear(),
+            r"code, config, config_sha, convergence and \d+ more",
+        ),
+        (lambda body: body.pop("digest"), "digest"),
+        (lambda body: body.update(schema_version=1), "schema_version"),
+    ],
+)
+def test_what_was_edited_is_named(tmp_path, change, named):
+    path = write_record(make(), tmp_path)
+    rewritten(path, change)
+    with pytest.raises(RecordError, match=rf"record\.json: {named}: edited or removed after"):
+        read_record(path)
+    assert read_record(path, verify=False).run_id == "r1"
+    assert edits(path)
+    assert find_runs(tmp_path)[0] == []
+
+
+def test_another_layout_is_no_edit(tmp_path):
+    path = write_record(make(), tmp_path)
+    rewritten(path, lambda body: None)
+    assert len(path.read_text().splitlines()) == 1
+    assert read_record(path) == make()
+    assert edits(path) == []
+
+
+def test_the_files_beside_the_record_are_watched(tmp_path):
+    items, samples = tmp_path / "items.jsonl", tmp_path / "samples.jsonl"
+    items.write_bytes(b'{"index": 0, "prompt_sha": "a", "win_rate": 0.5}\n')
+    samples.write_text("")
+    write_record(make(), tmp_path)
+    samples.unlink()  # a lost file is its own reader's complaint
+    items.write_bytes(items.read_bytes().replace(b"\n", b"\r\n"))  # as git may check it out
+    (tmp_path / "metrics.jsonl").write_text("")  # not there when the record was written
+    assert read_record(tmp_path) == make()
+    items.write_bytes(items.read_bytes().replace(b"0.5", b"0.9"))
+    with pytest.raises(RecordError, match=r"record\.json: items\.jsonl: edited"):
+        read_record(tmp_path)
+
+
+def test_a_record_of_schema_1_has_no_digest_and_is_migrated(tmp_path):
+    path = write_record(make(), tmp_path)
+    rewritten(path, lambda body: (body.pop("digest"), body.update(schema_version=1)))
+    record = read_record(path)
+    assert record.schema_version == 2
+    assert record.config["ppo"]["kl_penalty"] == "reward"
+    rewritten(path, lambda body: body.pop("schema_version"))
+    assert read_record(path) == record
+
+
+def test_the_committed_records_are_read_and_agree_with_their_items():
+    runs, problems = find_runs(RESULTS)
+    assert problems == []
+    assert len(runs) > 30
+    for run in runs[::6]:
+        assert contradictions(run.record, read_items(run.folder)) == {}
+
+
+def test_a_mean_that_is_not_that_of_the_items_is_named():
+    items = [
+        Item(index=0, prompt_sha="a", win_rate=1.0, kl=3.0),
+        Item(index=1, prompt_sha="b", win_rate=None, kl=4.0),
+        Item(index=2, prompt_sha="c", win_rate=0.0, kl=None),
+    ]
+    metrics = {name: Metric(mean=mean) for name, mean in [("win_rate", 0.5), ("kl", 3.4), ("x", 1)]}
+    assert contradictions(make(metrics=metrics), items) == {"kl": (3.4, 3.5)}
+
+
 def test_half_a_file_is_named_with_its_line(tmp_path):
     path = write_record(make(), tmp_path)
     path.write_text(path.read_text()[:40])
     with pytest.raises(RecordError, match=r"record\.json, line \d: not JSON"):
+        read_record(path)
+    path.write_text("[]")
+    with pytest.raises(RecordError, match=r"record\.json: expected an object, found list"):
         read_record(path)
     with pytest.raises(RecordError, match="cannot be read"):
         read_record(tmp_path / "nowhere")
@@ -122,6 +216,7 @@ def test_a_bad_record_does_not_hide_the_good_ones(tmp_path):
     assert [record.run_id for record in records] == ["good"]
     assert len(problems) == 1
     assert "seed" in problems[0]
+    assert isinstance(problems[0], Damage)
     assert find_runs(tmp_path)[0][0].folder == tmp_path / "testbed" / "good"
     assert read_records(tmp_path / "empty") == ([], [])
 

@@ -7,8 +7,8 @@ References:
     arXiv:2406.02756, Section 2.1.
 
 Differences from the paper:
-    The prompt is worded here (`prompts/minimal_edit.md`): it asks for the kinds of edit that the
-    paper shows. The paper states no rule for accepting an edit; ours is in `acceptance.py`.
+    The prompt (`prompts/minimal_edit.md`) asks for the kinds of edit that the paper shows, in our
+    words. What is accepted (`acceptance.py`) is our own rule as well.
 """
 
 from __future__ import annotations
@@ -54,7 +54,10 @@ class EditorOptions(LLMOptions):
 
     template: str = Field("minimal_edit", description="name of a prompt, or path of your own")
     max_changed: float = Field(
-        0.5, gt=0, le=1, description="largest share of its longer side's words an edit may change"
+        0.5,
+        gt=0,
+        le=1,
+        description="largest share of words and marks, of the longer text's, an edit may change",
     )
 
     def load_template(self) -> Template:
@@ -97,6 +100,10 @@ class Claude:
         """Who made the edits, as their rows say."""
         return f"{self.name}:{self.options.model}:{self.template.sha[:8]}"
 
+    def ready(self) -> None:
+        """Raise UserError for what would stop `edit`, such as a missing key; costs nothing."""
+        self.asker.ready()
+
     def requests(self, pairs: Iterable[Pair]) -> Iterator[Request]:
         """The first question about each pair, as `edit` would ask it; for an estimate."""
         return _Session(self).requests(pairs)
@@ -131,6 +138,7 @@ class Claude:
         return EditReport.of(
             self._results,
             self.asker.tally,
+            prices=self.asker.budget.prices,
             source=self.source,
             template=self.template,
             max_changed=self.options.max_changed,
@@ -144,18 +152,7 @@ class Claude:
     def request(self, pair: Pair) -> Request:
         """The first question about a pair."""
         prompt = self.template.fill(instruction=pair[0], response=pair[1].strip())
-        config: dict[str, Any] = {"format": {"type": "json_schema", "schema": SCHEMA}}
-        if self.options.effort:
-            config["effort"] = self.options.effort
-        return Request(
-            {
-                "model": self.options.model,
-                "max_tokens": self.options.max_tokens,
-                "messages": [{"role": "user", "content": prompt}],
-                "output_config": config,
-            },
-            endpoint=self.options.base_url or "",
-        )
+        return self.options.request(prompt, SCHEMA)
 
 
 class _Reply(BaseModel):
@@ -183,6 +180,7 @@ class _Session:
     results: dict[Pair, EditResult] = field(default_factory=dict)
 
     def requests(self, pairs: Iterable[Pair]) -> Iterator[Request]:
+        """The first question about each different pair."""
         asked: set[Pair] = set()
         for pair in pairs:
             self.order.append(pair)

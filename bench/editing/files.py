@@ -33,7 +33,7 @@ class FarmPreference(Row):
     model_config = ConfigDict(extra="ignore")
 
     instruction: str
-    input: str = ""
+    input: str | None = None
     output_1: str
     output_2: str
     preference: float | None
@@ -85,6 +85,7 @@ def read_responses(path: Path) -> tuple[list[Pair], dict[str, int]]:
         rows = [(row.prompt, row.rejected) for row in read_rows(path, Preference)]
     if not rows:
         raise UserError(f"{path} has no preferences")
+    _check_encodable(path, rows)
     pairs = [row for row in rows if not isinstance(row, str)]
     return pairs, dict(Counter(row for row in rows if isinstance(row, str)))
 
@@ -151,6 +152,17 @@ def _read_farm(path: Path) -> list[FarmPreference]:
         field = ".".join(map(str, fields)) or "the row"
         where = f"{path}, row {int(number) + 1}, field {field}"
         raise UserError(f"{where}: {first['msg']}") from error
+
+
+def _check_encodable(path: Path, rows: list[Pair | str]) -> None:
+    """Refuse half a character, as JSON can spell it: it can be neither sent nor hashed."""
+    for number, row in enumerate(rows, start=1):
+        try:
+            "".join(row).encode()
+        except UnicodeEncodeError as error:
+            raise UserError(
+                f"{path}, row {number}: half a character (\\ud800 to \\udfff in JSON) is no text"
+            ) from error
 
 
 def _check_writable(out: Path, preferences: Path) -> None:

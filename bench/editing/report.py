@@ -11,6 +11,7 @@ import numpy as np
 
 from bench.editing.acceptance import EditResult
 from bench.llm import Tally
+from bench.llm.prices import Prices, dollars
 from bench.llm.templates import Template
 from bench.stats import mean_interval
 from bench.terminal import table
@@ -60,6 +61,7 @@ class EditReport:
         changed_fraction, words_added, characters_added: of the accepted edits.
         calls, stored: answers that are new, and that were there before.
         cost_usd: of all of them; None where a price is not known.
+        prices: date and source of the table that it comes from.
         models: names that the API returned, and how often.
         first_at, last_at: when the oldest and the newest answer came.
     """
@@ -77,6 +79,7 @@ class EditReport:
     calls: int
     stored: int
     cost_usd: float | None
+    prices: dict[str, Any]
     models: dict[str, int]
     first_at: str | None
     last_at: str | None
@@ -87,6 +90,7 @@ class EditReport:
         results: Sequence[EditResult],
         tally: Tally,
         *,
+        prices: Prices,
         source: str,
         template: Template,
         max_changed: float,
@@ -109,6 +113,7 @@ class EditReport:
             calls=tally.calls,
             stored=tally.stored,
             cost_usd=tally.cost_usd,
+            prices=prices.about(),
             models=dict(tally.models),
             first_at=tally.first_at,
             last_at=tally.last_at,
@@ -126,7 +131,6 @@ class EditReport:
 
     def _counts(self) -> RenderableType:
         responses = sum(self.outcomes.values())
-        cost = "unknown" if self.cost_usd is None else f"${self.cost_usd:.2f}"
         rows = [
             ("editor", self.source),
             ("rows", f"{self.rows:,}"),
@@ -136,7 +140,7 @@ class EditReport:
                 for status, n in self.outcomes.items()
             ),
             ("calls", f"{self.calls:,} new, {self.stored:,} stored"),
-            ("price", cost),
+            ("price", f"{dollars(self.cost_usd)} (prices of {self.prices['date']})"),
             ("models", ", ".join(f"{name} ({n:,})" for name, n in self.models.items()) or "none"),
             ("answered", f"{self.first_at} to {self.last_at}" if self.first_at else "never"),
             ("prompt", f"{self.template} {self.template_sha[:8]}"),

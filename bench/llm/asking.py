@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -14,6 +15,8 @@ from bench.llm.options import LLMOptions
 from bench.llm.prices import Prices
 from bench.llm.requests import Request
 from bench.llm.transport import Say, Transport, open_transport
+
+_LINE_EVERY_S = 10.0
 
 Receive = Callable[[Request, Answer], Request | None]
 """Takes a request's answer; what it returns, if anything, is asked in the next round."""
@@ -88,6 +91,7 @@ class Asker:
         self.answers = AnswerStore(path, warn=say)
         self.tally = Tally()
         self._transport: Transport | None = None
+        self._said = time.monotonic()
 
     def ask(self, requests: Iterable[Request], receive: Receive) -> None:
         """Ask all of them, and then what `receive` returned; it is called once for each request.
@@ -116,6 +120,14 @@ class Asker:
         """Raise UserError for what would stop every question, such as a missing key; asks none."""
         self._open()
 
+    def _report(self) -> None:
+        """Say now and then how far it is."""
+        if time.monotonic() - self._said < _LINE_EVERY_S:
+            return
+        self._said = time.monotonic()
+        counts = ", ".join(f"{n:,} {outcome}" for outcome, n in self.tally.outcomes.most_common())
+        self.say(f"{self.options.model}: {counts}; ${self.budget.spent_usd:.2f} spent")
+
     def _open(self) -> Transport:
         if self._transport is None:
             self._transport = open_transport(self.options, self.budget, self.answers, self.say)
@@ -131,6 +143,7 @@ class Asker:
             if answer.outcome != "skipped_budget":
                 self.answers.append(answer)
             self.tally.add(answer, new=True)
+            self._report()
             deliver(request, answer)
             for twin in twins.pop(request.key):
                 self.tally.stored += 1

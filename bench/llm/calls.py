@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 import httpx2
@@ -24,7 +24,7 @@ from bench.llm.transport import Deliver, Stopped, now
 
 Reply = TypeVar("Reply")
 
-UNREADABLE = (AttributeError, TypeError, ValueError)
+UNREADABLE = (AttributeError, LookupError, TypeError, ValueError)
 """What reading raises where an answer is not of the form that the API promises."""
 IN_A_ROW = 20  # calls without an answer after which the rest is not even tried
 _UNSENT = ("ConnectError", "ConnectTimeout", "PoolTimeout")  # of httpx: nothing can be billed
@@ -50,8 +50,8 @@ class Calls(Generic[Reply]):
     errors: type[Exception]
     create: Callable[[Request], Awaitable[Reply]]
     read: Callable[[Reply, Request], Answer]
-    _stop: Exception | None = None
-    _unanswered: int = 0
+    _stop: Exception | None = field(default=None, init=False)
+    _unanswered: int = field(default=0, init=False)
 
     async def run(self, requests: Iterator[Request], deliver: Deliver) -> None:
         """Ask all; see `Transport.send`."""
@@ -71,9 +71,9 @@ class Calls(Generic[Reply]):
     async def _within_budget(self, request: Request) -> Answer | None:
         """The answer, or None if all has stopped while this waited for money."""
         most = self.budget.most(request)
-        granted = await self.budget.reserve(most)
-        if not granted and self._stop is None:
-            return Answer(key=request.key, outcome="skipped_budget", transport=self.name)
+        if not await self.budget.reserve(most):
+            skipped = Answer(key=request.key, outcome="skipped_budget", transport=self.name)
+            return None if self._stop else skipped
         HELD.set(most)
         cost: float | None = 0.0
         try:
@@ -81,31 +81,36 @@ class Calls(Generic[Reply]):
                 return None
             answer = await self._ask(request)
             cost = answer.cost_usd if answer.paid else 0.0
+            return answer
         finally:
-            if granted:
-                self.budget.settle(most, cost)
-        return answer
+            self.budget.settle(most, cost)
 
     async def _ask(self, request: Request) -> Answer:
         began = time.perf_counter()
         try:
             async with asyncio.timeout(self.options.deadline_s):
                 reply = await self.create(request)
-            answer = self.read(reply, request)
+            answer = self._read(reply, request)
         except TimeoutError:
             limit = f"no answer within {self.options.deadline_s:g} s, retries included"
-            answer = self._unanswered_call(request, limit)
+            answer = self._no_answer(request, limit)
         except self.errors as error:
             answer = self._failed(request, error)
-        except UNREADABLE as error:
+        except ValueError as error:  # of `_read`, or of the SDK for what is not JSON
             self.budget.lose(HELD.get())
-            answer = self._unanswered_call(request, f"the answer cannot be read: {error!r}")
+            answer = self._no_answer(request, f"the answer cannot be read: {error}")
         else:
             self._unanswered = 0
         cost = self.budget.cost(request.model, answer.usage) if answer.paid else None
         seconds = round(time.perf_counter() - began, 3)
         about = {"cost_usd": cost, "seconds": seconds, "transport": self.name, "at": now()}
         return answer.model_copy(update=about)
+
+    def _read(self, reply: Reply, request: Request) -> Answer:
+        try:
+            return self.read(reply, request)
+        except UNREADABLE as error:
+            raise ValueError(repr(error)) from error
 
     def _failed(self, request: Request, error: Exception) -> Answer:
         """The outcome of a call that the SDK gave up.
@@ -118,9 +123,9 @@ class Calls(Generic[Reply]):
             raise stopped
         if told.invalid:
             return self._error(request, str(told))
-        return self._unanswered_call(request, str(told))
+        return self._no_answer(request, str(told))
 
-    def _unanswered_call(self, request: Request, error: str) -> Answer:
+    def _no_answer(self, request: Request, error: str) -> Answer:
         self._unanswered += 1
         answer = self._error(request, error)
         if self._unanswered >= IN_A_ROW and self._stop is None:

@@ -64,7 +64,8 @@ def read_message(message: Message, key: str) -> Answer:
     """Take an answer of the Messages API apart, also one from a batch.
 
     Raises:
-        AttributeError, TypeError, ValueError: it is not of the form that the API promises.
+        AttributeError, LookupError, TypeError, ValueError: it is not of the form that the API
+            promises.
     """
     usage, details = message.usage, message.stop_details
     return Answer(

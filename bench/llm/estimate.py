@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from bench.llm.answers import Answer, Usage
 from bench.llm.asking import Asker
+from bench.llm.prices import dollars
 from bench.llm.requests import Request
 from bench.terminal import table
 
@@ -63,57 +64,70 @@ class Estimate:
             ("already answered", f"{self.stored:,}"),
             ("input tokens", f"{self.input_tokens:,}"),
             ("output tokens", f"{self.output_tokens:,} (at most {self.most_output_tokens:,})"),
-            ("price", f"{_dollars(self.usd)} (at most {_dollars(self.most_usd)})"),
+            ("price", f"{dollars(self.usd)} (at most {dollars(self.most_usd)})"),
             ("time", time if self.calls else "none"),
             *(("", line) for line in self.basis),
         ]
         return table(f"dry run: {self.model}, nothing was asked", ["", ""], rows)
 
 
-def estimate(requests: Iterable[Request], asker: Asker) -> Estimate:
+def estimate(
+    requests: Iterable[Request], asker: Asker, answer_tokens: float = ASSUMED_OUTPUT_TOKENS
+) -> Estimate:
     """Count what is not stored, and what it would cost.
 
     Args:
         requests: the questions; follow-ups (retries) cannot be foreseen and are not counted.
         asker: whose store, model and prices hold.
+        answer_tokens: of an answer, thinking included, while no answer is known.
     """
-    calls, size, room, stored = 0, 0, 0, 0
-    samples: list[Request] = []
-    known: list[Answer] = []
-    rng = random.Random(0)
-    for request in requests:
-        answer = asker.answers.get(request.key)
-        if answer is not None and answer.paid:
-            stored += 1
-            known.append(answer)
-            continue
-        calls, size, room = calls + 1, size + request.size, room + request.max_tokens
-        _keep_some(samples, request, calls, rng)
-    options = asker.options
-    ratio, said = _tokens_per_byte(samples, asker)
-    output, output_said = _mean(
-        [float(a.usage.output_tokens) for a in known], ASSUMED_OUTPUT_TOKENS, "output tokens a call"
-    )
-    seconds, seconds_said = _mean(
-        [a.seconds for a in known if a.seconds is not None], ASSUMED_SECONDS, "seconds a call"
-    )
-    tokens = math.ceil(size * ratio)
+    survey = _survey(requests, asker)
+    options, prices, calls = asker.options, asker.budget.prices, survey.calls
+    ratio, said = _tokens_per_byte(survey.samples, asker)
+    outputs = [float(answer.usage.output_tokens) for answer in survey.known]
+    output, output_said = _mean(outputs, answer_tokens, "output tokens a call")
+    times = [answer.seconds for answer in survey.known if answer.seconds is not None]
+    seconds, seconds_said = _mean(times, ASSUMED_SECONDS, "seconds a call")
+    tokens = math.ceil(survey.size * ratio)
     batch = options.transport == "batches"
-    prices = asker.budget.prices
     basis = [said, output_said] + ([] if batch else [seconds_said])
-    basis.append(f"prices of {prices.date} ({prices.source})")
     return Estimate(
         model=options.model,
         calls=calls,
-        stored=stored,
+        stored=len(survey.known),
         input_tokens=tokens,
         output_tokens=round(calls * output),
-        most_output_tokens=room,
+        most_output_tokens=survey.room,
         usd=_cost(asker, calls, tokens, calls * output),
-        most_usd=_cost(asker, calls, tokens, room),
+        most_usd=_cost(asker, calls, tokens, survey.room),
         seconds=None if batch else calls * seconds / options.concurrency,
-        basis=tuple(basis),
+        basis=(*basis, f"prices of {prices.date} ({prices.source})"),
     )
+
+
+@dataclass
+class _Survey:
+    """Requests by whether they are answered: bytes and room of those that are not."""
+
+    calls: int = 0
+    size: int = 0
+    room: int = 0
+    samples: list[Request] = field(default_factory=list)
+    known: list[Answer] = field(default_factory=list)
+
+
+def _survey(requests: Iterable[Request], asker: Asker) -> _Survey:
+    found, rng = _Survey(), random.Random(0)
+    for request in requests:
+        answer = asker.answers.get(request.key)
+        if answer is not None and answer.paid:
+            found.known.append(answer)
+            continue
+        found.calls += 1
+        found.size += request.size
+        found.room += request.max_tokens
+        _keep_some(found.samples, request, found.calls, rng)
+    return found
 
 
 def _keep_some(samples: list[Request], request: Request, seen: int, rng: random.Random) -> None:
@@ -169,7 +183,3 @@ def _count(samples: Sequence[Request]) -> int | None:
 def _count_one(client: Any, request: Request) -> int:
     body = {key: value for key, value in request.body.items() if key != "max_tokens"}
     return int(client.messages.count_tokens(**body).input_tokens)
-
-
-def _dollars(usd: float | None) -> str:
-    return "unknown, the model is not in the table of prices" if usd is None else f"${usd:.2f}"

@@ -105,7 +105,8 @@ def read_completion(completion: ChatCompletion, request: Request) -> Answer:
     """Take a chat completion apart.
 
     Raises:
-        AttributeError, TypeError, ValueError: it is not of the form that the API promises.
+        AttributeError, LookupError, TypeError, ValueError: it is not of the form that the API
+            promises.
     """
     choice = completion.choices[0]
     refused = choice.message.refusal

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import Field
 
 from bench.config import Section
+from bench.llm.requests import Request
 
 TransportName = Literal["messages", "batches", "replay", "openai"]
 
@@ -48,6 +50,30 @@ class LLMOptions(Section):
     prices: str | None = Field(
         None, description="YAML file of prices; none: bench/llm/prices.yaml and its date"
     )
+
+    @property
+    def endpoint(self) -> str:
+        """Where the model is, as a part of a question's key; "" is Anthropic's API."""
+        return self.base_url or ""
+
+    def request(self, prompt: str, schema: Mapping[str, Any], order: int = 0) -> Request:
+        """A question that is answered in JSON of this schema (structured output).
+
+        Args:
+            prompt: the user's turn, which is all there is.
+            schema: JSON schema of the answer.
+            order: which of a pair's presentation orders this is.
+        """
+        config: dict[str, Any] = {"format": {"type": "json_schema", "schema": schema}}
+        if self.effort:
+            config["effort"] = self.effort
+        body = {
+            "model": self.model,
+            "max_tokens": self.max_tokens,
+            "messages": [{"role": "user", "content": prompt}],
+            "output_config": config,
+        }
+        return Request(body, order, endpoint=self.endpoint)
 
     def deciding(self) -> dict[str, Any]:
         """The options on which the answers depend, for a stage's key."""

@@ -11,6 +11,7 @@ from bench.llm.transport import Stopped
 from bench.registry import unknown
 
 _LONGEST = 500  # characters of an error that are kept
+_SHORTEST = 8  # characters of a key; less is a word, such as "none" where no key is needed
 _STATUS = {
     "invalid_request_error": 400,
     "authentication_error": 401,
@@ -42,7 +43,8 @@ class Service:
     def scrub(self, text: str) -> str:
         """One line without the key, for people and for the store."""
         for secret in self.secrets:
-            text = text.replace(secret, "[key]")
+            if len(secret) >= _SHORTEST:
+                text = text.replace(secret, "[key]")
         return " ".join(text.split())[:_LONGEST]
 
 
@@ -64,9 +66,8 @@ class Told(NamedTuple):
             return cls(status, message=str(error))
         details = error.get("details")
         code = details.get("error_code") if isinstance(details, dict) else error.get("code")
-        return cls(
-            status, str(error.get("type") or ""), str(error.get("message") or ""), str(code or "")
-        )
+        message = error.get("message") or error
+        return cls(status, str(error.get("type") or ""), str(message), str(code or ""))
 
     @classmethod
     def by(cls, error: Any) -> Told:

@@ -85,3 +85,10 @@ class Prices(Section):
     def about(self) -> dict[str, Any]:
         """For a record: where prices come from."""
         return {"date": self.date.isoformat(), "source": self.source}
+
+
+def dollars(usd: float | None) -> str:
+    """A price for people: what is small is not called nothing."""
+    if usd is None:
+        return "unknown, the model is not in the table of prices"
+    return "under $0.01" if 0 < usd < 0.01 else f"${usd:,.2f}"

@@ -17,7 +17,7 @@ from bench.store import file_sha256
 
 # Whose versions may move a number.
 PACKAGES = ("torch", "transformers", "peft", "tokenizers", "rapidfuzz")
-MEASURES = ("bench.stages.measures", "bench.record")
+MEASURES = ("bench.stages.measures", "bench.schema")
 
 
 class Stages:

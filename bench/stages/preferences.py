@@ -12,6 +12,7 @@ from bench.data import Comparison, Edit, Preference, Ranking, read_rows, write_r
 from bench.loading import plugin_options
 from bench.models.rollout import Sampling, sample
 from bench.pipeline import Context
+from bench.protocols import Editor
 from bench.registry import EDITORS
 from bench.stages.sft import load_sft
 from bench.training.optimisation import generator
@@ -108,20 +109,33 @@ def build_edits(context: Context, out: Path, inputs: list[Path]) -> dict[str, An
     return {"pairs": len(rows), "unchanged": unchanged} | stats
 
 
+def make_editor(context: Context) -> Editor | None:
+    """Who makes the minimal edits; None where the suite does.
+
+    Raises:
+        UserError: there is no such editor, or an option is wrong.
+    """
+    name = context.config.preferences.editor
+    if name is None:
+        return None
+    editor: Editor = EDITORS.get(name)(
+        plugin_options(context.config, "editor"),
+        answers=context.answers / "edit.jsonl",
+        say=context.progress.say,
+    )
+    return editor
+
+
 def _edited(
     context: Context, responses: list[tuple[str, str]]
 ) -> tuple[str, list[str], dict[str, Any]]:
     """Who edited, the edited texts, and statistics; what has no edit stays as it was."""
     config, suite = context.config.preferences, context.suite
-    if config.editor is None:
+    editor = make_editor(context)
+    if editor is None:
         rng = random.Random(f"edit:{context.config.seed}")
         texts = [suite.edit(*response, rng, config.miss) for response in responses]
         return f"{suite.name} editor", texts, {}
-    editor = EDITORS.get(config.editor)(
-        plugin_options(context.config, "editor"),
-        answers=context.answers / "edit.jsonl",
-        say=context.progress.say,
-    )
     results = editor.edit(responses)
     texts = [
         original if result.edited is None else result.edited

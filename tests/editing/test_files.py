@@ -18,7 +18,7 @@ FARM: list[dict[str, Any]] = [
     {"instruction": "i", "input": "more", "output_1": "a", "output_2": "b", "preference": 1},
     {"instruction": "i", "input": "", "output_1": "a", "output_2": "b", "preference": 2},
     {"instruction": "i", "output_1": "a", "output_2": "b", "preference": 1.2, "raw": 4},
-    {"instruction": "i", "input": "", "output_1": "a", "output_2": "b", "preference": 1.5},
+    {"instruction": "i", "input": None, "output_1": "a", "output_2": "b", "preference": 1.5},
     {"instruction": "i", "input": "", "output_1": "a", "output_2": "b", "preference": 0},
     {"instruction": "i", "input": "", "output_1": "a", "output_2": "b", "preference": None},
 ]
@@ -104,7 +104,7 @@ def test_stopped_run_leaves_what_was_there(
     ):
         edit_file(preferences, out, editor(tmp_path))
     assert out.read_text() == "mine"
-    assert not (tmp_path / "edits.rejected.jsonl").exists()
+    assert {name for name in names(tmp_path) if "edits" in name} == {"edits.jsonl"}
 
 
 def test_who_reads_meanwhile_sees_the_old_file_whole(
@@ -127,6 +127,8 @@ def test_who_reads_meanwhile_sees_the_old_file_whole(
         (json.dumps([*FARM, {"instruction": "i"}]), "row 7, field output_1: Field required"),
         (json.dumps([{**FARM[0], "preference": 3}]), "row 1, field preference: .*neither 0 nor"),
         (json.dumps([{**FARM[0], "output_2": None}]), "row 1, field output_2: Input should be"),
+        (json.dumps([*FARM, {**FARM[0], "input": "\ud800"}]), "row 7: half a character"),
+        (r'{"prompt": "p", "chosen": "c", "rejected": "\udc00"}', "row 1: half a character"),
         ('[{"instruction"', "cannot read .*farm.json"),
         ('{"prompt": "p", "chosen": "c"}', "line 1, field rejected: Field required"),
     ],

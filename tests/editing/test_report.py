@@ -1,5 +1,6 @@
 """The report of three edits, worked out by hand."""
 
+import datetime
 import io
 
 import pytest
@@ -8,36 +9,39 @@ from rich.console import Console
 from bench.editing.acceptance import EditResult, assess
 from bench.editing.report import EditReport, Spread
 from bench.llm import Answer, Tally, Usage
+from bench.llm.prices import Prices
 from bench.llm.templates import Template
 
+PRICES = Prices(date=datetime.date(2026, 10, 7), source="the list", models={})
 TEMPLATE = Template("minimal_edit", "{instruction} {response} {nonce}")
 
 GOLDEN = """\
 edits
-
-
- ──────────────────────────────────────────────────────────────────────────────────
- editor                      claude:m:abc
- rows                        6
- left out: tie               1
- ok                          3 (60.0%)
- refusal                     1 (20.0%)
- rejected_changed_too_much   1 (20.0%)
- calls                       2 new, 1 stored
- price                       $0.75
- models                      claude-x (3)
- answered                    2026-10-01T00:00:00+00:00 to 2026-10-03T00:00:00+00:00
- prompt                      minimal_edit 56fa17a2
-
+editor claude:m:abc
+rows 6
+left out: tie 1
+ok 3 (60.0%)
+refusal 1 (20.0%)
+rejected_changed_too_much 1 (20.0%)
+calls 2 new, 1 stored
+price $0.75 (prices of 2026-10-07)
+models claude-x (3)
+answered 2026-10-01T00:00:00+00:00 to 2026-10-03T00:00:00+00:00
+prompt minimal_edit 56fa17a2
 sizes of the 3 accepted edits
-
-                                    mean   standard error   5%     25%    50%    75%    95%
- ───────────────────────────────────────────────────────────────────────────────────────────
- changed words, % (at most 50.0%)   33.3   8.3              25.0   25.0   25.0   37.5   47.5
- words added                        -0.7   0.7              -1.8   -1.0   0.0    0.0    0.0
- characters added                   -0.7   1.8              -3.6   -2.0   0.0    1.0    1.8
-
+mean standard error 5% 25% 50% 75% 95%
+changed words, % (at most 50.0%) 33.3 8.3 25.0 25.0 25.0 37.5 47.5
+words added -0.7 0.7 -1.8 -1.0 0.0 0.0 0.0
+characters added -0.7 1.8 -3.6 -2.0 0.0 1.0 1.8
 """
+
+
+def shown(made: EditReport) -> str:
+    """What the terminal shows, without lines and columns."""
+    stream = io.StringIO()
+    Console(file=stream, width=120).print(made.render())
+    lines = (" ".join(line.replace("─", "").split()) for line in stream.getvalue().splitlines())
+    return "".join(f"{line}\n" for line in lines if line)
 
 
 def results() -> list[EditResult]:
@@ -68,6 +72,7 @@ def report() -> EditReport:
     return EditReport.of(
         results(),
         tally(),
+        prices=PRICES,
         source="claude:m:abc",
         template=TEMPLATE,
         max_changed=0.5,
@@ -112,16 +117,19 @@ def test_no_edit_and_one() -> None:
 
 
 def test_golden() -> None:
-    stream = io.StringIO()
-    Console(file=stream, width=120).print(report().render())
-    assert [line.rstrip() for line in stream.getvalue().splitlines()] == GOLDEN.splitlines()
+    assert shown(report()) == GOLDEN
 
 
 def test_nothing_at_all_can_be_shown() -> None:
     empty = EditReport.of(
-        [], Tally(cost_usd=None), source="s", template=TEMPLATE, max_changed=0.5, left_out={}
+        [],
+        Tally(cost_usd=None),
+        prices=PRICES,
+        source="s",
+        template=TEMPLATE,
+        max_changed=0.5,
+        left_out={},
     )
-    stream = io.StringIO()
-    Console(file=stream, width=120).print(empty.render())
-    assert "unknown" in stream.getvalue()
+    assert "price unknown" in shown(empty)
+    assert "words added - - - - - - -" in shown(empty)
     assert empty.as_dict()["changed_fraction"] is None

@@ -18,6 +18,10 @@ from tests.llm.server import Server
 Rule = Callable[[str, int], str]
 """The edited text, from the response and the number of the turn, from 0."""
 
+PAIR = ("Say it.", "This is the wrong word here.")
+EDITED = "This is the right word here."
+TOO_MUCH = "Nothing of it remains today."
+
 _RESPONSE = re.compile(r"<response-([0-9a-f]{16})>\n(.*)\n</response-\1>", re.DOTALL)
 
 
@@ -37,6 +41,15 @@ def writer(rule: Rule) -> Callable[[Body], Body]:
 
 def repaired(text: str, _turn: int) -> str:
     return text.replace("wrong", "right")
+
+
+def first_unchanged(text: str, turn: int) -> str:
+    return repaired(text, turn) if turn else text
+
+
+def bodies(server: Server) -> list[Body]:
+    """What was asked, in order; not of batches."""
+    return [record.body for record in server.requests if record.body is not None]
 
 
 @contextmanager

@@ -1,8 +1,8 @@
-"""A fault server that the SDKs find by the environment, and a judge that asks it."""
+"""A judge that asks the fault server."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +11,6 @@ import pytest
 from judges.claude import Claude
 from judges.pairwise import PairwiseOptions
 from tests.llm.server import Server
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    with Server() as server:
-        for name, value in server.env.items():
-            monkeypatch.setenv(name, value)
-        yield server
 
 
 @pytest.fixture

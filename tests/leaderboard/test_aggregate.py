@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 
 from bench.errors import UserError
-from bench.record import JudgeRecord, Metric, Reference, read_items
+from bench.record import (
+    EditorRecord,
+    JudgeRecord,
+    Metric,
+    Reference,
+    read_items,
+    read_record,
+    write_record,
+)
 from bench.stats import CROSSED, ONE_RUN, two_way
 from leaderboard.aggregate import tables
 
@@ -28,7 +36,7 @@ def test_the_interval_is_two_way_over_the_items(results):
         [item.values["win_rate"] for item in read_items(results / "testbed" / f"sft-s{seed}")]
         for seed in range(3)
     ]
-    expected = two_way(values)
+    expected = two_way(values, rate=True)
     assert sft.metrics["win_rate"].mean == pytest.approx(np.mean(values))
     assert sft.metrics["win_rate"].standard_error == pytest.approx(expected.standard_error)
     assert sft.metrics["win_rate"].ci95 == pytest.approx(expected.ci95)
@@ -50,6 +58,7 @@ def test_a_diverged_run_keeps_its_row_at_the_end(results):
     (table,), _ = tables(results)
     assert (table.rows[-1].label, table.rows[-1].status) == ("bad", "diverged")
     assert table.rows[-1].metrics == {}
+    assert table.rows[-1].failures == ("seed 0: diverged: KL is NaN at step 12",)
 
 
 def test_a_seed_that_failed_stays_visible(make_run, tmp_path):
@@ -59,6 +68,48 @@ def test_a_seed_that_failed_stays_visible(make_run, tmp_path):
     (table,), _ = tables(tmp_path / "results")
     assert table.rows[0].status == "2 ok, 1 out of memory"
     assert table.rows[0].seeds == (0, 1)
+
+
+def test_a_rate_stays_within_its_bounds_with_two_seeds_too(make_run, tmp_path):
+    shares = {"win_rate": 0.95, "rm_accuracy.edited": 0.9}
+    for seed, wins in ((0, 0.9), (1, 1.0)):
+        metrics = {name: Metric(mean=wins, standard_error=0.01) for name in shares}
+        folder = make_run("sft", seed, metrics=metrics)
+        rows = [
+            {"index": i, "prompt_sha": str(i), "win_rate": float(i >= 10 * (1 - wins))}
+            for i in range(10)
+        ]
+        (folder / "items.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (table,), _ = tables(tmp_path / "results")
+    cells = table.rows[0].metrics
+    for name in shares:
+        low, high = cells[name].ci95
+        assert 0 <= low < 0.95 < high <= 1
+    assert cells["rm_accuracy.edited"].ci95[1] == 1
+
+
+def test_a_value_that_is_no_rate_is_a_problem(make_run, tmp_path):
+    for seed in range(2):
+        path = make_run("sft", seed) / "items.jsonl"
+        path.write_text(path.read_text().replace('"win_rate": 0.', '"win_rate": 3.', 1))
+    (table,), problems = tables(tmp_path / "results")
+    assert table.rows[0].group is None
+    assert problems.count("sft: win_rate: a rate lies between 0 and 1, but the table holds other "
+                          "values") == 1  # fmt: skip
+
+
+def test_costs_are_known_only_if_each_is(make_run, tmp_path):
+    paid = JudgeRecord(name="gold", counts={"ok": 1}, cost_usd=1.5)
+    unknown = JudgeRecord(name="gold", counts={"ok": 1})
+    never = JudgeRecord(name="gold")
+    editor = EditorRecord(name="claude", source="claude:x", cost_usd=0.25)
+    for seed in range(2):
+        make_run("sft", seed, judge=paid, editor=editor)
+        make_run("ppo_rlhf", seed, judge=unknown if seed else paid)
+    make_run("sft", 2, judge=never, status="diverged")
+    (table,), _ = tables(tmp_path / "results")
+    costs = {row.label: (row.cost_usd, row.editor_usd) for row in table.rows}
+    assert costs == {"sft": (3.0, 0.5), "ppo_rlhf": (None, None)}
 
 
 def test_one_seed_is_labelled(make_run, tmp_path):
@@ -71,11 +122,11 @@ def test_one_seed_is_labelled(make_run, tmp_path):
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [
-        ({"judge": JudgeRecord(name="claude")}, "judge: claude here, gold above"),
+        ({"judge": JudgeRecord(name="claude")}, "judge: claude here, gold there"),
         ({"judge": JudgeRecord(name="gold", template_sha="t2")}, "template_sha: t2 here"),
         ({"judge": JudgeRecord(name="gold", model="m")}, "judge_model: m here"),
         ({"reference": Reference(name="r", sha="ff")}, "reference_sha: ff here"),
-        ({"suite": "alpacafarm"}, "suite: alpacafarm here, testbed above"),
+        ({"suite": "alpacafarm"}, "suite: alpacafarm here, testbed there"),
     ],
 )
 def test_what_cannot_be_compared_is_split_and_says_why(make_run, tmp_path, fields, reason):
@@ -112,9 +163,8 @@ def test_what_is_wrong_is_a_problem_and_not_a_crash(make_run, tmp_path):
     (folder / "items.jsonl").unlink()
     (make_run("token_ppo", 0) / "record.json").write_text("{")
     edited = make_run("gold_ppo", 0)
-    body = json.loads((edited / "record.json").read_text())
-    body["metrics"]["win_rate"]["mean"] = 0.99
-    (edited / "record.json").write_text(json.dumps(body))
+    record = read_record(edited)
+    write_record(record.model_copy(update={"metrics": {"win_rate": Metric(mean=0.99)}}), edited)
     (table,), problems = tables(tmp_path / "results")
     text = "\n".join(problems)
     assert "ppo_rlhf-s0/items.jsonl: cannot be read" in text

@@ -2,11 +2,11 @@ import json
 import math
 
 import pytest
-from scipy import stats
 
 from bench.errors import UserError
-from bench.record import Metric, read_record
-from leaderboard.check import check, make_baseline, write_baseline
+from bench.record import Code, Metric, Reference, read_record, write_record
+from leaderboard.baseline import write_baseline
+from leaderboard.check import check
 from tests.leaderboard.test_render import text_of
 
 
@@ -17,107 +17,175 @@ def baseline(results, tmp_path):
     return path
 
 
-def change(folder, name, **fields):
-    body = json.loads((folder / "record.json").read_text())
+def edit(folder, name, **fields):
+    """By hand, as an editor would: the digest stays as it was."""
+    path = folder / "record.json"
+    body = json.loads(path.read_text())
     if fields:
         body["metrics"][name] |= fields
     else:
         del body["metrics"][name]
-    (folder / "record.json").write_text(json.dumps(body))
+    path.write_text(json.dumps(body))
 
 
-def test_a_seed_of_the_baseline_passes(results, baseline):
-    report = check(results / "testbed" / "sft-s1", baseline)
-    assert report.ok
-    assert report.exit_code == 0
-    assert report.failures == []
-    assert "passed" in report.markdown()
+def lowered(folder, by, with_items=True):
+    """The record of a run that was worse, written by the harness."""
+    record = read_record(folder)
+    metric = record.metrics["win_rate"]
+    metrics = record.metrics | {"win_rate": metric.model_copy(update={"mean": metric.mean - by})}
+    if with_items:
+        rows = [json.loads(line) for line in (folder / "items.jsonl").read_text().splitlines()]
+        rows = [row | {"win_rate": row["win_rate"] - by} for row in rows]
+        (folder / "items.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_record(record.model_copy(update={"metrics": metrics}), folder)
 
 
-def test_eight_points_lower_fails(results, baseline):
+def test_an_equal_rerun_passes(results, baseline):
     run = results / "testbed" / "sft-s1"
-    change(run, "win_rate", mean=read_record(run).metrics["win_rate"].mean - 0.08)
-    report = check(run, baseline)
+    for reference in (baseline, results):
+        (report,) = check(run, reference)
+        assert (report.ok, report.exit_code, report.failures) == (True, 0, [])
+        assert report.run == "sft-s1"
+        assert {row.test for row in report.rows} == {"repeats"}
+        assert "passed" in report.markdown()
+    assert check(run / "record.json", baseline)[0].ok
+
+
+@pytest.mark.parametrize("with_items", [True, False])
+def test_eight_points_lower_fails_and_is_named(results, baseline, with_items):
+    run = results / "testbed" / "sft-s1"
+    lowered(run, 0.08, with_items)
+    (report,) = check(run, baseline)
     assert report.exit_code == 3
-    assert [failure.split(":")[0] for failure in report.failures] == ["win_rate"]
-    assert "is below" in report.failures[0]
-    assert "FAILED (1)" in text_of(report.render())
+    assert {failure.split(":")[0] for failure in report.failures} == {"win_rate"}
+    assert "is below" in report.failures[-1]
+    assert "over its own items.jsonl" in report.failures[0] or with_items
+    assert f"FAILED ({len(report.failures)})" in text_of(report.render())
+    assert "| win_rate |" in report.markdown()
+
+
+def test_a_record_lowered_by_hand_fails_though_it_is_within_its_band(results, baseline):
+    run = results / "testbed" / "sft-s1"
+    edit(run, "win_rate", mean=read_record(run).metrics["win_rate"].mean - 0.001)
+    (report,) = check(run, baseline)
+    assert report.exit_code == 3
+    assert all(row.ok for row in report.rows)
+    assert "sft-s1/record.json: metrics: edited after the run was written" in report.failures[0]
+    assert report.failures[1].startswith("win_rate: 0.")
+
+
+def test_without_items_the_twin_of_the_same_code_and_machine_tells(make_run, results):
+    code = Code(commit="c0ffee", dirty=False)
+    run = make_run("sft", 1, 0.30, code=code)
+    copy = results / "copy" / "record.json"
+    copy.parent.mkdir()
+    copy.write_text((run / "record.json").read_text())
+    lowered(copy.parent, 0.001, with_items=False)
+    (report,) = check(copy, run)
+    (failure,) = report.failures
+    assert failure.startswith("win_rate: differs by -0.001 from sft-s1, the same code and config")
+    assert report.notes[0] == "sft-s1: no items.jsonl, so that its means are taken on trust"
+
+
+def test_other_numbers_of_other_code_on_the_same_machine_are_noted(make_run, results, baseline):
+    moved = make_run("sft", 1, 0.301, run_id="new", code=Code(commit="c0ffee"))
+    (report,) = check(moved, baseline)
+    assert report.ok
+    assert report.notes[-1].endswith("write the baseline again.")
 
 
 def test_a_missing_metric_fails(results, baseline):
-    change(results / "testbed" / "sft-s1", "win_rate")
-    report = check(results / "testbed" / "sft-s1", baseline)
+    run = results / "testbed" / "sft-s1"
+    record = read_record(run)
+    metrics = {name: m for name, m in record.metrics.items() if name != "win_rate"}
+    write_record(record.model_copy(update={"metrics": metrics}), run)
+    (report,) = check(run, baseline)
     assert report.exit_code == 3
-    assert report.failures == ["win_rate: missing from this run"]
+    assert report.failures == ["win_rate: missing from sft-s1"]
 
 
-def test_nan_fails_and_names_the_metric(results, baseline):
-    change(results / "testbed" / "sft-s1", "win_rate", mean=math.nan)
-    report = check(results / "testbed" / "sft-s1", baseline)
+@pytest.mark.parametrize("value", [math.nan, math.inf, None, "0.3"])
+def test_what_is_no_number_fails_and_the_metric_is_named(results, baseline, value):
+    run = results / "testbed" / "sft-s1"
+    edit(run, "win_rate", mean=value)
+    (report,) = check(run, baseline)
     assert report.exit_code == 3
-    assert "metrics.win_rate.mean" in report.failures[0]
+    assert "metrics" in report.failures[0]
+    assert "win_rate" in " ".join(report.failures) or value == "0.3"
 
 
 def test_a_run_that_did_not_end_ok_fails(results, baseline):
-    report = check(results / "testbed" / "bad-s0", baseline)
+    (report,) = check(results / "testbed" / "bad-s0", baseline)
     assert "status is diverged: KL is NaN at step 12" in report.failures
+    assert "is testbed/bad, the baseline testbed/sft" in report.failures
 
 
-def test_a_folder_of_runs_is_a_baseline(results):
-    report = check(results / "testbed" / "sft-s1", results / "testbed")
-    assert report.ok
-    assert check(results / "testbed" / "sft-s1", results / "testbed" / "sft-s1").ok
-    with pytest.raises(UserError, match="no ok run of 'bad'"):
-        check(results / "testbed" / "bad-s0", results / "testbed")
+def test_runs_of_a_label_are_checked_together_and_labels_apart(results, tmp_path):
+    (results / "testbed" / "bad-s0" / "record.json").unlink()
+    reports = check(results, results)
+    assert [report.run for report in reports] == [
+        "ppo_rlhf, 3 runs", "sft, 3 runs", "token_ppo loss=eq4, 3 runs",
+    ]  # fmt: skip
+    assert all(report.ok for report in reports)
 
 
-def test_the_band_by_hand(make_run):
-    means = [0.5, 0.6, 0.7]
-    records = [
-        read_record(make_run("sft", s, metrics={"kl": Metric(mean=m)})) for s, m in enumerate(means)
-    ]
-    band = make_baseline(records)["metrics"]["kl"]
-    half = stats.t.ppf(0.975, 2) * 0.1 * math.sqrt(4 / 3)
-    assert (band["mean"], band["low"], band["high"]) == pytest.approx((0.6, 0.6 - half, 0.6 + half))
-    assert "3 runs" in band["why"]
+def test_five_seeds_of_other_numbers_are_tested_for_equivalence(make_run, tmp_path):
+    for seed in range(10):
+        make_run("sft", seed, suite="old" if seed < 5 else "new")
+    root = tmp_path / "results"
+    records = [read_record(root / "old" / f"sft-s{s}") for s in range(5)]
+    write_baseline([r.model_copy(update={"suite": "new"}) for r in records], tmp_path / "b.json")
+    (report,) = check(root / "new", tmp_path / "b.json")
+    rows = {row.metric: row for row in report.rows}
+    assert rows["win_rate"].test == "equivalence"
+    assert rows["win_rate"].ok
+    for seed in range(5, 10):
+        lowered(root / "new" / f"sft-s{seed}", 0.08)
+    (report,) = check(root / "new", tmp_path / "b.json")
+    assert [line.split(":")[0] for line in report.failures] == ["win_rate"]
 
 
-def test_the_band_is_floored_by_the_errors_within(make_run):
-    metric = Metric(mean=0.5, standard_error=0.02)
-    records = [read_record(make_run("sft", s, metrics={"x": metric})) for s in range(3)]
-    band = make_baseline(records)["metrics"]["x"]
-    assert band["high"] == pytest.approx(0.5 + 1.959964 * 0.02 * math.sqrt(4 / 3))
+def test_an_unreadable_run_does_not_hide_the_others(results, baseline):
+    (results / "testbed" / "sft-s0" / "record.json").write_text("{")
+    (results / "testbed" / "sft-s2" / "items.jsonl").write_text("{")
+    reports = check(results / "testbed", baseline)
+    assert "sft-s0/record.json, line 1: not JSON" in reports[0].failures[0]
+    sft = next(report for report in reports if report.run == "sft, 2 runs")
+    (failure,) = sft.failures
+    items = results / "testbed" / "sft-s2" / "items.jsonl"
+    assert failure.startswith(f"sft-s2: {items}, line 1: not JSON")
 
 
-def test_never_in_n_allows_three_in_n(make_run):
-    metric = Metric(mean=0.0, standard_error=0.0, n=100)
-    records = [read_record(make_run("sft", s, metrics={"rude": metric})) for s in range(2)]
-    band = make_baseline(records)["metrics"]["rude"]
-    assert (band["low"], band["high"]) == (0.0, 0.03)
+def test_another_reference_is_another_measurement(make_run, results, baseline):
+    run = make_run("sft", 1, run_id="other", reference=Reference(name="gold-reference", sha="0"))
+    (report,) = check(run, baseline)
+    assert report.failures[0] == (
+        "measures something else than sft-s1: reference.sha: abcdef012345 -> 0"
+    )
+    with pytest.raises(UserError, match="the same suite, preset, reference and judge"):
+        check(run, results / "testbed" / "sft-s1")
 
 
-def test_one_run_without_errors_asks_for_presence_only(make_run, tmp_path):
-    run = make_run("sft", 0, metrics={"kl": Metric(mean=1.0)})
-    write_baseline([read_record(run)], tmp_path / "b.json")
-    other = make_run("sft", 1, metrics={"kl": Metric(mean=99.0)})
-    assert check(other, tmp_path / "b.json").ok
-    assert not check(make_run("sft", 2, metrics={}), tmp_path / "b.json").ok
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["{", "[]", '{"metrics": {"x": {"mean": NaN}}}', '{"metrics": {"x": {"mean": 1, "low": "a"}}}'],
-)
-def test_a_bad_baseline_is_named(results, tmp_path, text):
-    path = tmp_path / "b.json"
-    path.write_text(text)
-    with pytest.raises(UserError, match=r"b\.json"):
-        check(results / "testbed" / "sft-s1", path)
+def test_what_changed_since_the_baseline_is_noted_once(make_run, results, baseline):
+    for seed in range(2):
+        make_run("sft", seed, run_id=f"new-{seed}", packages={f"p{i}": "1" for i in range(8)})
+    report = next(r for r in check(results, baseline) if r.run == "sft, 5 runs")
+    (note,) = report.notes  # with other packages, who moved a number is not known
+    assert note.startswith("Changed since the baseline: packages.p0: None -> 1; ")
+    assert note.endswith("packages.p5: None -> 1 and 2 more.")
 
 
 def test_an_empty_baseline_does_not_pass(results, tmp_path):
     (tmp_path / "b.json").write_text('{"metrics": {}}')
-    assert check(results / "testbed" / "sft-s1", tmp_path / "b.json").exit_code == 3
+    (report,) = check(results / "testbed" / "sft-s1", tmp_path / "b.json")
+    assert (report.exit_code, report.failures) == (3, ["nothing was checked"])
+
+
+def test_a_metric_without_spread_must_be_there(make_run, tmp_path):
+    run = make_run("sft", 0, metrics={"x": Metric(mean=1.0)})
+    write_baseline([read_record(run)], tmp_path / "b.json")
+    assert check(make_run("sft", 1, metrics={"x": Metric(mean=99.0)}), tmp_path / "b.json")[0].ok
+    assert not check(make_run("sft", 2, metrics={}), tmp_path / "b.json")[0].ok
 
 
 def test_usage_errors(results, tmp_path):
@@ -125,7 +193,7 @@ def test_usage_errors(results, tmp_path):
         check(tmp_path / "nowhere", results)
     with pytest.raises(UserError, match="no such baseline"):
         check(results / "testbed" / "sft-s1", tmp_path / "nowhere")
-    with pytest.raises(UserError, match="runs of one label"):
-        make_baseline([read_record(results / "testbed" / f"{n}-s0") for n in ("sft", "ppo_rlhf")])
-    with pytest.raises(UserError, match="at least one"):
-        make_baseline([])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="no run in") as caught:
+        check(tmp_path / "empty", results)
+    assert caught.value.exit_code == 3

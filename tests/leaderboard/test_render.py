@@ -1,13 +1,16 @@
 import csv
 import io
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from rich.console import Console
 
+from bench.record import JudgeRecord
 from leaderboard.render import leaderboard
 from leaderboard.reported import load_reported
 from leaderboard.rows import Grid, interval, number, probability, seconds, to_markdown
@@ -30,6 +33,40 @@ def test_the_terminal_table(results):
     lines = text.splitlines()
     order = [i for i, line in enumerate(lines) if line.strip().startswith(("ppo_rlhf", "sft"))]
     assert order == sorted(order)
+
+
+def test_failed_runs_keep_a_row_and_say_why(results):
+    markdown, _ = leaderboard(results, fmt="md")
+    assert "| bad | – | – | – | – | – | – | diverged |" in markdown
+    assert "bad, seed 0: diverged: KL is NaN at step 12." in markdown
+
+
+def test_costs_devices_and_convergence(make_run, tmp_path):
+    judge = JudgeRecord(name="gold", counts={"ok": 60}, cost_usd=1.25)
+    make_run("sft", 0, judge=judge)
+    make_run("ppo_rlhf", 0, judge=judge)
+    markdown, _ = leaderboard(tmp_path / "results", fmt="md")
+    assert "| Method | steps to 90 % | time to 90 % | judge USD | device |" in markdown
+    assert "| sft | 40 | 80 s | 1.25 | a CPU |" in markdown
+    assert "| Method | sft | ppo | all stages |" in markdown
+
+
+def test_html_is_one_page_with_headers_for_rows_and_columns(results, make_run):
+    make_run("x <script>alert(1)</script>", 0)
+    page, _ = leaderboard(results, fmt="html")
+    assert "<script" not in page
+    assert "x &lt;script&gt;" in page
+    root = ElementTree.fromstring(re.sub(r"<(meta[^>]*)>|<!doctype html>", "", page))
+    titles = {title.get("id"): title.text for title in root.findall(".//h2")}
+    tables = root.findall(".//table")
+    assert len(tables) > 4
+    for table in tables:
+        assert titles[table.get("aria-labelledby")]
+        widths = {len(row) for row in table.iter("tr")}
+        assert len(widths) == 1
+        assert {th.get("scope") for th in table.findall("./thead/tr/th")} == {"col"}
+        assert all(row[0].get("scope") == "row" for row in table.findall("./tbody/tr"))
+    assert not re.search(r"(src|href)=|https?://|@import", page)
 
 
 @pytest.mark.parametrize("width", [50, 80, 140])
@@ -86,13 +123,16 @@ def test_csv_holds_every_metric_unrounded(results):
     assert float(sft["win_rate"]) < 1
     assert (sft["seeds"], sft["group"], sft["seconds.ppo"]) == ("3", "2", "201.0")
     assert rows[-1]["win_rate"] == ""
+    assert (sft["devices"], sft["judge_cost_usd"]) == ("a CPU", "")
 
 
 def test_markdown_says_why_tables_are_split(make_run, tmp_path):
     make_run("sft", 0)
     make_run("sft", 0, judge={"name": "claude"}, run_id="other")
     markdown, _ = leaderboard(tmp_path / "results", fmt="md")
-    assert "Not ranked with the table above: judge: " in markdown
+    first, second = markdown.split("\n### testbed: ")[-2:]
+    assert "Warning" not in first
+    assert "**Warning:** Not ranked with the first table: judge: " in second
     assert "given this training run" in markdown
 
 
@@ -112,7 +152,7 @@ def test_markdown_escapes_bars():
     assert to_markdown(grid) == "## t\n\n| a | b |\n| --- | ---: |\n| x\\|y | 1 |"
 
 
-@pytest.mark.parametrize("module", ["render", "show", "compare", "check", "figures"])
+@pytest.mark.parametrize("module", ["render", "show", "compared", "power", "check", "plots"])
 def test_importing_is_light(module):
     code = (
         f"import sys, leaderboard.{module};"

@@ -16,7 +16,7 @@ from bench.llm import Answer, LLMOptions, Request
 from bench.llm.budget import Budget
 from bench.llm.prices import Prices
 from bench.llm.transport import Transport
-from tests.llm.clients import question
+from tests.llm.clients import question, wait_until
 
 MODEL = "claude-haiku-5-5"
 ROOT = Path(__file__).parents[2]
@@ -72,8 +72,6 @@ def child(path: Path, n: int, **changes: Any) -> Iterator[subprocess.Popen[str]]
 
 def kill_when(process: subprocess.Popen[str], ready: Callable[[], bool]) -> None:
     """`kill -9` as soon as `ready` says so."""
-    from tests.llm.clients import wait_until
-
     wait_until(lambda: ready() or process.poll() is not None, seconds=30.0)
     assert process.poll() is None, process.communicate()[0]
     os.kill(process.pid, signal.SIGKILL)

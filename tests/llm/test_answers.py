@@ -15,7 +15,9 @@ from tests.llm.server import Server
 
 
 def answer(i: int, text: str = "", **fields: object) -> Answer:
-    return Answer.model_validate({"key": f"{i:064x}", "outcome": "answered", "text": text, **fields})
+    return Answer.model_validate(
+        {"key": f"{i:064x}", "outcome": "answered", "text": text, **fields}
+    )
 
 
 def write(path: Path, *answers: Answer) -> None:
@@ -96,7 +98,7 @@ def test_a_line_that_was_edited_badly_is_asked_again(tmp_path: Path) -> None:
 def test_a_full_disk_is_said(tmp_path: Path) -> None:
     store = AnswerStore(tmp_path / "a.jsonl")
     (tmp_path / "a.jsonl").symlink_to("/dev/full")
-    with pytest.raises(UserError, match="cannot write the answers in .*No space left"):
+    with pytest.raises(UserError, match=r"cannot write the answers in .*No space left"):
         store.append(answer(1))
 
 

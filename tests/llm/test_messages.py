@@ -77,7 +77,7 @@ def test_what_is_paid_is_delivered_in_full(
 @pytest.mark.usefixtures("quick_retries")
 def test_what_passes_is_tried_again(server: Server, fault: Fault | Kind) -> None:
     server.faults = in_turn(fault)
-    assert ask_one(timeout_s=0.3).outcome == "answered"
+    assert ask_one(timeout_s=0.6).outcome == "answered"
     assert server.calls == 2
 
 
@@ -136,21 +136,21 @@ def test_a_lost_connection_says_so(server: Server) -> None:
 
 
 def test_retry_after_is_honoured(server: Server) -> None:
-    server.faults = in_turn(Fault(Kind.RATE_LIMIT, retry_after_s=0.4))
+    server.faults = in_turn(Fault(Kind.RATE_LIMIT, retry_after_s=0.7))
     assert ask_one().outcome == "answered"
     first, second = server.requests
     assert first.answered_s is not None
-    assert 0.4 <= second.received_s - first.answered_s < 0.8
+    assert second.received_s - first.answered_s >= 0.7  # the backoff of the SDK is 0.5 at most
 
 
 def test_the_deadline_ends_a_call_between_its_tries(server: Server) -> None:
     server.faults = lambda body, attempt: Fault(Kind.RATE_LIMIT, retry_after_s=0.15)
     began = time.monotonic()
-    answer = ask_one(max_retries=100, deadline_s=0.4)
-    assert time.monotonic() - began < 2
+    answer = ask_one(max_retries=100, deadline_s=0.8)
+    assert time.monotonic() - began < 5
     assert answer.outcome == "api_error"
-    assert answer.error == "no answer within 0.4 s, retries included"
-    assert 2 <= server.calls <= 4
+    assert answer.error == "no answer within 0.8 s, retries included"
+    assert 2 <= server.calls <= 6
 
 
 def test_calls_in_flight_and_requests_drawn_are_limited(server: Server) -> None:
@@ -183,6 +183,19 @@ def test_a_stop_delivers_what_is_in_flight_and_draws_no_more(server: Server) -> 
     assert all(answer.outcome == "answered" for answer in got.values())
     assert server.calls == 4
     assert len(list(drawn)) == 96
+
+
+@pytest.mark.parametrize("max_tokens", [1000, 100_000])
+def test_a_stop_reaches_who_waits_for_money(server: Server, max_tokens: int) -> None:
+    server.faults = lambda body, attempt: Kind.AUTHENTICATION
+    money = budget(1.5 * budget().most(request("q")))
+    got: dict[str, Answer] = {}
+    with pytest.raises(Stopped):
+        questions = [request("q"), request("waits", max_tokens=max_tokens)]
+        send(Messages(options(), money), questions, got)
+    assert got == {}
+    assert server.calls == 1
+    assert money.reserved_usd == 0
 
 
 def test_twenty_calls_without_an_answer_stop_all(server: Server) -> None:
@@ -258,10 +271,12 @@ def test_an_answer_that_is_no_message(server: Server, monkeypatch: pytest.Monkey
     with http.server.HTTPServer(("127.0.0.1", 0), Page) as portal:
         threading.Thread(target=portal.serve_forever, daemon=True).start()
         monkeypatch.setenv("ANTHROPIC_BASE_URL", f"http://127.0.0.1:{portal.server_port}")
-        answer = ask_one()
+        money = budget()
+        answer = send(Messages(options(), money), [request("q")])["q"]
         portal.shutdown()
     assert answer.outcome == "api_error"
     assert "cannot be read" in (answer.error or "")
+    assert money.spent_usd == money.most(request("q"))  # it may have been one
 
 
 def test_a_missing_key_is_said_before_anything_is_sent(

@@ -6,6 +6,7 @@ from openai.types.chat import ChatCompletion
 
 from bench.errors import UserError
 from bench.llm import Answer, Asker, Usage
+from bench.llm.calls import UNREADABLE
 from bench.llm.openai_chat import OpenAIChat, read_completion, to_chat
 from bench.llm.transport import Stopped
 from tests.llm.clients import SCHEMA, output_format
@@ -88,6 +89,12 @@ def test_cached_tokens_are_counted_apart() -> None:
     assert read_completion(completion(None), request()).usage == Usage()
 
 
+def test_a_completion_without_a_choice_is_no_answer() -> None:
+    empty = completion(None).model_copy(update={"choices": []})
+    with pytest.raises(UNREADABLE):
+        read_completion(empty, request())
+
+
 @pytest.mark.usefixtures("quick_retries")
 @pytest.mark.parametrize(
     "fault",
@@ -101,7 +108,7 @@ def test_cached_tokens_are_counted_apart() -> None:
 )
 def test_what_passes_is_tried_again(server: Server, fault: Fault | Kind) -> None:
     server.faults = in_turn(fault)
-    assert ask_one(server, timeout_s=0.3).outcome == "answered"
+    assert ask_one(server, timeout_s=0.6).outcome == "answered"
     assert server.calls == 2
 
 
@@ -131,7 +138,7 @@ def test_answers_that_were_lost_count_as_paid(server: Server) -> None:
 
 
 def test_a_missing_key_names_its_variable(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UserError, match="set OTHER_KEY .*api_key_env"):
+    with pytest.raises(UserError, match=r"set OTHER_KEY .*api_key_env"):
         chat(server, api_key_env="OTHER_KEY")
     monkeypatch.setenv("OTHER_KEY", server.key)
     monkeypatch.delenv("OPENAI_API_KEY")

@@ -24,9 +24,7 @@ def prices(tmp_path: Path) -> Prices:
 
 
 def test_cost_by_hand(prices: Prices) -> None:
-    usage = Usage(
-        input_tokens=100, output_tokens=20, cache_read_tokens=300, cache_write_tokens=40
-    )
+    usage = Usage(input_tokens=100, output_tokens=20, cache_read_tokens=300, cache_write_tokens=40)
     # 100 x 1 + 20 x 5 + 300 x 0.1 + 40 x 1.25 = 280 dollars a million
     assert prices.cost("cheap", usage) == pytest.approx(280e-6)
     assert prices.cost("cheap", usage, batch=True) == pytest.approx(140e-6)
@@ -62,9 +60,7 @@ def test_the_table_that_comes_with_the_harness() -> None:
         ("models:", "models: [", "is not YAML"),
     ],
 )
-def test_a_wrong_table_names_file_and_field(
-    tmp_path: Path, old: str, new: str, said: str
-) -> None:
+def test_a_wrong_table_names_file_and_field(tmp_path: Path, old: str, new: str, said: str) -> None:
     path = tmp_path / "prices.yaml"
     path.write_text(TABLE.replace(old, new))
     with pytest.raises(UserError, match=f"{re.escape(str(path))}.*{said}"):
@@ -72,5 +68,5 @@ def test_a_wrong_table_names_file_and_field(
 
 
 def test_a_table_that_is_not_there() -> None:
-    with pytest.raises(UserError, match="cannot read the prices in nowhere.yaml: No such file"):
+    with pytest.raises(UserError, match=r"cannot read the prices in nowhere.yaml: No such file"):
         Prices.load("nowhere.yaml")

@@ -36,5 +36,5 @@ def test_the_recording_needs_no_key(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_a_missing_recording(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="the option replay"):
         Replay(options())
-    with pytest.raises(UserError, match="no file of recorded answers .*nowhere"):
+    with pytest.raises(UserError, match=r"no file of recorded answers .*nowhere"):
         Replay(options(replay=str(tmp_path / "nowhere")))

@@ -1,0 +1,28 @@
+"""The typer application, and the options that several verbs share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    name="bench",
+    help="GrainBench: what does finer-grained supervision buy in RLHF?",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Preset = Annotated[str, typer.Option(help="A name from bench/presets, or a YAML file.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="PATH=VALUE", help="As ppo.lr=1e-4; repeatable."),
+]
+Results = Annotated[Path, typer.Option(envvar="BENCH_RESULTS", help="Where records are.")]
+SuiteName = Annotated[str | None, typer.Option("--suite", help="Only this suite.")]
+FORMATS = ("table", "md", "csv")
+Format = Annotated[str, typer.Option("--format", help="table, md or csv.")]
+Metric = Annotated[str, typer.Option(help="As win_rate or gold_score.")]

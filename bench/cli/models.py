@@ -1,0 +1,174 @@
+"""Verbs that ask language models: `judge`, `agree`, `edit`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from bench.cli.app import app
+from bench.errors import UserError
+from bench.terminal import fail, guarded, show
+
+Options = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="PATH=VALUE", help="As judge.model=claude-haiku-5-5; repeatable."
+    ),
+]
+Store = Annotated[
+    Path | None, typer.Option(help="Where answers are kept; default: BENCH_STORE or a user cache.")
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Print calls, tokens, price and time; ask nothing.")
+]
+MaxUsd = Annotated[
+    float | None, typer.Option(min=0, help="Spend at most this; what would exceed it is left out.")
+]
+
+
+@app.command()
+@guarded
+def judge(
+    outputs: Annotated[
+        Path, typer.Argument(help="Outputs, pairs or annotations in AlpacaEval's formats.")
+    ],
+    reference: Annotated[
+        Path | None, typer.Option(help="Outputs to compare with; pairs have their own.")
+    ] = None,
+    judge: Annotated[str, typer.Option(help="A name from `list`.")] = "claude",
+    options: Options = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for annotations.json and report.json.")
+    ] = None,
+    edits: Annotated[
+        Path | None, typer.Option(help="The edits that the model learned from: who made them.")
+    ] = None,
+    dry_run: DryRun = False,
+    canary: Annotated[bool, typer.Option("--canary", help="Only try the canaries.")] = False,
+    max_usd: MaxUsd = None,
+    allow_missing: Annotated[
+        bool, typer.Option("--allow-missing", help="Exit code 0 whatever is missing.")
+    ] = False,
+    store: Store = None,
+) -> None:
+    """Compare outputs with a reference's, in both orders; what was answered is not asked again."""
+    from bench.registry import JUDGES
+    from judges.judging import judge_file, read_comparisons, try_canaries
+
+    plugin = JUDGES.get(judge)
+    chosen = _options(plugin, options, f"judge {judge}", "judge", max_usd)
+    made = plugin(None, chosen, answers=_answers(store, "judge"), say=_say)
+    if dry_run:
+        _show_estimate(made, read_comparisons(outputs, reference).texts)
+        return
+    if canary:
+        show(try_canaries(outputs, reference, made))
+        return
+    report = judge_file(outputs, reference, made, out=out, editor=_editor_of(edits))
+    show(report.render())
+    if report.invalid and not allow_missing:
+        fail(
+            f"not valid: {report.missing} of {report.n} instructions have no verdict; run the same "
+            "command again to ask for them, or give --allow-missing",
+            3,
+        )
+
+
+@app.command()
+@guarded
+def agree(
+    first: Annotated[Path, typer.Argument(help="Annotations in AlpacaEval's format.")],
+    second: Annotated[Path, typer.Argument(help="Others on the same outputs; or human labels.")],
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write the numbers to this file.")
+    ] = None,
+) -> None:
+    """How far two judges agree, instruction by instruction, and beyond chance."""
+    from judges.agreement import agree as agreement
+
+    found = agreement(first, second)
+    if json_file is not None:
+        try:
+            json_file.write_text(json.dumps(found.as_dict(), indent=1) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise UserError(f"cannot write --json {json_file}: {error.strerror}") from error
+    show(found.render())
+
+
+@app.command()
+@guarded
+def edit(
+    preferences: Annotated[
+        Path, typer.Argument(help="JSONL of prompt, chosen, rejected; or AlpacaFarm's JSON.")
+    ],
+    out: Annotated[Path, typer.Option(help="JSONL file for the accepted edits.")],
+    editor: Annotated[str, typer.Option(help="A name from `list`.")] = "claude",
+    options: Options = None,
+    dry_run: DryRun = False,
+    max_usd: MaxUsd = None,
+    store: Store = None,
+) -> None:
+    """Edit the less preferred response of every pair, only where needed."""
+    from bench.editing.files import edit_file, read_responses
+    from bench.registry import EDITORS
+
+    plugin = EDITORS.get(editor)
+    chosen = _options(plugin, options, f"editor {editor}", "editor", max_usd)
+    made = plugin(chosen, answers=_answers(store, "edit"), say=_say)
+    if dry_run:
+        pairs = read_responses(preferences)[0]
+        _show_estimate(made, (pairs,), repeated=[original for _, original in pairs])
+        return
+    show(edit_file(preferences, out, made).render())
+
+
+def _options(
+    plugin: Any, given: list[str] | None, who: str, section: str, max_usd: float | None
+) -> Any:
+    """The plug-in's options, of which the limit has a flag of its own."""
+    from bench.loading import named_options, parse_options
+
+    values = parse_options(given or [], section)
+    if max_usd is not None:
+        values["max_usd"] = max_usd
+    return named_options(plugin, values, who, section)
+
+
+def _answers(store: Path | None, name: str) -> Path:
+    from bench.store import default_root
+
+    return (store or default_root()) / "answers" / f"{name}.jsonl"
+
+
+def _show_estimate(asking: Any, texts: tuple[Any, ...], repeated: Sequence[str] = ()) -> None:
+    """Print what a judge or editor that asks a model would ask for these texts.
+
+    Args:
+        asking: the judge or editor.
+        texts: what its `requests` takes.
+        repeated: texts of which an answer repeats one, as an edit repeats what is edited.
+    """
+    if not hasattr(asking, "asker"):
+        raise UserError(f"{asking.name} asks no model, so there is nothing to estimate")
+    from bench.llm.estimate import ASSUMED_OUTPUT_TOKENS, BYTES_PER_TOKEN, estimate
+
+    size = sum(len(text.encode()) for text in repeated) / max(1, len(repeated))
+    tokens = ASSUMED_OUTPUT_TOKENS + size / BYTES_PER_TOKEN
+    show(estimate(asking.requests(*texts), asking.asker, tokens).render())
+
+
+def _editor_of(edits: Path | None) -> str | None:
+    """Who made the edits of a file."""
+    if edits is None:
+        return None
+    from bench.data import Edit, read_rows
+
+    return ", ".join(sorted({row.source for row in read_rows(edits, Edit)}))
+
+
+def _say(line: str) -> None:
+    typer.echo(line, err=True)

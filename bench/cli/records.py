@@ -1,0 +1,294 @@
+"""Verbs that read records: tables, one run, checks, reruns, comparisons, figures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bench.cli.app import FORMATS, Format, Metric, Results, SuiteName, app
+from bench.errors import UserError
+from bench.terminal import INTERRUPTED, complain, fail, guarded, show, use_threads
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+
+@app.command()
+@guarded
+def leaderboard(
+    suite: SuiteName = None,
+    results: Results = Path("results"),
+    format: Annotated[str, typer.Option(help="table, md, csv or html (one page).")] = "table",
+) -> None:
+    """All runs side by side, with standard errors, intervals and rank groups."""
+    from leaderboard.render import leaderboard as rendered
+
+    _check_format(format, *FORMATS, "html")
+    board, problems = rendered(results, suite, format)  # type: ignore[arg-type]
+    _print(board)
+    _end(problems)
+
+
+@app.command("show")
+@guarded
+def show_run(
+    run: Annotated[str, typer.Argument(help="A run's folder, or its name below --results.")],
+    results: Results = Path("results"),
+    full: Annotated[bool, typer.Option("--full", help="All of the configuration.")] = False,
+) -> None:
+    """One run: configuration, stages, metrics, curves and samples with their token rewards."""
+    from bench.record import read_record
+    from leaderboard.show import show as rendered
+
+    folder = _find_run(run, results)
+    show(rendered(folder, None if full else _preset_values(read_record(folder).preset)))
+
+
+@app.command()
+@guarded
+def check(
+    run: Annotated[str, typer.Argument(help="A run, or a folder of runs.")],
+    baseline: Annotated[Path, typer.Option(help="What `baseline` wrote, or a folder of runs.")],
+    results: Results = Path("results"),
+    junit: Annotated[
+        Path | None, typer.Option(help="Write JUnit XML: one test case a metric.")
+    ] = None,
+    markdown: Annotated[Path | None, typer.Option(help="Write a summary for a CI job.")] = None,
+) -> None:
+    """Hold runs against a baseline, each label's together; exit code 3 where a metric fails."""
+    from leaderboard.baseline import write_text
+    from leaderboard.check import REGRESSION
+    from leaderboard.check import check as checked
+    from leaderboard.junit import to_junit
+
+    reports = checked(_find_run(run, results), baseline)
+    for report in reports:
+        show(report.render())
+    if junit is not None:
+        write_text(junit, to_junit(reports))
+    if markdown is not None:
+        write_text(markdown, "\n".join(report.markdown() for report in reports))
+    if failed := [report for report in reports if not report.ok]:
+        lines = [f"regression: {report.run}: {'; '.join(report.failures)}" for report in failed]
+        fail("\n".join(lines), REGRESSION)
+
+
+@app.command()
+@guarded
+def baseline(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of runs of one label.")],
+    out: Annotated[Path, typer.Option(help="The JSON file to write.")],
+) -> None:
+    """Make the intervals that `check` uses, from one or more runs."""
+    from bench.record import read_record
+    from leaderboard.baseline import write_baseline
+
+    write_baseline([read_record(path) for path in runs], out)
+    typer.echo(f"wrote {out}")
+
+
+@app.command()
+@guarded
+def rerun(
+    run: Annotated[str, typer.Argument(help="A run's folder, or its name below --results.")],
+    results: Results = Path("results"),
+    store: Annotated[
+        Path | None, typer.Option(help="Take finished stages from here; default: run all again.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Keep the new record below this folder.")] = None,
+    tolerance: Annotated[
+        float, typer.Option(min=0.0, help="Of |a - b| / max(1, |a|, |b|).")
+    ] = 1e-4,
+) -> None:
+    """Run a recorded configuration again: bitwise, within tolerance, or different (exit code 3)."""
+    import tempfile
+
+    from bench import launch
+    from bench.record import Run, read_record
+
+    folder = _find_run(run, results)
+    recorded = Run(read_record(folder), folder if folder.is_dir() else folder.parent)
+    use_threads(recorded.record.hardware.threads)
+    from bench.progress import Progress
+    from bench.rerun import repeat
+    from bench.store import Store
+    from leaderboard.rerun import compare_runs
+
+    progress = Progress()
+    with tempfile.TemporaryDirectory(prefix="bench-rerun-") as fresh:
+        launch.check_results(out or Path(fresh))
+        stages = Store(store or Path(fresh) / "store", warn=progress.say)
+        try:
+            new = repeat(recorded, store=stages, results=out or Path(fresh), progress=progress)
+        except KeyboardInterrupt:
+            if store is None:
+                fail("interrupted: without --store DIR nothing is kept", INTERRUPTED)
+            raise
+        report = compare_runs(recorded, new.run, tolerance, new.notes)
+    show(report.render())
+    if report.exit_code:
+        fail(f"rerun of {report.run}: {report.summary}", report.exit_code)
+
+
+@app.command()
+@guarded
+def compare(
+    labels: Annotated[
+        list[str],
+        typer.Argument(help="As the leaderboard writes them; one: all against it; several: pairs."),
+    ],
+    metric: Metric = "win_rate",
+    suite: SuiteName = None,
+    results: Results = Path("results"),
+    format: Format = "table",
+    difference: Annotated[
+        float | None,
+        typer.Option(help="True difference to plan for, as .05; else the observed one."),
+    ] = None,
+    examples: Annotated[
+        int | None,
+        typer.Option(min=0, help="Instructions that flipped, of each pair; 3 in a table, else 0."),
+    ] = None,
+) -> None:
+    """Methods against each other, paired by seed and instruction, Holm-corrected."""
+    from leaderboard import compared as written
+    from leaderboard.compare import compare as comparisons
+
+    _check_format(format, *FORMATS)
+    _check_difference(difference)
+    if examples is None:
+        examples = 3 if format == "table" else 0
+    problems: list[str] = []
+    found = comparisons(
+        results, suite, labels, metric, problems, planned=difference, examples=examples
+    )
+    texts = {"md": written.render_markdown, "csv": written.to_csv}
+    _print(texts.get(format, written.render)(found))
+    _end(problems)
+
+
+@app.command()
+@guarded
+def power(
+    labels: Annotated[
+        list[str] | None, typer.Argument(help="Two labels whose runs show the spread; or none.")
+    ] = None,
+    difference: Annotated[float, typer.Option(help="The true one; a rate's as .05.")] = 0.05,
+    metric: Metric = "win_rate",
+    seeds: Annotated[int | None, typer.Option(min=1, help="Else those of the runs, or 5.")] = None,
+    instructions: Annotated[
+        int | None, typer.Option(min=2, help="Else those of the runs, or 805.")
+    ] = None,
+    alpha: Annotated[float, typer.Option(min=1e-6, max=0.5, help="Level of the test.")] = 0.05,
+    comparisons: Annotated[int, typer.Option(min=1, help="In the Holm family.")] = 1,
+    seed_sd: Annotated[float | None, typer.Option(min=0, help="Between seeds.")] = None,
+    instruction_sd: Annotated[
+        float | None, typer.Option(min=0, help="Between instructions, the same in every seed.")
+    ] = None,
+    residual_sd: Annotated[
+        float | None, typer.Option(min=0, help="Between instructions, new in every seed.")
+    ] = None,
+    suite: SuiteName = None,
+    results: Results = Path("results"),
+    format: Format = "table",
+) -> None:
+    """How often an experiment finds a difference, and how large it must be.
+
+    Spreads are standard deviations of the difference; those not given come from the runs.
+    """
+    from leaderboard import power as planning
+
+    _check_format(format, *FORMATS)
+    _check_difference(difference)
+    given = {"seed": seed_sd, "instruction": instruction_sd, "residual": residual_sd}
+    problems: list[str] = []
+    spread = planning.find_spread(results, suite, labels or [], metric, given, problems)
+    size = seeds or spread.size[0], instructions or spread.size[1]
+    plan = planning.make_plan(spread, difference, planning.Design(*size, alpha, comparisons))
+    texts = {"md": planning.render_markdown, "csv": planning.to_csv}
+    _print(texts.get(format, planning.render)(plan))
+    _end(problems)
+
+
+@app.command()
+@guarded
+def figures(
+    out: Annotated[Path, typer.Option(help="The folder to write to.")],
+    suite: Annotated[str, typer.Option(help="Whose runs.")] = "testbed",
+    results: Results = Path("results"),
+) -> None:
+    """Draw score against steps, time, KL and proxy, what PPO did, and RM accuracies."""
+    from leaderboard.plots import write_figures
+
+    problems: list[str] = []
+    for path in write_figures(results, out, suite, problems):
+        typer.echo(path)
+    _end(problems)
+
+
+@app.command()
+@guarded
+def site(
+    out: Annotated[Path, typer.Option(help="The folder to write to.")] = Path("site"),
+    suite: SuiteName = None,
+    results: Results = Path("results"),
+) -> None:
+    """Write the leaderboard as pages that need no server: tables, curves, samples, provenance."""
+    from leaderboard.site import write_site
+
+    problems: list[str] = []
+    written = write_site(results, out, problems, suite)
+    typer.echo(f"{len(written)} files; open {out / 'index.html'}")
+    _end(problems)
+
+
+def _print(board: RenderableType | str) -> None:
+    """Print text as it is, and everything else as rich lays it out."""
+    if isinstance(board, str):
+        typer.echo(board.rstrip("\n"))
+    else:
+        show(board)
+
+
+def _end(problems: list[str]) -> None:
+    """Print what was found wrong; exit with 1 where a result could not be read or trusted."""
+    from bench.record import Damage
+
+    complain(problems)
+    if damaged := sum(isinstance(problem, Damage) for problem in problems):
+        what = "result was" if damaged == 1 else "results were"
+        fail(f"{damaged} {what} left out or cannot be trusted: see the warnings", 1)
+
+
+def _check_format(format: str, *known: str) -> None:
+    if format not in known:
+        raise UserError(f"--format {format}: choose {', '.join(known[:-1])} or {known[-1]}")
+
+
+def _check_difference(difference: float | None) -> None:
+    if difference is not None and not difference > 0:
+        raise UserError(f"--difference {difference:g}: what is to be found must be above 0")
+
+
+def _preset_values(preset: str) -> dict[str, Any] | None:
+    """What the preset holds today; None where it is gone."""
+    from bench.loading import load_config
+
+    try:
+        return load_config(preset).model_dump(mode="json")
+    except UserError:
+        return None
+
+
+def _find_run(run: str, results: Path) -> Path:
+    """Return the folder `run`, or the one of this name below `results`."""
+    from bench.registry import unknown
+
+    if Path(run).exists():
+        return Path(run)
+    known = {path.parent.name: path.parent for path in results.glob("*/*/record.json")}
+    if run not in known:
+        raise UserError(unknown("run", run, known) + f", in {results}")
+    return known[run]

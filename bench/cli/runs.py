@@ -1,0 +1,143 @@
+"""Verbs around a run: `run`, `list`, `config`, `doctor`."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from bench.cli.app import Overrides, Preset, Results, app
+from bench.errors import UserError
+from bench.terminal import complain, fail, guarded, show, table, use_threads
+
+if TYPE_CHECKING:
+    from bench.config import RunConfig
+
+
+@app.command()
+@guarded
+def run(
+    method: Annotated[str, typer.Option(help="A name from `list`; several as a,b,c.")],
+    suite: Annotated[str | None, typer.Option(help="Instead of the preset's.")] = None,
+    preset: Preset = "testbed",
+    seed: Annotated[int | None, typer.Option(min=0, help="Of every random choice.")] = None,
+    seeds: Annotated[str | None, typer.Option(help="Several runs, as 0,1,2.")] = None,
+    overrides: Overrides = None,
+    store: Annotated[
+        Path | None, typer.Option(help="Finished stages; default: BENCH_STORE or a user cache.")
+    ] = None,
+    results: Results = Path("results"),
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the stages, run none.")] = False,
+    jobs: Annotated[int, typer.Option(min=1, help="Runs at a time, each a process.")] = 1,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of torch.")] = None,
+    rows: Annotated[bool, typer.Option(hidden=True)] = True,
+) -> None:
+    """Train and judge methods; stages that are in the store already are not computed again."""
+    from bench import launch
+    from bench.progress import Progress
+    from bench.store import Store
+
+    signal.signal(signal.SIGTERM, _interrupt)
+    use_threads(threads)
+    configs = launch.configurations(
+        method, suite=suite, preset=preset, seed=seed, seeds=seeds, overrides=overrides or []
+    )
+    progress = Progress()
+    stages = Store(store, warn=progress.say)
+    if dry_run:
+        for one in configs:
+            show(launch.plan_table(one, stages))
+        return
+    launch.check_results(results)
+    if jobs > 1 and len(configs) > 1:
+        jobs = min(jobs, len(configs))
+        failures = launch.run_parallel(
+            configs, overrides or [], stages.root, results, jobs, threads, progress.say
+        )
+    else:
+        failures = launch.run_here(configs, stages, results, progress)
+    if rows:
+        _print_rows(configs, results)
+    if failures:
+        raise UserError("; ".join(failures), exit_code=1)
+
+
+@app.command("list")
+@guarded
+def list_plugins() -> None:
+    """Methods, judges, suites and presets by name."""
+    from bench.presets import preset_names
+    from bench.registry import REGISTRIES
+
+    for registry in REGISTRIES:
+        rows = [
+            (entry.name, entry.summary, entry.paper, entry.source) for entry in registry.entries()
+        ]
+        if rows:
+            show(table(f"{registry.kind}s", ["name", "", "paper", "from"], rows))
+    show(table("presets", ["name"], [(name,) for name in preset_names()]))
+
+
+@app.command()
+@guarded
+def config(
+    section: Annotated[str | None, typer.Argument(help="As ppo; all if left out.")] = None,
+    preset: Preset = "testbed",
+    method: Annotated[str | None, typer.Option(help="Show its own options (reward.*) too.")] = None,
+    overrides: Overrides = None,
+) -> None:
+    """Every field with its value, what it may be, and what it means."""
+    from bench.loading import PLUGINS, describe, describe_options, load_config
+
+    loaded = load_config(preset, overrides, method=method)
+    docs = [doc for doc in describe(loaded, section) if doc.path not in PLUGINS]
+    for name in PLUGINS:
+        if section in (None, name) and (method or name != "reward"):
+            docs += describe_options(loaded, name)
+    rows = [(doc.path, str(doc.value), doc.expected, doc.description) for doc in docs]
+    hint = "" if method else "; a method's own options, reward.*, with --method NAME"
+    show(table(f"preset {preset}{hint}", ["field", "value", "may be", "meaning"], rows))
+
+
+@app.command()
+@guarded
+def doctor(
+    preset: Preset = "testbed",
+    suite: Annotated[str | None, typer.Option(help="Instead of the preset's.")] = None,
+    overrides: Overrides = None,
+    store: Annotated[
+        Path | None, typer.Option(help="Where stages would go; default: BENCH_STORE or a cache.")
+    ] = None,
+    json: Annotated[Path | None, typer.Option(help="Write the findings to this file.")] = None,
+) -> None:
+    """Check model, trainer and machine before a long run; exit code 1 where a check fails."""
+    from bench import launch
+
+    findings = launch.examine(preset, suite, overrides or [], store, json, say=typer.echo)
+    failed = [finding.name for finding in findings if finding.status == "FAIL"]
+    if failed:
+        fail(f"doctor: {len(failed)} of {len(findings)} checks failed: {', '.join(failed)}", 1)
+
+
+def _print_rows(configs: list[RunConfig], results: Path) -> None:
+    """Print the leaderboard's rows of the methods that ran."""
+    from dataclasses import replace
+
+    from leaderboard.aggregate import tables
+    from leaderboard.render import result_grid
+    from leaderboard.rows import to_rich
+
+    ran = {one.method for one in configs}
+    found, problems = tables(results, configs[0].suite)
+    for board in found:
+        rows = [row for row in board.rows if row.method in ran]
+        if rows:
+            show(to_rich(result_grid(replace(board, rows=rows))))
+    complain(problems)
+
+
+def _interrupt(_signal: int, _frame: Any) -> NoReturn:
+    """Treat a scheduler's SIGTERM as Ctrl-C: the stage that runs is put away."""
+    raise KeyboardInterrupt

@@ -1,0 +1,46 @@
+"""Plots of one table's runs: learning curves, over-optimisation, reward models; as SVG and PNG."""
+
+from pathlib import Path
+
+from bench.errors import UserError
+from leaderboard.plots.data import Plot, make_plots
+from leaderboard.plots.draw import Look, dark, save
+
+__all__ = ["Look", "Plot", "dark", "make_plots", "save", "write_figures"]
+
+
+def write_figures(
+    results: Path, out: Path, suite: str, problems: list[str] | None = None
+) -> list[Path]:
+    """Draw what the records of `suite` allow; each plot as SVG and PNG.
+
+    - ``<score>-steps``, ``<score>-time``, ``<score>-kl``: validation score against PPO steps, time,
+      and the KL reached at that step; mean and 95 % t interval over seeds
+    - ``<score>-proxy``: the same against the reward that PPO maximises: over-optimisation
+    - ``kl``, ``reward-mass``, ``length``: of the rollouts, at each PPO step
+    - ``rm-accuracy``: reward-model accuracy on held-out pairs and planted errors, 95 % intervals
+
+    of the suite's largest table (one reference, one judge), where the score is the gold score, or
+    the win rate where a suite has no gold score. The same records give the same SVG, byte for byte.
+
+    A label has one colour and one marker in all of them. `problems` receives what is wrong with
+    the runs; a curve that cannot be read is left out.
+
+    Raises:
+        UserError: if there is no ok run of the suite, nothing can be drawn, or `out` cannot be
+            written.
+    """
+    from leaderboard.aggregate import tables
+    from leaderboard.runs import load
+
+    grouped, wrong = load(results, suite)
+    groups = next(iter(grouped.values()), [])
+    if not any(group.ok for group in groups):
+        raise UserError(f"{results}: no ok run of suite {suite!r}")
+    plots = make_plots(groups, tables(results, suite)[0][0].rows, wrong)
+    if problems is not None:
+        problems += wrong
+    if not plots:
+        raise UserError(f"{results}: no run of suite {suite!r} has a curve or a reward model")
+    look = Look.of([group.label for group in groups])
+    return [path for plot in plots for path in save(plot, look, out / plot.name)]

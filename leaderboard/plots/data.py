@@ -1,0 +1,214 @@
+"""What is drawn: for each label the points of a curve, with their intervals over seeds."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from bench.record import CURVES, CurvePoint, RecordError, read_curves
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from leaderboard.rows import Row
+    from leaderboard.runs import Group
+
+ACCURACIES = {
+    "rm_accuracy.original": "original\npairs",
+    "rm_accuracy.original_clean": "original,\nclean labels",
+    "rm_accuracy.edited": "edits",
+    "probe.wrong_value": "wrong\nvalue",
+    "probe.omission": "omission",
+    "probe.duplicate": "duplicate",
+    "probe.constraint": "constraint",
+    "probe.rude": "rude",
+    "probe.hype": "hype",
+}
+SCORES = {"validation_gold": "gold score", "validation_win_rate": "win rate"}
+ROLLOUTS = {
+    "kl": ("kl", "KL to the SFT policy", "KL of the rollouts, nats a response"),
+    "reward_mass": ("reward-mass", "Reward mass", "sum of |reward| over tokens"),
+    "length": ("length", "Response length", "tokens a response, of the rollouts"),
+}
+
+
+@dataclass(frozen=True)
+class Point:
+    """A mean over seeds with its 95 % interval; `step` is a PPO step, or the metric of a bar."""
+
+    label: str
+    step: int | str
+    x: float
+    mean: float
+    low: float
+    high: float
+    seeds: int
+
+
+@dataclass(frozen=True)
+class Plot:
+    """One plot, as the numbers that are drawn in it.
+
+    Attributes:
+        name: of its files.
+        points: in the order of labels, then of steps.
+        path: x is a result too: points are joined by step, and need not advance.
+        bars: one bar a step, beside each other.
+    """
+
+    name: str
+    title: str
+    x_label: str
+    y_label: str
+    points: list[Point]
+    path: bool = False
+    bars: bool = False
+
+    @property
+    def labels(self) -> list[str]:
+        """In the order of the points."""
+        return list(dict.fromkeys(point.label for point in self.points))
+
+    def of(self, label: str) -> list[Point]:
+        """The points of one label."""
+        return [point for point in self.points if point.label == label]
+
+    @property
+    def note(self) -> str:
+        """What mean and interval speak of, with the number of seeds."""
+        seeds = {point.seeds for point in self.points}
+        few, many = min(seeds), max(seeds)
+        if many == 1:
+            return "one seed: no interval" if not self.bars else "95 % interval, one seed"
+        count = f"{many} seeds" if few == many else f"{few} to {many} seeds"
+        return f"mean and 95 % interval, {count}"
+
+
+def make_plots(groups: "list[Group]", rows: "list[Row]", problems: list[str]) -> list[Plot]:
+    """Every plot that the runs of one table have the numbers for.
+
+    Args:
+        groups: labels with their runs; those that ended ok enter.
+        rows: of the same table, for the reward models' accuracies.
+        problems: receives a line for each curve that cannot be read; it is left out.
+    """
+    steps = load_curves(groups, problems)
+    plots = [*_score_plots(steps), *_rollout_plots(steps)] if not steps.empty else []
+    if bars := accuracies(rows):
+        title, label = "Reward-model accuracy", "accuracy (dashed: chance)"
+        plots.append(Plot("rm-accuracy", title, "", label, bars, bars=True))
+    return plots
+
+
+def load_curves(groups: "list[Group]", problems: list[str]) -> "pd.DataFrame":
+    """All steps of all ok runs: label, seed, step, seconds and whatever was logged.
+
+    ``reached_kl`` and ``reached_reward`` are those of the policy *after* the step, as the
+    ``validation_*`` columns are. A run without a curve (sft has none) is left out, and one whose
+    curve cannot be read is named in `problems`.
+    """
+    import pandas as pd
+
+    rows: list[dict[str, Any]] = []
+    for label, run in [(group.label, run) for group in groups for run in group.ok.values()]:
+        try:
+            points = read_curves(run.folder) if (run.folder / CURVES).exists() else []
+        except RecordError as error:
+            problems.append(str(error))
+            continue
+        for point in points:
+            ids = {"label": label, "seed": run.record.seed, "step": point.step}
+            reached = {f"reached_{k}": _reached(points, point.step, k) for k in ("kl", "reward")}
+            rows.append({**point.values, **reached, **ids})
+    return pd.DataFrame(rows).sort_values(["label", "seed", "step"]) if rows else pd.DataFrame()
+
+
+def _reached(points: list[CurvePoint], step: int, name: str) -> float | None:
+    """A rollout's value of the policy after `step` steps: the next step's rollouts are its own.
+
+    After the last step there are none: the last rollouts' value, one update earlier.
+    """
+    known = {point.step: v for point in points if (v := point.values.get(name)) is not None}
+    return known.get(step + 1, known.get(step))
+
+
+class _Axis(NamedTuple):
+    """What a score is drawn against; `scale` takes the column to the label's unit."""
+
+    name: str
+    column: str
+    title: str
+    label: str
+    scale: float = 1.0
+    path: bool = False
+
+
+def _axes(steps: "pd.DataFrame") -> list[_Axis]:
+    """Steps, time (hours where a run takes two or more, else minutes), KL and proxy."""
+    longest = float(steps["seconds"].max()) if "seconds" in steps else 0.0
+    unit, scale = ("hours", 1 / 3600) if longest >= 7200 else ("minutes", 1 / 60)
+    kl, proxy = "KL to the SFT policy, nats a response", "proxy: reward a response in PPO"
+    return [
+        _Axis("steps", "step", "PPO steps", "PPO step"),
+        _Axis("time", "seconds", "time", f"{unit} of PPO, validation included", scale),
+        _Axis("kl", "reached_kl", "KL", kl, path=True),
+        _Axis("proxy", "reached_reward", "its proxy (over-optimisation)", proxy, path=True),
+    ]
+
+
+def _score_plots(steps: "pd.DataFrame") -> list[Plot]:
+    """The validation score against each of the axes."""
+    score = next((s for s in SCORES if s in steps and steps[s].notna().any()), None)
+    if score is None:
+        return []
+    stem, label = score.removeprefix("validation_").replace("_", "-"), SCORES[score]
+    validated = steps.dropna(subset=[score])
+    plots = []
+    for axis in _axes(validated):
+        if axis.column in validated and validated[axis.column].notna().any():
+            points = summary(validated.assign(x=validated[axis.column] * axis.scale), score)
+            title, y_label = f"{label} against {axis.title}", f"{label} on validation prompts"
+            name = f"{stem}-{axis.name}"
+            plots.append(
+                Plot(name, title[0].upper() + title[1:], axis.label, y_label, points, axis.path)
+            )
+    return plots
+
+
+def _rollout_plots(steps: "pd.DataFrame") -> list[Plot]:
+    plots = []
+    for column, (name, title, y_label) in ROLLOUTS.items():
+        if column in steps and steps[column].notna().any():
+            points = summary(steps.assign(x=steps["step"]), column)
+            plots.append(Plot(name, title, "PPO step", y_label, points))
+    return plots
+
+
+def summary(steps: "pd.DataFrame", y: str) -> list[Point]:
+    """Mean and t interval over the seeds of each label at each step; `x` is a mean over seeds.
+
+    A seed without a finite value does not count; one seed alone has an interval of no width.
+    """
+    import numpy as np
+
+    from bench.stats import over_seeds
+
+    finite = np.isfinite(steps[["x", y]].astype(float)).all(axis=1)
+    points = []
+    for _, own in steps[finite].groupby(["label", "step"]):
+        label, step = str(own["label"].iloc[0]), int(own["step"].iloc[0])
+        found = over_seeds(own[y].tolist())
+        low, high = found.ci95 or (found.mean, found.mean)
+        points.append(Point(label, step, float(own["x"].mean()), found.mean, low, high, found.n))
+    return points
+
+
+def accuracies(rows: "list[Row]") -> list[Point]:
+    """Reward-model accuracies as points, the metric in the place of the step."""
+    present = [m for m in ACCURACIES if any(m in row.metrics for row in rows)]
+    points = []
+    for row in sorted(rows, key=lambda row: row.label):
+        for x, metric in enumerate(present):
+            if (cell := row.metrics.get(metric)) is not None:
+                low, high = cell.ci95 or (cell.mean, cell.mean)
+                low, high = max(0.0, low), min(1.0, high)
+                points.append(Point(row.label, metric, x, cell.mean, low, high, len(row.seeds)))
+    return points

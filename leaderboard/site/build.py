@@ -1,0 +1,182 @@
+"""From records to the files of the site."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.errors import UserError
+from bench.record import Run
+from leaderboard.aggregate import tables
+from leaderboard.plots import Look, make_plots
+from leaderboard.render import table_grids
+from leaderboard.reported import load_reported, reported_grids
+from leaderboard.rows import Table
+from leaderboard.runs import Group, load
+from leaderboard.site.charts import Chart, write_chart
+from leaderboard.site.html import Names, renderer
+from leaderboard.site.matrix import comparison_matrix
+from leaderboard.site.provenance import run_grids, run_sheet, shared
+from leaderboard.site.samples import Prompt, by_seed
+from leaderboard.site.sheets import detail_sheets, result_sheet
+
+INDEX = "index.html"
+
+
+@dataclass(frozen=True)
+class Board:
+    """What may be compared: its table, its runs, and the names that it has on the site.
+
+    Attributes:
+        groups: in the order of the table.
+        slug: of its ids and folders.
+        anchors: label -> id of the first of its runs.
+        pages: run folder -> address of the run's page.
+        samples: seed -> prompts with generations.
+    """
+
+    table: Table
+    groups: list[Group]
+    slug: str
+    anchors: dict[str, str]
+    pages: dict[str, str]
+    samples: dict[int, list[Prompt]]
+
+    @property
+    def runs(self) -> list[tuple[str, Run]]:
+        """(label, run), labels in the order of the table, seeds ascending."""
+        return [
+            (group.label, run)
+            for group in self.groups
+            for run in sorted(group.runs, key=lambda run: run.record.seed)
+        ]
+
+    def sample_page(self, seed: int) -> str:
+        """The address of the page with the samples of one seed."""
+        return f"samples/{self.slug}-seed-{seed}.html"
+
+
+def write_site(
+    results: Path, out: Path, problems: list[str], suite: str | None = None
+) -> list[Path]:
+    """Write the results as a static site; the same records give the same files, byte for byte.
+
+    ``index.html`` holds the leaderboard, curves, comparisons and provenance; ``samples/`` a page a
+    seed with every method's generations, ``runs/`` a page a run, ``figures/`` the plots as SVG (for
+    a light and for a dark page) and PNG. No page loads anything from elsewhere.
+
+    Args:
+        results: folder with ``<suite>/<run_id>/record.json`` in it.
+        out: folder to write to, made where it is missing; files of the same names are replaced.
+        problems: receives a line for each thing that is wrong with the runs; the page lists them.
+        suite: this suite only.
+
+    Returns:
+        The files, the index first.
+
+    Raises:
+        UserError: if there is no such folder or suite, no run, or `out` cannot be written.
+    """
+    wrong: list[str] = []
+    boards = _boards(results, suite, wrong)
+    if not boards and not wrong:
+        raise UserError(f"{results}: no run yet; `python -m bench run --method sft` makes one")
+    papers = [(paper, reported_grids(paper)) for paper in load_reported(results, wrong)]
+    render = renderer()
+    try:
+        written = [path for board in boards for path in _write_details(board, out, render)]
+        charts = {board.slug: _charts(board, out, wrong, written) for board in boards}
+        wrong = list(dict.fromkeys(wrong))
+        page = render(
+            INDEX,
+            boards=[_view(board, charts[board.slug]) for board in boards],
+            papers=papers,
+            problems=[line.removeprefix(f"{results}/") for line in wrong],
+        )
+        written.insert(0, _write(out / INDEX, page))
+    except OSError as error:
+        raise UserError(f"{out}: cannot be written: {error.strerror or error}") from error
+    problems += wrong
+    return written
+
+
+def _boards(results: Path, suite: str | None, problems: list[str]) -> list[Board]:
+    grouped, _ = load(results, suite)
+    found, wrong = tables(results, suite)
+    problems += wrong
+    slugs, ids, files = Names(), Names(), Names()
+    boards = []
+    for table, groups in zip(found, grouped.values(), strict=True):
+        slug = slugs.new(table.suite)
+        by_label = {group.label: group for group in groups}
+        ranked = [by_label[row.label] for row in table.rows]
+        boards.append(
+            Board(
+                table=table,
+                groups=ranked,
+                slug=slug,
+                anchors={row.label: ids.new(f"runs-{slug}-{row.label}") for row in table.rows},
+                pages={
+                    str(run.folder): f"runs/{files.new(f'{slug}-{run.record.run_id}')}.html"
+                    for group in groups
+                    for run in group.runs
+                },
+                samples=by_seed(ranked, problems),
+            )
+        )
+    return boards
+
+
+def _write_details(board: Board, out: Path, render: Callable[..., str]) -> Iterator[Path]:
+    """The pages of samples and of runs."""
+    for seed, prompts in board.samples.items():
+        labels = sorted({g.label for prompt in prompts for g in prompt.generations})
+        page = render(
+            "samples.html", board=board, seed=seed, prompts=prompts, labels=labels, home="../"
+        )
+        yield _write(out / board.sample_page(seed), page)
+    for label, run in board.runs:
+        page = render(
+            "run.html", board=board, label=label, record=run.record, home="../",
+            grids=run_grids(run.record),
+        )  # fmt: skip
+        yield _write(out / board.pages[str(run.folder)], page)
+
+
+def _charts(board: Board, out: Path, problems: list[str], written: list[Path]) -> list[Chart]:
+    look = Look.of(sorted(group.label for group in board.groups))
+    charts = []
+    for plot in make_plots(board.groups, board.table.rows, problems):
+        chart, paths = write_chart(plot, look, out, f"figures/{board.slug}")
+        charts.append(chart)
+        written += paths
+    return charts
+
+
+def _view(board: Board, charts: list[Chart]) -> dict[str, Any]:
+    """What the index says of one table."""
+    table = board.table
+    records = [run.record for _, run in board.runs]
+    links = {label: f"#{anchor}" for label, anchor in board.anchors.items()}
+    grids = table_grids(table)  # the first says how it was ranked, the last what it cost
+    seed, prompts = next(iter(board.samples.items()), (None, []))
+    return {
+        "board": board,
+        "leaderboard": result_sheet(table, links),
+        "warnings": grids[0].warnings,
+        "notes": list(dict.fromkeys([*grids[0].notes, *grids[-1].notes])),
+        "details": detail_sheets(table),
+        "charts": charts,
+        "matrix": comparison_matrix(board.groups, table.metric),
+        "example": prompts[0] if prompts else None,
+        "example_seed": seed,
+        "facts": shared(records)[0],
+        "runs": run_sheet(board.runs, board.pages, board.anchors),
+        "seeds": sorted({record.seed for record in records}),
+    }
+
+
+def _write(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return path

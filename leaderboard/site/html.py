@@ -1,0 +1,75 @@
+"""Templates to text: every value escaped, and a policy that lets no page load or send anything."""
+
+import base64
+import hashlib
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+TEMPLATES = Path(__file__).resolve().parents[1] / "templates"
+
+
+def renderer() -> Callable[..., str]:
+    """``render(template, **values)`` with style, script and policy as globals of the templates."""
+    style, script = (
+        (TEMPLATES / name).read_text(encoding="utf-8") for name in ("site.css", "site.js")
+    )
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    # The two files are ours and are written into each page, so that their hashes can be allowed:
+    # under file:// a page has no origin of which 'self' could speak alike in all browsers.
+    environment.globals.update(
+        style=Markup(style), script=Markup(script), csp=policy(style, script)
+    )
+
+    environment.filters["breakable"] = breakable
+
+    def render(template: str, **values: Any) -> str:
+        return environment.get_template(template).render(**values)
+
+    return render
+
+
+def breakable(label: str) -> Markup:
+    """The label's words, each kept whole where it fits; a longer one may break at a sign."""
+    words = [re.sub("([=_,])", r"\1<wbr>", str(escape(word))) for word in label.split(" ")]
+    return Markup(" ".join(f'<span class="word">{word}</span>' for word in words))
+
+
+def policy(style: str, script: str) -> str:
+    """The content security policy of a page with exactly this inline style and script."""
+    return (
+        f"default-src 'none'; img-src 'self' file:; style-src {_source(style)}; "
+        f"script-src {_source(script)}; base-uri 'none'; form-action 'none'"
+    )
+
+
+def _source(text: str) -> str:
+    digest = hashlib.sha256(text.encode()).digest()
+    return f"'sha256-{base64.b64encode(digest).decode()}'"
+
+
+class Names:
+    """File names and ids from what a record says: safe in a path, and each given out once."""
+
+    def __init__(self) -> None:
+        self._given: set[str] = set()
+
+    def new(self, text: str) -> str:
+        """`text` reduced to letters, digits, ``.``, ``_`` and ``-``; numbered if it is taken."""
+        name = base = re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip(".-") or "unnamed"
+        number = 1
+        while name.lower() in self._given:  # some file systems ignore case
+            number += 1
+            name = f"{base}-{number}"
+        self._given.add(name.lower())
+        return name

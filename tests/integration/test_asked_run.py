@@ -1,0 +1,107 @@
+"""A run whose edits and verdicts are a language model's: real stages, real SDK, a local server."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench import runner
+from bench.data import Edit, read_rows
+from bench.errors import UserError
+from bench.progress import Progress
+from bench.record import Record, read_record
+from bench.store import Store
+from tests.integration.test_run import config
+from tests.judges.asked import prefers
+from tests.llm.faults import Fault, Kind
+from tests.llm.server import Server
+
+ASKED = ("evaluation.judge=claude", "judge.canaries=0", "judge.max_retries=0")
+EDITED = ("preferences.editor=claude", "editor.max_retries=0", "method=fine_grained_ppo")
+
+
+def answer(body: dict[str, Any]) -> dict[str, Any]:
+    """The longer output wins; an edit says something about its end."""
+    if "edited" in body["output_config"]["format"]["schema"]["properties"]:
+        prompt = body["messages"][0]["content"]
+        original = prompt.split("<response-")[1].split(">\n", 1)[1].split("\n</response-")[0]
+        return {"fault": "It ends too early.", "edited": original + " Indeed."}
+    return prefers(lambda a, b: len(a) > len(b))(body)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return Store(tmp_path_factory.mktemp("store"))
+
+
+def run(store: Store, results: Path, *overrides: str) -> Record:
+    settings = config(*overrides)
+    return runner.run(settings, store=store, results=results, progress=Progress())
+
+
+def test_a_model_judges_and_the_record_says_so(
+    server: Server, store: Store, tmp_path: Path
+) -> None:
+    server.answer = answer
+    record = run(store, tmp_path, "method=sft", *ASKED)
+    assert (record.status, record.judge.name) == ("ok", "claude")
+    assert record.judge.model == "claude-sonnet-5-5"
+    assert record.judge.template_sha
+    assert record.judge.cost_usd > 0
+    assert record.judge.details["diagnostics"]["flip_rate"]["mean"] == 0
+    assert set(record.judge.counts) <= {"ok", "tie", "identical"}
+    assert "gold_score" not in record.metrics
+    assert read_record(tmp_path / "testbed" / record.run_id) == record
+    calls = server.calls
+    run(store, tmp_path, "method=sft", *ASKED, "judge.concurrency=2")  # how, not what, is asked
+    assert server.calls == calls > 0
+
+
+def test_too_many_missing_verdicts_stop_the_run_and_nothing_is_asked_twice(
+    server: Server, store: Store, tmp_path: Path
+) -> None:
+    server.answer = answer
+    asked = (*ASKED, "judge.template=mt_bench", "method=sft")
+    server.faults = lambda body, _: Fault(Kind.INVALID_REQUEST) if odd_one(body) else None
+    with pytest.raises(UserError, match=r"no verdict on \d+ of 28 .*max_missing=0.02") as caught:
+        run(store, tmp_path, *asked)
+    assert caught.value.exit_code == 3
+    assert read_record(next(tmp_path.glob("testbed/*"))).status == "failed"
+    paid = sum(map(len, server.paid.values()))
+    server.faults = lambda body, attempt: None
+    assert run(store, tmp_path, *asked).status == "ok"
+    assert max(map(len, server.paid.values())) == 1
+    assert sum(map(len, server.paid.values())) > paid
+
+
+def test_a_model_edits_and_the_record_says_so(server: Server, store: Store, tmp_path: Path) -> None:
+    server.answer = answer
+    record = run(store, tmp_path, *EDITED)
+    assert record.status == "ok"
+    assert record.editor.name == "claude"
+    assert record.editor.source.startswith("claude:claude-sonnet-5-5:")
+    assert record.editor.details["outcomes"]["ok"] == 32
+    stage = next(stage for stage in record.stages if stage.name == "edits")
+    rows = read_rows(store.root / "edits" / stage.key / "edits.jsonl", Edit)
+    assert all(row.edited == row.original + " Indeed." for row in rows)
+    assert {row.source for row in rows} == {record.editor.source}
+
+
+def test_a_missing_key_is_told_before_any_training(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    empty = Store(tmp_path / "empty")
+    for asked in (("method=sft", *ASKED), EDITED):
+        with pytest.raises(UserError, match="ANTHROPIC_API_KEY"):
+            run(empty, tmp_path, *asked)
+    assert not list((tmp_path / "empty").glob("sft/*"))
+
+
+def odd_one(body: dict[str, Any]) -> bool:
+    return sum(json.dumps(body, sort_keys=True).encode()) % 4 == 0

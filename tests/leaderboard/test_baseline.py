@@ -1,0 +1,123 @@
+import json
+import math
+
+import pytest
+from scipy import stats
+
+from bench.errors import UserError
+from bench.record import Metric, Run, read_record
+from leaderboard.baseline import make_baseline, read_baseline, write_baseline
+
+
+def run_of(folder):
+    return Run(read_record(folder), folder)
+
+
+def bands(make_run, metrics, count=3):
+    records = [read_record(make_run("sft", s, metrics=metrics(s))) for s in range(count)]
+    return make_baseline(records).metrics
+
+
+def test_the_band_by_hand(make_run):
+    """0.5, 0.6, 0.7: sd 0.1; a headline metric's band is at 95 %, the others' at 99 %."""
+    found = bands(
+        make_run, lambda s: dict.fromkeys(("gold_score", "kl"), Metric(mean=0.5 + s / 10))
+    )
+    for name, level in (("gold_score", 0.975), ("kl", 0.995)):
+        half = stats.t.ppf(level, 2) * 0.1 * math.sqrt(4 / 3)
+        assert (found[name].mean, found[name].tolerance) == pytest.approx((0.6, half))
+        assert (found[name].low, found[name].high) == pytest.approx((0.6 - half, 0.6 + half))
+        assert found[name].spread == pytest.approx(0.1 * math.sqrt(4 / 3))
+        assert found[name].values == pytest.approx([0.5, 0.6, 0.7])
+    assert found["kl"].why == "99 % prediction interval of one new run, from 3 runs"
+
+
+def test_the_band_is_floored_by_the_errors_within(make_run):
+    found = bands(make_run, lambda s: {"win_rate": Metric(mean=0.5, standard_error=0.02)})
+    assert found["win_rate"].high == pytest.approx(0.5 + 1.959964 * 0.02 * math.sqrt(4 / 3))
+    assert found["win_rate"].spread == pytest.approx(0.02 * math.sqrt(4 / 3))
+
+
+def test_never_in_n_allows_a_rate_three_in_n(make_run):
+    never = Metric(mean=0.0, standard_error=0.0, n=100)
+    found = bands(make_run, lambda s: {"probe.rude": never, "kl": never}, 2)
+    assert (found["probe.rude"].low, found["probe.rude"].high) == (0.0, 0.03)
+    assert found["kl"].low is None  # no rate: that all are 0 says nothing of the next one
+    assert "spread unknown" in found["kl"].why
+
+
+def test_one_run_without_errors_says_nothing_of_the_spread(make_run):
+    assert bands(make_run, lambda s: {"kl": Metric(mean=1.0)}, 1)["kl"].tolerance is None
+
+
+def test_a_metric_that_one_run_lacks_is_left_out(make_run):
+    full, less = {"a": Metric(mean=1), "b": Metric(mean=1)}, {"a": Metric(mean=1)}
+    assert set(bands(make_run, lambda s: full if s else less)) == {"a"}
+
+
+def test_runs_of_one_label_only(results):
+    with pytest.raises(UserError, match="runs of one label, not of testbed/ppo_rlhf, testbed/sft"):
+        make_baseline([read_record(results / "testbed" / f"{n}-s0") for n in ("sft", "ppo_rlhf")])
+    with pytest.raises(UserError, match="at least one"):
+        make_baseline([])
+
+
+def test_it_comes_back_from_its_file(results, tmp_path):
+    records = [read_record(results / "testbed" / f"sft-s{s}") for s in (2, 0, 1)]
+    path = tmp_path / "new" / "baseline.json"
+    write_baseline(records, path)
+    new = run_of(results / "testbed" / "sft-s1")
+    assert read_baseline(path, new) == (make_baseline(records), [])
+    assert read_baseline(path.parent, new) == (make_baseline(records), [])
+    assert [run.seed for run in make_baseline(records).runs] == [0, 1, 2]
+
+
+def test_a_folder_gives_the_runs_that_measure_the_same(make_run, results):
+    make_run("sft", 7, preset="small")
+    make_run("sft", 8, status="diverged")
+    baseline, runs = read_baseline(results, run_of(results / "testbed" / "sft-s1"))
+    assert [run.seed for run in baseline.runs] == [0, 1, 2]
+    assert [run.record.seed for run in runs] == [0, 1, 2]
+    one, _ = read_baseline(results / "testbed" / "sft-s2", run_of(results / "testbed" / "sft-s1"))
+    assert [run.seed for run in one.runs] == [2]
+
+
+def test_what_cannot_be_a_baseline_is_named(make_run, results, tmp_path):
+    new = run_of(results / "testbed" / "sft-s1")
+    with pytest.raises(UserError, match="no such baseline"):
+        read_baseline(tmp_path / "nowhere", new)
+    with pytest.raises(UserError, match="no ok run of 'other' in it that has the same suite"):
+        read_baseline(results, run_of(make_run("other", 0, status="diverged")))
+    (results / "testbed" / "sft-s0" / "record.json").write_text("{")
+    with pytest.raises(UserError, match=r"baseline: .*sft-s0/record\.json, line 1: not JSON"):
+        read_baseline(results, new)
+    with pytest.raises(UserError, match="cannot be written"):
+        write_baseline([new.record], results / "testbed" / "sft-s1" / "record.json" / "b.json")
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("{", "line 1"),
+        ("[]", "Baseline"),
+        ('{"metrics": {"x": {"mean": NaN}}}', r"metrics\.x\.mean: .*finite"),
+        ('{"metrics": {"x": {"mean": 1, "low": "a"}}}', r"metrics\.x\.low"),
+        ('{"metrics": {}, "runs": ["sft-s0"]}', r"runs\.0"),
+        ('{"metrics": {"x": {"mean": 1, "values": [1]}}}', "x has 1 values, of 0 runs"),
+    ],
+)
+def test_a_bad_file_is_named_with_its_field(results, tmp_path, text, named):
+    (tmp_path / "b.json").write_text(text)
+    with pytest.raises(UserError, match=rf"b\.json: no baseline, .*bench baseline.*{named}"):
+        read_baseline(tmp_path / "b.json", run_of(results / "testbed" / "sft-s1"))
+
+
+def test_the_committed_baseline_is_read(results):
+    from tests.test_record import RESULTS
+
+    committed = RESULTS.parent / "baseline" / "regress.json"
+    baseline, _ = read_baseline(committed, run_of(results / "testbed" / "sft-s1"))
+    assert [run.seed for run in baseline.runs] == [0, 1, 2, 3]
+    assert all(len(band.values) == 4 for band in baseline.metrics.values())
+    body = json.loads(committed.read_text())
+    assert body["label"] == "token_ppo"

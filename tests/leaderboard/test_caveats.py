@@ -1,0 +1,72 @@
+import pytest
+
+from bench.record import Code, EditorRecord, Hardware, JudgeRecord
+from leaderboard.aggregate import tables
+from leaderboard.render import leaderboard
+
+
+def warnings(results) -> tuple[str, ...]:
+    return tables(results)[0][0].warnings
+
+
+def test_equal_seeds_need_no_warning(results):
+    assert warnings(results) == ()
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        (
+            {"code": Code(commit="b" * 40)},
+            "seeds of different code: commit aaaaaaaa (seed 0, 1); commit bbbbbbbb (seed 2).",
+        ),
+        (
+            {"code": Code(commit="a" * 40, dirty=True, diff_sha="dd")},
+            "seeds of different code: local changes none (seed 0, 1); local changes dd (seed 2).",
+        ),
+        (
+            {"packages": {"torch": "2", "numpy": "1"}},
+            "seeds with different packages: torch 1 (seed 0, 1); torch 2 (seed 2).",
+        ),
+        (
+            {"hardware": Hardware(gpu="a GPU", memory_gib=8)},
+            "seeds on different machines: gpu none (seed 0, 1); gpu a GPU (seed 2).",
+        ),
+    ],
+)
+def test_seeds_that_ran_otherwise_are_named(make_run, tmp_path, fields, said):
+    same = {
+        "code": Code(commit="a" * 40),
+        "packages": {"torch": "1", "numpy": "1"},
+        "hardware": Hardware(memory_gib=4),
+    }
+    for label in ("sft", "ppo_rlhf"):
+        for seed in range(3):
+            make_run(label, seed, **(same | (fields if seed == 2 else {})))
+    results = tmp_path / "results"
+    assert warnings(results) == (f"ppo_rlhf, sft: {said}",)
+    assert f"**Warning:** ppo_rlhf, sft: {said}" in leaderboard(results, fmt="md")[0]
+
+
+def test_a_run_that_is_not_in_the_numbers_does_not_warn(make_run, tmp_path):
+    make_run("sft", 0)
+    make_run("sft", 1, status="failed", code=Code(commit="b" * 40))
+    assert warnings(tmp_path / "results") == ()
+
+
+def test_many_packages_are_counted(make_run, tmp_path):
+    for seed in range(2):
+        make_run("sft", seed, packages={name: str(seed) for name in "abcdef"})
+    assert warnings(tmp_path / "results")[0].endswith("d 1 (seed 1) and 2 more.")
+
+
+def test_a_judge_of_the_editors_family_is_named(make_run, tmp_path):
+    judge = JudgeRecord(name="claude", model="claude-sonnet-5-5")
+    make_run("sft", 0, judge=judge)
+    for label, source in (("a", "claude:claude-haiku-5-5:ab12"), ("b", "openai_chat:qwen3:ab12")):
+        make_run(label, 0, judge=judge, editor=EditorRecord(name="x", source=source))
+    (said,) = warnings(tmp_path / "results")
+    assert said.startswith(
+        "a: the judge (claude-sonnet-5-5) and the editor of the data (claude:claude-haiku-5-5:ab12)"
+        " are both of the claude family"
+    )

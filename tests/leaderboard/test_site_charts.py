@@ -1,0 +1,73 @@
+import re
+
+import pytest
+
+from leaderboard.plots import Look, Plot
+from leaderboard.plots.data import Point
+from leaderboard.site.charts import describe, numbers, write_chart
+from leaderboard.site.sheets import EMPTY, Field
+
+CURVE = Plot(
+    "gold-kl", "Gold score against KL", "KL", "gold score",
+    [
+        *(Point("a", step, step / 10, step / 100, step / 100 - 0.1, step / 100 + 0.1, 3)
+          for step in range(0, 91, 10)),
+        Point("b", 0, 0.0, 0.5, 0.5, 0.5, 1),
+    ],
+    path=True,
+)  # fmt: skip
+BARS = Plot(
+    "rm-accuracy", "Accuracy", "", "accuracy",
+    [
+        Point("a", "rm_accuracy.original", 0, 0.6, 0.5, 0.7, 2),
+        Point("a", "rm_accuracy.edited", 1, 0.9, 0.8, 1.0, 2),
+        Point("b", "rm_accuracy.edited", 1, 0.7, 0.6, 0.8, 2),
+    ],
+    bars=True,
+)  # fmt: skip
+
+
+def test_a_curve_in_words():
+    assert describe(CURVE) == (
+        "Gold score against KL; at the last step, mean and 95 % interval, 1 to 3 seeds: "
+        "a 0.90 [0.80, 1.00]; b 0.50."
+    )
+
+
+def test_bars_in_words():
+    assert describe(BARS) == (
+        "Accuracy, lowest to highest method: original pairs 0.60 (a) to 0.60 (a); "
+        "edits 0.70 (b) to 0.90 (a)."
+    )
+
+
+def test_the_numbers_of_a_curve_are_a_few_of_its_steps():
+    sheet = numbers(CURVE)
+    headers = [column.header for column in sheet.columns]
+    assert headers == ["Method", *(f"step {s}" for s in (0, 20, 30, 40, 60, 80, 90))]
+    assert sheet.rows[0][-1] == Field("0.90", "[0.80, 1.00] @ 9.00", key=0.9)
+    assert sheet.rows[1][1:] == [Field("0.50", "", key=0.5), *[EMPTY] * 6]
+    assert sheet.notes == ["@: KL, mean over seeds."]
+
+
+def test_the_numbers_of_bars_are_their_metrics():
+    sheet = numbers(BARS)
+    assert [column.header for column in sheet.columns] == ["Method", "original pairs", "edits"]
+    assert sheet.rows[1][1:] == [EMPTY, Field("0.70", "[0.60, 0.80]", key=0.7)]
+    assert sheet.notes == []
+
+
+def test_large_values_have_one_decimal():
+    plot = Plot("length", "Length", "PPO step", "tokens", [Point("a", 1, 1, 31.25, 30, 33, 2)])
+    assert numbers(plot).rows[0][1] == Field("31.2", "[30.0, 33.0]", key=31.25)
+
+
+def test_a_chart_comes_light_and_dark_and_knows_its_size(tmp_path):
+    chart, paths = write_chart(CURVE, Look.of(["a", "b"]), tmp_path, "figures/x")
+    names = [f"figures/x/gold-kl{end}" for end in (".svg", "-dark.svg", ".png")]
+    assert [path.relative_to(tmp_path).as_posix() for path in paths] == names
+    assert [chart.svg, chart.dark, chart.png] == names
+    light, night = (path.read_text() for path in paths[:2])
+    assert light != night
+    assert float(re.search('width="([0-9.]+)pt"', light)[1]) == pytest.approx(chart.width, abs=0.5)
+    assert re.sub("#[0-9a-f]{6}", "", light) == re.sub("#[0-9a-f]{6}", "", night)

@@ -1,0 +1,59 @@
+import pytest
+
+from bench.stats import holm
+from leaderboard.aggregate import difference
+from leaderboard.rows import DASH
+from leaderboard.runs import Instructions, load
+from leaderboard.site.matrix import Pair, comparison_matrix
+
+
+def matrix_of(results):
+    groups = next(iter(load(results, "testbed")[0].values()))
+    return comparison_matrix(groups, "win_rate"), groups
+
+
+def test_each_pair_is_the_paired_difference_with_holm_over_all(results):
+    matrix, groups = matrix_of(results)
+    assert matrix.labels == ["ppo_rlhf", "sft", "token_ppo loss=eq4"]
+    assert (matrix.pairs, matrix.basis) == (3, "seeds x instructions")
+    by_label = {group.label: group for group in groups}
+    instructions = Instructions(groups)
+    a, b, c = (by_label[label] for label in matrix.labels)
+    found = [difference(*pair, instructions, "win_rate") for pair in ((a, b), (a, c), (b, c))]
+    adjusted = holm([f.p_value for f in found])
+    pair = matrix.rows[0][1]
+    assert pair.text == f"{100 * found[0].mean:+.1f}"
+    assert pair.interval == f"[{100 * found[0].ci95[0]:+.1f}, {100 * found[0].ci95[1]:+.1f}]"
+    assert adjusted[0] < 0.001
+    assert (pair.p, pair.sign) == ("<0.001", "plus")
+    tie = matrix.rows[0][2]
+    assert (tie.p, tie.sign) == (f"{adjusted[1]:.3f}", "")
+
+
+def test_the_other_half_is_the_mirror(results):
+    matrix, _ = matrix_of(results)
+    for i, row in enumerate(matrix.rows):
+        assert row[i] is None
+        for j, pair in enumerate(row):
+            if i < j:
+                other = matrix.rows[j][i]
+                assert float(pair.text) == -float(other.text)
+                low, high = (float(x) for x in pair.interval[1:-1].split(", "))
+                assert other.interval == f"[{-high:+z.1f}, {-low:+z.1f}]"
+                assert {pair.sign, other.sign} in ({"plus", "minus"}, {""})
+
+
+def test_what_shares_no_seed_is_not_compared(make_run, tmp_path):
+    make_run("a", 0)
+    make_run("b", 1)
+    matrix, _ = matrix_of(tmp_path / "results")
+    assert matrix.rows[0][1] == Pair(DASH)
+    assert matrix.pairs == 0
+
+
+@pytest.mark.parametrize("labels", [["a"], []])
+def test_one_method_needs_no_matrix(make_run, tmp_path, labels):
+    make_run("failed", status="diverged")
+    for label in labels:
+        make_run(label)
+    assert matrix_of(tmp_path / "results")[0] is None

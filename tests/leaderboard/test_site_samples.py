@@ -1,0 +1,65 @@
+import json
+import math
+
+import pytest
+
+from leaderboard.runs import load
+from leaderboard.site.samples import by_seed, full_scale, level
+
+
+def pages_of(results, problems=None):
+    groups = next(iter(load(results, "testbed")[0].values()))
+    return by_seed(groups, [] if problems is None else problems)
+
+
+def test_every_method_stands_below_the_prompt(results):
+    pages = pages_of(results)
+    assert sorted(pages) == [0, 1, 2]
+    (prompt,) = pages[0]
+    assert (prompt.text, prompt.reference, prompt.reference_score) == (
+        "Who is it?", "A dog.", "0.250",
+    )  # fmt: skip
+    assert [g.label for g in prompt.generations] == ["ppo_rlhf", "sft", "token_ppo loss=eq4"]
+    first = prompt.generations[0]
+    assert (first.verdict, first.score, first.decoding) == (
+        "better than the reference", "0.500", "sampled",
+    )  # fmt: skip
+    assert [(t.text, t.reward) for t in first.tokens] == [
+        ("A", "+0.10"), (" cat", "-1.50"), (".", "+0.90"),
+    ]  # fmt: skip
+    assert [t.level for t in first.tokens] == ["z", "n4", "p2"]
+
+
+def test_samples_without_rewards_are_plain_text(make_run, tmp_path):
+    folder = make_run("sft")
+    row = {"prompt": "p", "output": "o", "reference": "r"}
+    (folder / "samples.jsonl").write_text(json.dumps(row) + "\n")
+    (generation,) = pages_of(tmp_path / "results")[0][0].generations
+    assert (generation.tokens, generation.full, generation.verdict) == ([], "", "no verdict")
+
+
+def test_a_missing_file_is_no_problem_but_a_broken_one_is(results):
+    (results / "testbed" / "sft-s0" / "samples.jsonl").unlink()
+    (results / "testbed" / "sft-s1" / "samples.jsonl").write_text("{}\n")
+    problems: list[str] = []
+    pages = pages_of(results, problems)
+    assert ["sft" in {g.label for g in pages[seed][0].generations} for seed in range(3)] == [
+        False, False, True,
+    ]  # fmt: skip
+    assert len(problems) == 1
+    assert "sft-s1/samples.jsonl, line 1: prompt" in problems[0]
+
+
+@pytest.mark.parametrize(
+    ("reward", "expected"),
+    [(0.0, "z"), (0.1, "z"), (0.3, "p1"), (-0.5, "n2"), (0.8, "p3"), (1.0, "p4"), (-9.0, "n4"),
+     (math.nan, "z"), (math.inf, "z")],
+)  # fmt: skip
+def test_levels(reward, expected):
+    assert level(reward, 1.0) == expected
+
+
+def test_the_scale_minds_no_outlier_and_no_gap():
+    assert full_scale([*[1.0, -1.0] * 50, 1000.0, math.nan]) == 1.0
+    assert full_scale([]) == 0.0
+    assert level(0.5, 0.0) == "z"

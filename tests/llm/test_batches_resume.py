@@ -1,0 +1,161 @@
+"""Batches of processes that died, and orders whose reply was lost: found, and paid once."""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.errors import UserError
+from bench.llm import Asker
+from bench.llm.transport import now
+from tests.llm.faults import Body, Kind
+from tests.llm.ordering import ask, asker, batches, created, ledger, seen, stored
+from tests.llm.sending import budget, child, kill_when, options, request, send
+from tests.llm.server import Server
+
+
+@pytest.mark.usefixtures("quick_retries")
+@pytest.mark.parametrize(
+    "kind", [Kind.LOST_REPLY, Kind.CUT_MIDDLE, Kind.CUT_BEFORE, Kind.SERVER_ERROR, Kind.STALL]
+)
+def test_an_order_whose_reply_was_lost_is_not_placed_twice(
+    server: Server, tmp_path: Path, kind: Kind
+) -> None:
+    send(batches(tmp_path), [request(i) for i in range(3)])  # an older batch, as large
+    server.batch_faults = in_turn_of("create", kind, n=2)
+    answers = send(batches(tmp_path, timeout_s=1.0), [request(i) for i in range(5, 8)])
+    assert [answers[q].outcome for q in "567"] == ["answered"] * 3
+    assert len(server.batches) == 2  # and not a third
+    assert seen(server, "/batches") == 2 + 1  # before each order, and to look for the lost one
+    assert [len(messages) for messages in server.paid.values()] == [1] * 6
+
+
+def test_a_batch_of_someone_else_is_not_mistaken(server: Server, tmp_path: Path) -> None:
+    """The lost order left none; one as large appeared meanwhile, with other keys."""
+    send(batches(tmp_path / "other"), [request("theirs")])
+    note = {"order": "00", "at": "2026-01-01T00:00:00+00:00", "newest": None, "usd": 0.0}
+    lost = json.dumps({**note, "keys": [request("ours").key]})
+    (tmp_path / "answers.batches.jsonl").write_text(lost)
+    answers = ask(asker(tmp_path), [request("ours")])
+    assert [answer.outcome for answer in answers] == ["answered"]
+    assert stored(tmp_path) == [request("ours").key]
+    assert [len(batch.requests) for batch in server.batches] == [1, 1]
+
+
+def test_an_older_batch_is_not_taken_for_a_lost_one(server: Server, tmp_path: Path) -> None:
+    """Neither someone else's nor our own, be the newest one before the order deleted or not."""
+    send(batches(tmp_path / "theirs"), [request("theirs")])
+    server.batch_faults = in_turn_of("create", Kind.LOST_REPLY, n=2)
+    send(batches(tmp_path), [request("ours")])
+    note = {"order": "00", "at": now(), "newest": "msgbatch_deleted", "usd": 0.0}
+    with (tmp_path / "answers.batches.jsonl").open("a") as file:
+        file.write(json.dumps({**note, "keys": [request("lost").key]}) + "\n")
+    ask(asker(tmp_path), [request("lost")])
+    theirs, ours, lost = (batch.id for batch in server.batches)
+    noted = [(line["batch"], line["of"] == "00") for line in ledger(tmp_path) if "batch" in line]
+    # With the newest known only what is newer counts; else what is not ours already.
+    assert noted == [(ours, False), (theirs, True), (lost, False)]
+
+
+def test_results_that_are_gone_are_asked_anew(server: Server, tmp_path: Path) -> None:
+    """A batch of a month ago still exists, but shows no results."""
+    with_results = server._batches._describe
+
+    def without(batch: Any) -> Body:
+        gone = {"results_url": None} if batch is server.batches[0] else {}
+        return {**with_results(batch), **gone}
+
+    server._batches._describe = without  # type: ignore[method-assign]
+    assert send(batches(tmp_path), [request("q")])["q"].outcome == "answered"
+    assert len(server.batches) == 2
+
+
+def test_a_batch_of_another_key_is_named(server: Server, tmp_path: Path) -> None:
+    note = {"order": "00", "at": "2026-01-01T00:00:00+00:00", "newest": None, "usd": 0.0}
+    lines = [{**note, "keys": [request("q").key]}, {"batch": "msgbatch_gone", "of": "00"}]
+    (tmp_path / "answers.batches.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n")
+    with pytest.raises(
+        UserError, match=r"msgbatch_gone, noted in .*answers\.batches\.jsonl, does not"
+    ):
+        ask(asker(tmp_path), [request("q")])
+    assert created(server) == 0
+
+
+def kill_child(server: Server, path: Path, *, at: str) -> None:
+    """Leave behind what a process has written that is killed at `at`."""
+    requests = 30
+    slow = {"poll_s": 60.0, "transport": "batches"}  # it stands still at the moment that is meant
+    with child(path / "answers.jsonl", requests, **slow) as process:
+        if at == "created":
+            server.batch_faults = in_turn_of("create", Kind.LOST_REPLY)
+            kill_when(process, lambda: len(server.batches) == 1)
+        elif at == "polling":
+            kill_when(process, lambda: bool(server.batches) and server.batches[0].polls > 0)
+        else:
+            server.batch_polls = 1
+            server.batch_faults = in_turn_of("results", Kind.CUT_MIDDLE)
+            kill_when(process, lambda: len(stored(path)) > 3)
+    server.batch_faults, server.batch_polls = None, 2
+
+
+def in_turn_of(endpoint: str, kind: Kind, n: int = 1) -> Any:
+    return lambda called, i: kind if (called, i) == (endpoint, n) else None
+
+
+@pytest.mark.parametrize("at", ["created", "polling", "results"])
+def test_a_process_that_is_killed_leaves_its_batch_to_the_next(
+    server: Server, tmp_path: Path, at: str
+) -> None:
+    kill_child(server, tmp_path, at=at)
+    before = stored(tmp_path)
+    assert (3 < len(before) < 30) if at == "results" else not before
+    assert ("batch" in ledger(tmp_path)[-1]) == (at != "created")
+
+    answers = ask(asker(tmp_path), [request(i) for i in range(40)])
+    assert Counter(answer.outcome for answer in answers) == {"answered": 40}
+    assert stored(tmp_path)[: len(before)] == before
+    assert len(stored(tmp_path)) == len(set(stored(tmp_path))) == 40
+    assert [len(batch.requests) for batch in server.batches] == [30, 10]
+    assert [len(messages) for messages in server.paid.values()] == [1] * 40
+
+
+def leave_batch(path: Path) -> None:
+    """Leave a batch of the questions 0 .. 29 behind, as a process does that is interrupted."""
+
+    def say(line: str) -> None:
+        raise KeyboardInterrupt
+
+    left = Asker(options(transport="batches"), path / "answers.jsonl", say)
+    with pytest.raises(KeyboardInterrupt):
+        left.ask([request(i) for i in range(30)], lambda *_: None)
+
+
+def test_what_nobody_asks_for_any_more_is_stored_too(server: Server, tmp_path: Path) -> None:
+    leave_batch(tmp_path)
+    answers = ask(asker(tmp_path), [request("another")])
+    assert len(answers) == 1
+    assert {request(i).key for i in range(30)} < set(stored(tmp_path))
+    assert [answer.outcome for answer in ask(asker(tmp_path), [request(3)])] == ["answered"]
+    assert len(server.batches) == 2
+
+
+def test_a_batch_that_nobody_asks_for_is_not_waited_for(server: Server, tmp_path: Path) -> None:
+    leave_batch(tmp_path)
+    server.batches[0].polls = -1000
+    transport = asker(tmp_path)
+    assert len(ask(transport, [request("another")])) == 1
+    assert stored(tmp_path) == [request("another").key]
+    assert transport.budget.reserved_usd == pytest.approx(0)
+    assert "ended" in ledger(tmp_path)[-1]
+    assert ledger(tmp_path)[-1]["ended"] == server.batches[1].id
+
+
+def test_money_for_what_was_ordered_earlier_is_held(server: Server, tmp_path: Path) -> None:
+    leave_batch(tmp_path)
+    held = ledger(tmp_path)[0]["usd"]
+    room = held + 1.5 * budget(batch=True).most(request("a"))
+    answers = ask(asker(tmp_path, max_usd=room), [request(0), request("a"), request("b")])
+    assert [answer.outcome for answer in answers] == ["answered"] * 3
+    assert [len(batch.requests) for batch in server.batches] == [30, 1, 1]
