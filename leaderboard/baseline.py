@@ -73,7 +73,7 @@ class Baseline(_Part):
         return self
 
 
-def make_baseline(records: Sequence[Record]) -> Baseline:
+def make_baseline(records: Sequence[Record], confidence: float | None = None) -> Baseline:
     """Bands of tolerance for one new run, from S runs of the same label.
 
     For each metric that every run has, the prediction interval ``mean ± t_{S-1} sd sqrt(1 + 1/S)``,
@@ -84,6 +84,10 @@ def make_baseline(records: Sequence[Record]) -> Baseline:
     Its level is 95 % for a `HEADLINE` metric and 99 % for the others: at 95 % each, thirty metrics
     fail every other run that is as good as the baseline's (18 of the 35 published runs of the
     testbed, each held against the four others of its row; 9 of 35 as it is).
+
+    Args:
+        records: runs of one label.
+        confidence: level of all bands, instead of those two.
 
     Raises:
         UserError: if there is no record, or their labels or suites differ.
@@ -107,7 +111,7 @@ def make_baseline(records: Sequence[Record]) -> Baseline:
             )
             for r in records
         ],
-        metrics={name: _band(name, records) for name in names},
+        metrics={name: _band(name, records, confidence) for name in names},
     )
 
 
@@ -115,10 +119,10 @@ def _order(record: Record) -> tuple[int, str]:
     return record.seed, record.run_id
 
 
-def _band(name: str, records: Sequence[Record]) -> Band:
+def _band(name: str, records: Sequence[Record], confidence: float | None) -> Band:
     from bench.stats import prediction_interval
 
-    level = LEVEL if name in HEADLINE else OTHER_LEVEL
+    level = confidence or (LEVEL if name in HEADLINE else OTHER_LEVEL)
     found = [record.metrics[name] for record in records]
     values = [metric.mean for metric in found]
     mean = math.fsum(values) / len(values)
@@ -130,7 +134,7 @@ def _band(name: str, records: Sequence[Record]) -> Band:
     if interval is not None and not constant:
         between = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
         spread = max(between, within or 0.0) * math.sqrt(1 + 1 / len(values))
-        why = f"{100 * level:.0f} % prediction interval of one new run, from {runs}"
+        why = f"{100 * level:.4g} % prediction interval of one new run, from {runs}"
         low, high = interval
         return Band(mean=mean, low=low, high=high, spread=spread, values=values, why=why)
     sizes = [metric.n for metric in found if metric.n]
@@ -141,9 +145,9 @@ def _band(name: str, records: Sequence[Record]) -> Band:
     return Band(mean=mean, values=values, why=f"{runs}, spread unknown")
 
 
-def write_baseline(records: Sequence[Record], path: Path) -> None:
+def write_baseline(records: Sequence[Record], path: Path, confidence: float | None = None) -> None:
     """`make_baseline` as the JSON file that `check` reads."""
-    body = make_baseline(records).model_dump(mode="json")
+    body = make_baseline(records, confidence).model_dump(mode="json")
     write_text(path, json.dumps(body, indent=1, sort_keys=True, allow_nan=False) + "\n")
 
 
@@ -160,19 +164,24 @@ def write_text(path: Path, text: str) -> None:
         raise UserError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
-def read_baseline(path: Path, new: Run) -> tuple[Baseline, list[Run]]:
+def read_baseline(
+    path: Path, new: Run, confidence: float | None = None
+) -> tuple[Baseline, list[Run]]:
     """What a run is held against, and those of the baseline's runs that are at hand, as listed.
 
     Args:
         path: a JSON file of `write_baseline`, a folder with such a `baseline.json`, a run, or a
             folder of runs (those of the same label, suite, preset, reference and judge).
         new: the run that is held against it.
+        confidence: level of all bands; a JSON file has its own.
 
     Raises:
         UserError: naming the file and field that is wrong, or that there is no such run.
     """
     file = path / BASELINE if path.is_dir() else path
     if file.is_file() and file.name != RECORD:
+        if confidence is not None:
+            raise UserError(f"{file} has bands of its own: give --confidence to `baseline`")
         return _read_file(file), []
     runs = [run for run in _read_runs(path) if _is_like(run, new)]
     if not runs:
@@ -181,7 +190,7 @@ def read_baseline(path: Path, new: Run) -> tuple[Baseline, list[Run]]:
             "same suite, preset, reference and judge"
         )
     runs.sort(key=lambda run: _order(run.record))
-    return make_baseline([run.record for run in runs]), runs
+    return make_baseline([run.record for run in runs], confidence), runs
 
 
 def _read_file(file: Path) -> Baseline:

@@ -104,13 +104,15 @@ def _text(value: float | None) -> str:
     return DASH if value is None else f"{value:.4g}"
 
 
-def check(path: Path, baseline: Path) -> list[CheckReport]:
+def check(path: Path, baseline: Path, confidence: float | None = None) -> list[CheckReport]:
     """Hold runs against a baseline; a report for each label, and each unreadable record.
 
     Args:
         path: a run's folder, its record.json, or a folder of runs.
         baseline: a JSON file that `write_baseline` made, a folder with such a `baseline.json`, or
             a folder of runs.
+        confidence: level of the bands that are made of a folder's runs; None: 95 % for the
+            headline metrics, 99 % for the others.
 
     Raises:
         UserError: if the baseline cannot be read, or there is no run. A record that cannot be
@@ -124,7 +126,7 @@ def check(path: Path, baseline: Path) -> list[CheckReport]:
             groups[record.suite, record.label, record.preset].append(Run(record, file.parent))
         except RecordError as error:
             reports.append(CheckReport(str(file.parent), str(baseline), problems=[str(error)]))
-    return reports + [_check(runs, baseline) for _, runs in sorted(groups.items())]
+    return reports + [_check(runs, baseline, confidence) for _, runs in sorted(groups.items())]
 
 
 def _records(path: Path) -> list[Path]:
@@ -136,9 +138,9 @@ def _records(path: Path) -> list[Path]:
     return found
 
 
-def _check(runs: list[Run], path: Path) -> CheckReport:
+def _check(runs: list[Run], path: Path, confidence: float | None) -> CheckReport:
     """Check the runs of one label."""
-    baseline, known = read_baseline(path, runs[0])
+    baseline, known = read_baseline(path, runs[0], confidence)
     candidates: list[Candidate] = []
     problems: list[str] = []
     notes: list[str] = []

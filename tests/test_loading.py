@@ -10,7 +10,7 @@ from bench.presets import FOLDER, preset_names
 
 
 def test_every_preset_is_valid() -> None:
-    assert {"testbed", "regress"} <= set(preset_names())
+    assert {"testbed", "alpacafarm"} <= set(preset_names())
     for name in preset_names():
         assert load_config(name).preset == name
 

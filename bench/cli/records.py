@@ -14,6 +14,13 @@ from bench.terminal import INTERRUPTED, complain, fail, guarded, show, use_threa
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+Confidence = Annotated[
+    float | None,
+    typer.Option(
+        min=0.5, max=0.99999, help="Of all bands; default: .95 for the headline's, .99 else."
+    ),
+]
+
 
 @app.command()
 @guarded
@@ -56,6 +63,7 @@ def check(
         Path | None, typer.Option(help="Write JUnit XML: one test case a metric.")
     ] = None,
     markdown: Annotated[Path | None, typer.Option(help="Write a summary for a CI job.")] = None,
+    confidence: Confidence = None,
 ) -> None:
     """Hold runs against a baseline, each label's together; exit code 3 where a metric fails."""
     from leaderboard.baseline import write_text
@@ -63,7 +71,7 @@ def check(
     from leaderboard.check import check as checked
     from leaderboard.junit import to_junit
 
-    reports = checked(_find_run(run, results), baseline)
+    reports = checked(_find_run(run, results), baseline, confidence)
     for report in reports:
         show(report.render())
     if junit is not None:
@@ -80,12 +88,13 @@ def check(
 def baseline(
     runs: Annotated[list[Path], typer.Argument(help="Folders of runs of one label.")],
     out: Annotated[Path, typer.Option(help="The JSON file to write.")],
+    confidence: Confidence = None,
 ) -> None:
     """Make the intervals that `check` uses, from one or more runs."""
     from bench.record import read_record
     from leaderboard.baseline import write_baseline
 
-    write_baseline([read_record(path) for path in runs], out)
+    write_baseline([read_record(path) for path in runs], out, confidence)
     typer.echo(f"wrote {out}")
 
 

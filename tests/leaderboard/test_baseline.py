@@ -1,4 +1,3 @@
-import json
 import math
 
 import pytest
@@ -112,12 +111,13 @@ def test_a_bad_file_is_named_with_its_field(results, tmp_path, text, named):
         read_baseline(tmp_path / "b.json", run_of(results / "testbed" / "sft-s1"))
 
 
-def test_the_committed_baseline_is_read(results):
-    from tests.test_record import RESULTS
-
-    committed = RESULTS.parent / "baseline" / "regress.json"
-    baseline, _ = read_baseline(committed, run_of(results / "testbed" / "sft-s1"))
-    assert [run.seed for run in baseline.runs] == [0, 1, 2, 3]
-    assert all(len(band.values) == 4 for band in baseline.metrics.values())
-    body = json.loads(committed.read_text())
-    assert body["label"] == "token_ppo"
+def test_a_confidence_is_that_of_all_bands(results, tmp_path):
+    new = run_of(results / "testbed" / "sft-s1")
+    usual, wide = (read_baseline(results, new, level)[0].metrics for level in (None, 0.999))
+    made = {name: band for name, band in usual.items() if "prediction interval" in band.why}
+    assert "win_rate" in made
+    assert all(wide[name].tolerance > band.tolerance for name, band in made.items())
+    assert {wide[name].why.split()[0] for name in made} == {"99.9"}
+    write_baseline([new.record], tmp_path / "b.json", 0.999)
+    with pytest.raises(UserError, match="bands of its own"):
+        read_baseline(tmp_path / "b.json", new, 0.999)
