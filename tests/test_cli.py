@@ -62,7 +62,7 @@ def test_config_shows_values_meanings_and_a_methods_own_options() -> None:
     [
         (["run", "--method", "tokn_ppo"], 2, "error: unknown method 'tokn_ppo'; did you mean"),
         (["run", "--method", "sft", "--suite", "testbet"], 2, "unknown suite 'testbet'; did you"),
-        (["run", "--method", "sft", "--preset", "regres"], 2, "unknown preset 'regres'; did you"),
+        (["run", "--method", "sft", "--preset", "testbet"], 2, "unknown preset 'testbet'; did you"),
         (["run", "--method", "sft", "--set", "ppo.lrr=1"], 2, "did you mean ppo.lr?"),
         (["run", "--method", "sft", "--seeds", "0,x"], 2, "error: --seeds 0,x: expected whole"),
         (["run", "--method", "sft", "--seed", "1", "--seeds", "2"], 2, "not both"),
