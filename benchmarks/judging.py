@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
+from unittest.mock import patch
 
 import anthropic
 import typer
@@ -45,9 +46,9 @@ def served(latency_s: float) -> Iterator[None]:
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stdin is not None
-        os.environ.update(json.loads(process.stdout.readline()))
         try:
-            yield
+            with patch.dict(os.environ, json.loads(process.stdout.readline())):
+                yield
         finally:
             process.stdin.close()
 

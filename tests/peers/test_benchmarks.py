@@ -191,3 +191,14 @@ def test_an_axis_that_grows_faster_than_its_goal_misses_it(monkeypatch: pytest.M
     assert row["seconds"] == [1, 4, 16]
     assert row["exponent"] == pytest.approx(2)
     assert not row["met"]
+
+
+def test_the_judge_is_measured_against_the_ideal(tmp_path) -> None:
+    from benchmarks.judging import measure as measure_judge
+    from benchmarks.judging import rows as judge_rows
+
+    found = measure_judge(pairs=8, stored=50, items=(20, 40))
+    assert (found["calls"], found["rerun_calls"]) == (16, 0)
+    assert found["ideal_s"] == pytest.approx(16 * 0.2 / 32)
+    assert found["judge_s"] > 0.2
+    assert all(len(row) == 3 for row in judge_rows(found))
