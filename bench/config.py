@@ -80,6 +80,9 @@ class PreferenceConfig(Section):
     editor: str | None = Field(
         None, description="registry name of who edits; none: the suite's own editor"
     )
+    max_missing: float = Field(
+        0.02, ge=0, le=1, description="share of responses that an editor may leave unanswered"
+    )
     miss: float = Field(
         0.1, ge=0, le=1, description="share of errors that the suite's editor overlooks"
     )
@@ -214,7 +217,7 @@ class EvaluationConfig(Section):
         "gold", description="who chooses the checkpoint: asked at every validation, so free of cost"
     )
     max_missing: float = Field(
-        0.02, ge=0, le=1, description="share of instructions without a verdict that is borne"
+        0.02, ge=0, le=1, description="share of the instructions that may be without a verdict"
     )
     validation_prompts: int = Field(128, ge=2, description="choose the checkpoint")
     test_prompts: int = Field(256, ge=2, description="the instructions of the win rate")

@@ -5,7 +5,8 @@ class UserError(Exception):
     """What is wrong, where, and how to mend it, in one or two lines.
 
     Attributes:
-        exit_code: 2 for bad input (usage), 1 where the run itself failed, 3 for a regression.
+        exit_code: 2 for bad input (usage), 1 where the run itself failed, 3 for a result that must
+            not be used: a regression, a rerun that differs, too many missing verdicts.
     """
 
     def __init__(self, message: str, *, exit_code: int = 2) -> None:

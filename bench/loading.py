@@ -137,6 +137,17 @@ def plugin_options(config: RunConfig, section: str) -> Any:
     return named_options(plugin, given, f"{PLUGINS[section].kind} {name}", section)
 
 
+def judge_options(config: RunConfig, name: str) -> Any:
+    """Options of the judge `name`: the configured ones if it is the configured judge, else its own.
+
+    Raises:
+        UserError: as `plugin_options`.
+    """
+    if name == config.evaluation.judge:
+        return plugin_options(config, "judge")
+    return named_options(JUDGES.get(name), {}, f"judge {name}", "judge")
+
+
 def named_options(plugin: Any, given: dict[str, Any], who: str, section: str) -> Any:
     """Validate options for a plug-in; `who` and `section` are for the error's line.
 

@@ -18,7 +18,7 @@ Body = dict[str, Any]
 _CONFIG_OF_1: Body = {
     "judge": {},
     "editor": {},
-    "preferences": {"responses": 2, "editor": None},
+    "preferences": {"responses": 2, "editor": None, "max_missing": 0.02},
     "reward_model": {"margin": 0.0, "label_smoothing": 0.0, "max_length": 512},
     "ppo": {
         "adam_beta2": 0.98,

@@ -135,6 +135,9 @@ class Judge(Protocol):
         Options: the judge's own options, set by `--set judge.NAME=VALUE`.
         model: the language model that is asked, if one is.
         template_sha: SHA-256 of the prompt's file, if there is one.
+
+    A judge may also have `sources`, a tuple of modules and packages beside its own whose code
+    decides its verdicts; a stage is computed again when that code changes. So may an editor.
     """
 
     name: str

@@ -126,8 +126,11 @@ def _check_ready(planned: Plan, context: Context, store: Store) -> None:
         for stage in target.graph()
         if store.find(stage.name, stage.key) is None
     }
+    config = context.config.evaluation
     if "judgement" in missing:
-        make_judge(context, context.config.evaluation.judge).ready()
+        make_judge(context, config.judge).ready()
+    if "ppo" in missing:
+        make_judge(context, config.validation_judge).ready()
     if "edits" in missing and (editor := make_editor(context)):
         editor.ready()
 

@@ -40,7 +40,7 @@ def guarded(verb: Callable[P, R]) -> Callable[P, R]:
             fail(f"error: {error}", error.exit_code)
         except KeyboardInterrupt:
             fail(
-                "interrupted: the finished stages are kept, run the same command again to go on",
+                "interrupted: what is finished is kept, run the same command again to go on",
                 INTERRUPTED,
             )
         except BrokenPipeError:  # `| head` has seen enough

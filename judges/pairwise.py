@@ -70,6 +70,7 @@ class Pairwise:
     """
 
     name = "pairwise"
+    sources = ("judges", "bench.llm")  # whose code decides the verdicts, beside this module
     Options: type[PairwiseOptions] = PairwiseOptions
 
     def __init__(

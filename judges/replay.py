@@ -40,6 +40,7 @@ class Replay:
     """
 
     name = "replay"
+    sources = ("judges",)  # whose code decides the verdicts, beside this module
     Options = ReplayOptions
     template_sha: str | None = None
 

@@ -140,7 +140,7 @@ def test_every_method_and_seed_is_run(monkeypatch, tmp_path: Path) -> None:
     ("raised", "code", "said"),
     [
         (UserError("out of luck", exit_code=1), 1, "error: out of luck\n"),
-        (KeyboardInterrupt(), 130, "interrupted: the finished stages are kept, run the same"),
+        (KeyboardInterrupt(), 130, "interrupted: what is finished is kept, run the same"),
         (
             RuntimeError("two\nlines"),
             1,

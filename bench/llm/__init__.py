@@ -1,6 +1,7 @@
 """Questions to large language models: one transport layer for the judge and the editor.
 
 requests.py     a question and its key
+retries.py      when a question is asked again
 asking.py       store, budget and rounds: what judge and editor call
 answers.py      the append-only store
 transport.py    the protocol; messages, batches, replay and openai_chat implement it
@@ -13,5 +14,16 @@ from bench.llm.answers import Answer, AnswerStore, Usage
 from bench.llm.asking import Asker, Receive, Tally
 from bench.llm.options import LLMOptions
 from bench.llm.requests import Request
+from bench.llm.retries import once_more
 
-__all__ = ["Answer", "AnswerStore", "Asker", "LLMOptions", "Receive", "Request", "Tally", "Usage"]
+__all__ = [
+    "Answer",
+    "AnswerStore",
+    "Asker",
+    "LLMOptions",
+    "Receive",
+    "Request",
+    "Tally",
+    "Usage",
+    "once_more",
+]

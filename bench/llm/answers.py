@@ -21,6 +21,8 @@ from bench.errors import UserError
 
 Outcome = Literal["answered", "refusal", "truncated", "api_error", "expired", "skipped_budget"]
 PAID: tuple[Outcome, ...] = ("answered", "refusal", "truncated")
+UNANSWERED: tuple[Outcome, ...] = ("api_error", "expired", "skipped_budget")
+"""Outcomes that asking again may mend."""
 _HEAD = b'{"key":"'  # how a line begins, and then 64 hexadecimal digits
 _KEY = slice(len(_HEAD), len(_HEAD) + 64)
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from bench.config import RunConfig
-from bench.loading import plugin_options
+from bench.loading import judge_options, plugin_options
 from bench.models.devices import dtype_name, pick_device
 from bench.pipeline import Build, Context, Stage
 from bench.protocols import Method
-from bench.registry import JUDGES
+from bench.registry import EDITORS, JUDGES
 from bench.store import file_sha256
 
 # Whose versions may move a number.
@@ -59,12 +59,11 @@ class Stages:
             summary,
         )
 
-    def _judge_modules(self, name: str) -> tuple[str, ...]:
-        """The judge's own modules: its classes' and, for those that ask models, `bench.llm`."""
-        classes = [c for c in JUDGES.get(name).__mro__ if c is not object]
-        asks = any(c.__module__ == "bench.llm.options" for c in JUDGES.get(name).Options.__mro__)
-        modules = ("bench.stages.judging", *(c.__module__ for c in classes))
-        return modules + (("bench.llm",) if asks else ())
+    def _judge(self, name: str) -> tuple[dict[str, Any], tuple[str, ...]]:
+        """What of a judge decides its verdicts: name and options, and its modules."""
+        options = judge_options(self.config, name).deciding()
+        sources = ("bench.stages.judging", *plugin_modules(JUDGES.get(name)))
+        return {"name": name, "options": options}, sources
 
     @cached_property
     def _base(self) -> dict[str, str]:
@@ -109,10 +108,13 @@ class Stages:
         miss, editor = self.config.preferences.miss, self.config.preferences.editor
         parts: dict[str, Any] = {"seed": self.config.seed, "miss": miss}
         build, summary = "preferences:build_edits", f"{miss:.0%} of the errors overlooked"
+        sources: tuple[str, ...] = ()
         if editor is not None:
             options = plugin_options(self.config, "editor").deciding()
-            parts, summary = {"editor": editor, "options": options}, f"by {editor}"
-        return self._stage("edits", build, parts, (self.preferences(),), (), summary)
+            limit = self.config.preferences.max_missing
+            parts = {"editor": editor, "options": options, "max_missing": limit}
+            sources, summary = plugin_modules(EDITORS.get(editor)), f"by {editor}"
+        return self._stage("edits", build, parts, (self.preferences(),), sources, summary)
 
     def reward_model(self, pairs: Stage, *, granularity: str, loss: str = "eq3") -> Stage:
         """A reward model trained on `pairs` (a `preferences` or `edits` stage).
@@ -166,20 +168,16 @@ class Stages:
     def ppo(self, method: Method, reward_model: Stage | None) -> Stage:
         """The policy that `method.rewards` trains; without a model on the suite's gold score."""
         config = self.config
+        judge, judge_sources = self._judge(config.evaluation.validation_judge)
         parts: dict[str, Any] = {
             "seed": config.seed,
+            "judge": judge,
             "method": method.name,
             "options": method.options.model_dump(),
             "ppo": config.ppo.model_dump(),
             "lora": config.lora.model_dump(),
             "validation": config.evaluation.model_dump(
-                include={
-                    "validation_judge",
-                    "validation_prompts",
-                    "temperature",
-                    "max_new_tokens",
-                    "seed",
-                }
+                include={"validation_prompts", "temperature", "max_new_tokens", "seed"}
             ),
         }
         if config.ppo.ptx_coef > 0:
@@ -192,8 +190,8 @@ class Stages:
             "bench.training.experience",
             "bench.training.updates",
             "bench.training.optimisation",
-            *(c.__module__ for c in type(method).__mro__ if c is not object),
-            *self._judge_modules(config.evaluation.validation_judge),
+            *plugin_modules(type(method)),
+            *judge_sources,
         )
         return self._stage(
             "ppo",
@@ -223,16 +221,23 @@ class Stages:
 
     def judgement(self, outputs: Stage, reward_model: Stage | None) -> Stage:
         """Verdicts against the references and what else is measured of the outputs."""
-        name = self.config.evaluation.judge
+        config = self.config.evaluation
+        judge, judge_sources = self._judge(config.judge)
         inputs = (outputs, self.sft()) + (() if reward_model is None else (reward_model,))
         return self._stage(
             "judgement",
             "evaluation:build_judgement",
-            {"judge": name, "options": plugin_options(self.config, "judge").deciding()},
+            {"judge": judge, "max_missing": config.max_missing},
             inputs,
-            (*self._judge_modules(name), "bench.stats", *MEASURES),
-            f"judge {name}",
+            (*judge_sources, "bench.stats", *MEASURES),
+            f"judge {config.judge}",
         )
+
+
+def plugin_modules(plugin: type) -> tuple[str, ...]:
+    """The modules whose code a plug-in's result depends on: its classes', and what it names."""
+    own = tuple(c.__module__ for c in plugin.__mro__ if c is not object)
+    return own + tuple(getattr(plugin, "sources", ()))
 
 
 def file_hashes(folder: Path) -> dict[str, str]:

@@ -113,7 +113,8 @@ def build_judgement(context: Context, out: Path, inputs: list[Path]) -> dict[str
     sampled = [judge.compare(prompts, texts, references) for texts in outputs["sampled"]]
     greedy = judge.compare(prompts, outputs["greedy"], references)
     judged_unseen = judge.compare(unseen, outputs["unseen"], suite.references(unseen))
-    check_missing(judge, [*sampled, greedy, judged_unseen], context.config.evaluation.max_missing)
+    rates = {"win_rate": sampled, "win_rate_greedy": [greedy], "win_rate_unseen": [judged_unseen]}
+    check_missing(judge, rates, context.config.evaluation.max_missing)
     items = _items(prompts, outputs, sampled, greedy)
     if isinstance(suite, GoldSuite):
         _add_counts(suite, items, prompts, outputs)

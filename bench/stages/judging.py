@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 
 from bench.errors import UserError
-from bench.loading import plugin_options
+from bench.loading import judge_options
 from bench.pipeline import Context
 from bench.protocols import Judge, Verdict
 from bench.registry import JUDGES
@@ -17,36 +18,40 @@ def make_judge(context: Context, name: str) -> Judge:
     Raises:
         UserError: there is no such judge, it does not fit the suite, or an option is wrong.
     """
-    plugin = JUDGES.get(name)
-    chosen = name == context.config.evaluation.judge
-    options = plugin_options(context.config, "judge") if chosen else plugin.Options()
-    judge: Judge = plugin(
+    judge: Judge = JUDGES.get(name)(
         context.suite,
-        options,
+        judge_options(context.config, name),
         answers=context.answers / "judge.jsonl",
         say=context.progress.say,
     )
     return judge
 
 
-def check_missing(judge: Judge, judged: list[list[Verdict]], limit: float) -> None:
+def check_missing(judge: Judge, judged: Mapping[str, list[list[Verdict]]], limit: float) -> None:
     """Refuse a judgement with too many holes: as a stage's artifact it would be final.
 
     Args:
         judge: who judged, for the message.
-        judged: verdicts, list by list.
-        limit: share of them that may be missing.
+        judged: by metric, the verdicts of each sample, instruction by instruction; an instruction
+            is missing where one of its samples is.
+        limit: share of a metric's instructions that may be missing.
 
     Raises:
-        UserError: more are missing (exit code 3).
+        UserError: more are missing of one (exit code 3).
     """
-    verdicts = [verdict for one in judged for verdict in one]
-    missing = Counter(v.status for v in verdicts if v.preference is None)
-    if missing.total() > limit * len(verdicts):
-        counts = ", ".join(f"{n} {status}" for status, n in missing.most_common())
-        raise UserError(
-            f"the judge {judge.name} gave no verdict on {missing.total()} of {len(verdicts)} "
-            f"comparisons ({counts}), more than evaluation.max_missing={limit:g}; what was "
-            "answered is kept, run the same command again to ask for the rest",
-            exit_code=3,
-        )
+    for metric, samples in judged.items():
+        statuses = [_why_missing(verdicts) for verdicts in zip(*samples, strict=True)]
+        missing = Counter(status for status in statuses if status is not None)
+        if missing.total() > limit * len(statuses):
+            counts = ", ".join(f"{n} {status}" for status, n in missing.most_common())
+            raise UserError(
+                f"{metric}: the judge {judge.name} gave no verdict on {missing.total()} of "
+                f"{len(statuses)} instructions ({counts}), more than evaluation.max_missing="
+                f"{limit:g}; what was answered is kept, run the same command again to ask for "
+                "the rest",
+                exit_code=3,
+            )
+
+
+def _why_missing(verdicts: tuple[Verdict, ...]) -> str | None:
+    return next((v.status for v in verdicts if v.preference is None), None)

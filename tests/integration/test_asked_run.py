@@ -20,6 +20,7 @@ from tests.llm.faults import Fault, Kind
 from tests.llm.server import Server
 
 ASKED = ("evaluation.judge=claude", "judge.canaries=0", "judge.max_retries=0")
+MINE = """Which is better for {instruction}? A: {output_1} B: {output_2} ({nonce})"""
 EDITED = ("preferences.editor=claude", "editor.max_retries=0", "method=fine_grained_ppo")
 
 
@@ -66,7 +67,7 @@ def test_too_many_missing_verdicts_stop_the_run_and_nothing_is_asked_twice(
     server.answer = answer
     asked = (*ASKED, "judge.template=mt_bench", "method=sft")
     server.faults = lambda body, _: Fault(Kind.INVALID_REQUEST) if odd_one(body) else None
-    with pytest.raises(UserError, match=r"no verdict on \d+ of 28 .*max_missing=0.02") as caught:
+    with pytest.raises(UserError, match=r"no verdict on \d+ of \d+ .*max_missing=0.02") as caught:
         run(store, tmp_path, *asked)
     assert caught.value.exit_code == 3
     assert read_record(next(tmp_path.glob("testbed/*"))).status == "failed"
@@ -90,6 +91,32 @@ def test_a_model_edits_and_the_record_says_so(server: Server, store: Store, tmp_
     assert {row.source for row in rows} == {record.editor.source}
 
 
+def test_edits_without_an_answer_are_asked_for_again(
+    server: Server, store: Store, tmp_path: Path
+) -> None:
+    server.answer = answer
+    asked = (*EDITED, "editor.max_changed=0.9")
+    with pytest.raises(UserError, match=r"32 skipped_budget.*preferences.max_missing") as caught:
+        run(store, tmp_path, *asked, "editor.max_usd=0", "editor.max_tokens=2048")
+    assert caught.value.exit_code == 3
+    record = run(store, tmp_path, *asked, "editor.max_tokens=2048")
+    assert record.editor.details["outcomes"]["ok"] == 32
+
+
+def test_what_decides_a_verdict_is_in_the_stages_keys(
+    server: Server, store: Store, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.md").write_text(MINE)
+    asked = (*ASKED, f"judge.template={tmp_path / 'mine.md'}", "method=sft")
+    server.answer = lambda body: {"rationale": "They are alike.", "verdict": "tie"}
+    first = run(store, tmp_path, *asked)
+    (tmp_path / "mine.md").write_text(MINE.replace("better", "worse"))
+    second = run(store, tmp_path, *asked)
+    keys = [record.stages[-1].key for record in (first, second)]
+    assert keys[0] != keys[1]
+    assert first.judge.template_sha != second.judge.template_sha
+
+
 def test_a_missing_key_is_told_before_any_training(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -97,7 +124,8 @@ def test_a_missing_key_is_told_before_any_training(
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     empty = Store(tmp_path / "empty")
-    for asked in (("method=sft", *ASKED), EDITED):
+    validated = ("method=token_ppo", "evaluation.validation_judge=claude")
+    for asked in (("method=sft", *ASKED), EDITED, validated):
         with pytest.raises(UserError, match="ANTHROPIC_API_KEY"):
             run(empty, tmp_path, *asked)
     assert not list((tmp_path / "empty").glob("sft/*"))
