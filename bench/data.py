@@ -3,13 +3,46 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from bench.errors import UserError
+
+TIE = 1.5
+"""The preference for neither of two outputs; 1 is for the first, 2 for the second."""
+
+
+def _encodable(text: str) -> str:
+    """Refuse half a character: it can be neither sent nor hashed nor written."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"half a character (\\ud800 to \\udfff in JSON) is no Unicode text, at {error.start}"
+        ) from error
+    return text
+
+
+def _known_preference(value: float | None) -> float | None:
+    """As AlpacaEval and AlpacaFarm write it: 0 is a tie too, and no number is no verdict."""
+    if value is None or math.isnan(value):
+        return None
+    if value != 0 and not 1 <= value <= 2:
+        raise ValueError(f"{value:g} is no preference: 1 to 2, 0 (a tie) or null")
+    return value or TIE
+
+
+Text = Annotated[str, AfterValidator(_encodable)]
+PreferenceLabel = Annotated[float | None, AfterValidator(_known_preference)]
+
+
+def whole_prompt(instruction: str, more: str | None) -> str:
+    """AlpacaFarm's instruction and input as one text, as AlpacaEval joins them."""
+    return f"{instruction}\n\n{more}" if more else instruction
 
 
 class Row(BaseModel):
@@ -28,9 +61,9 @@ class Demonstration(Row):
 class Preference(Row):
     """Two responses to a prompt, of which an annotator preferred `chosen`, by `margin` if known."""
 
-    prompt: str
-    chosen: str
-    rejected: str
+    prompt: Text
+    chosen: Text
+    rejected: Text
     margin: float | None = Field(None, ge=0)
 
 
@@ -66,7 +99,12 @@ RowT = TypeVar("RowT", bound=Row)
 def write_rows(path: Path, rows: Iterable[Row]) -> None:
     """Write `rows` as JSONL, one object a line; a field that has its default is left out."""
     with path.open("w", encoding="utf-8") as file:
-        file.writelines(row.model_dump_json(exclude_defaults=True) + "\n" for row in rows)
+        file.writelines(row_lines(rows))
+
+
+def row_lines(rows: Iterable[Row]) -> Iterator[str]:
+    """The lines that `write_rows` writes."""
+    return (row.model_dump_json(exclude_defaults=True) + "\n" for row in rows)
 
 
 def read_rows(path: Path, kind: type[RowT]) -> list[RowT]:

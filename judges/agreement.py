@@ -6,10 +6,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.data import TIE
 from bench.errors import UserError
 from bench.stats import Estimate, cohen_kappa, raw_agreement
 from judges.alpaca_eval import Annotation, read, shortened
-from judges.pairs import TIE
 from judges.references import ReferenceSet, identify, require_same
 
 if TYPE_CHECKING:

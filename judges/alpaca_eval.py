@@ -13,30 +13,16 @@ from __future__ import annotations
 
 import gzip
 import json
-import math
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, ValidationError
 
+from bench.data import PreferenceLabel, Text, whole_prompt
 from bench.errors import UserError
 from bench.protocols import OrderVerdict, Verdict
-
-_SHOWN = 60  # characters of an instruction in a message
-
-
-def _encodable(text: str) -> str:
-    """Refuse half a character, as JSON can spell it: it can be neither sent nor hashed."""
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise ValueError(f"not Unicode text: {error.reason} at {error.start}") from error
-    return text
-
-
-Text = Annotated[str, AfterValidator(_encodable)]
 
 
 class Row(BaseModel):
@@ -51,7 +37,7 @@ class Row(BaseModel):
     @property
     def prompt(self) -> str:
         """The whole instruction."""
-        return f"{self.instruction}\n\n{self.input}" if self.input else self.instruction
+        return whole_prompt(self.instruction, self.input)
 
 
 class Output(Row):
@@ -78,18 +64,9 @@ class Annotation(Comparison):
         status: why there is none; only in files that this harness wrote.
     """
 
-    preference: float | None
+    preference: PreferenceLabel
     annotator: str | None = None
     status: str | None = None
-
-    @field_validator("preference")
-    @classmethod
-    def _known(cls, value: float | None) -> float | None:
-        if value is None or math.isnan(value):
-            return None
-        if value != 0 and not 1 <= value <= 2:
-            raise ValueError(f"{value:g} is no preference: 1 to 2, 0 (a tie) or null")
-        return value or 1.5
 
 
 RowT = TypeVar("RowT", bound=Row)
@@ -140,9 +117,9 @@ def match(path: Path, rows: Sequence[RowT], other: Path, others: Sequence[Row]) 
     return [found[row.prompt] for row in others]
 
 
-def shortened(text: str) -> str:
-    """The beginning of a text, quoted, for a message."""
-    return repr(text if len(text) <= _SHOWN else text[:_SHOWN] + "...")
+def shortened(text: str, most: int = 60) -> str:
+    """The beginning of a text, at most `most` characters, quoted for a message."""
+    return repr(text if len(text) <= most else text[:most] + "...")
 
 
 def annotation_rows(

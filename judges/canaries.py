@@ -12,9 +12,11 @@ from collections.abc import Callable, Iterable, Sequence
 from statistics import fmean
 from typing import Any
 
+from bench.data import TIE
 from bench.errors import UserError
 from bench.protocols import OrderVerdict
-from judges.pairs import TIE, Pair
+from judges.alpaca_eval import shortened
+from judges.pairs import Pair
 
 NULL_ANSWER = (
     "Thank you for this question. It deserves a complete, accurate and well organised answer, and "
@@ -44,7 +46,8 @@ _WORDS = {
     "empty": "an empty output",
 }
 _EVEN = 0.25  # how far from a tie the reference may come out against itself
-_UNANSWERED = {"api_error", "expired", "skipped_budget"}
+_BY_POSITION = 0.9  # share of the answers for one position from which on the texts do not count
+_QUOTED = 200  # characters of a reason or an error in a message
 
 
 def canary_pairs(pairs: Iterable[Pair], n: int) -> list[tuple[str, Pair]]:
@@ -60,7 +63,7 @@ def canary_pairs(pairs: Iterable[Pair], n: int) -> list[tuple[str, Pair]]:
 
 
 def check(answers: Sequence[tuple[str, Sequence[OrderVerdict]]], who: str) -> dict[str, Any]:
-    """Stop where a canary won.
+    """Stop where a canary won, or where the position alone decides.
 
     Args:
         answers: canaries' names and what the judge said of them in each order.
@@ -70,48 +73,86 @@ def check(answers: Sequence[tuple[str, Sequence[OrderVerdict]]], who: str) -> di
         For each canary: n answered, wins, mean preference (1 the reference, 2 the canary).
 
     Raises:
-        UserError: the reference did not tie with itself on average, another canary won more than
-            half of its comparisons, or one was not answered (exit code 1).
+        UserError: the reference did not tie with itself on average, another canary did better than
+            a tie on average, one position was chosen nearly always, or no order of a canary has
+            an answer (exit code 1).
     """
     results = {}
     for name in dict.fromkeys(name for name, _ in answers):
-        orders = [order for other, both in answers if other == name for order in both]
-        results[name] = _result(name, orders, who)
+        results[name] = _result(name, [both for other, both in answers if other == name], who)
+    _require_texts_count([both for name, both in answers if name != "self"], who)
     return results
 
 
-def _result(name: str, orders: list[OrderVerdict], who: str) -> dict[str, Any]:
-    _require_answers(name, orders, who)
+def _result(name: str, answers: Sequence[Sequence[OrderVerdict]], who: str) -> dict[str, Any]:
+    orders = [order for both in answers for order in both]
+    _require_an_answer(name, orders, who)
+    if name == "self":
+        _require_a_tie(answers, who)
     known = [order.preference for order in orders if order.preference is not None]
     mean = fmean(known) if known else None
-    wins = known.count(2)
-    if name == "self" and mean is not None and abs(mean - TIE) > _EVEN:
-        raise _stopped(
-            who, f"put the reference against itself at {mean:.2f} on average (a tie: 1.5)"
-        )
-    if name != "self" and wins > len(known) / 2:
+    wins, ties = known.count(2), known.count(TIE)
+    if name != "self" and mean is not None and mean > TIE:
         said = next(order.rationale for order in orders if order.preference == 2)
         raise _stopped(
             who,
             f"preferred the canary {name!r} ({_WORDS[name]}) in {wins} of {len(known)} comparisons "
-            f'with the reference; one reason: "{said}"',
+            f"with the reference, {ties} more were ties; one reason: {shortened(said, _QUOTED)}",
         )
     return {"n": len(known), "wins": wins, "mean": mean}
 
 
-def _require_answers(name: str, orders: list[OrderVerdict], who: str) -> None:
-    """A refused canary has not won; one that was not answered, or never legibly, says nothing."""
-    statuses = Counter(order.status for order in orders if order.preference is None)
-    legible = statuses["refusal"] > 0 or statuses.total() < len(orders)
-    if legible and not statuses.keys() & _UNANSWERED:
+def _require_an_answer(name: str, orders: list[OrderVerdict], who: str) -> None:
+    """A refused canary has not won; one that has no legible answer in any order says nothing."""
+    if any(order.preference is not None or order.status == "refusal" for order in orders):
         return
+    statuses = Counter(order.status for order in orders)
     counts = ", ".join(f"{count} {status}" for status, count in statuses.most_common())
-    error = next((f": {order.error}" for order in orders if order.error), "")
+    error = next((f": {shortened(order.error, _QUOTED)}" for order in orders if order.error), "")
     raise UserError(
         f"the canary {name!r} was not answered by {who} ({counts}{error}), so nothing else was "
-        "asked; what was answered is kept",
+        "asked; what was answered is kept.\nRun the same command again, or set judge.canaries to "
+        "more instructions, or to 0 to go on all the same",
         exit_code=1,
     )
+
+
+def _require_a_tie(answers: Sequence[Sequence[OrderVerdict]], who: str) -> None:
+    """Of the reference with itself, over both orders: one alone may be a taste for a position."""
+    known = [preference for both in _complete(answers) for preference in both]
+    if known and abs((mean := fmean(known)) - TIE) > _EVEN:
+        raise _stopped(
+            who, f"put the reference against itself at {mean:.2f} on average (a tie: 1.5)"
+        )
+
+
+def _require_texts_count(answers: Sequence[Sequence[OrderVerdict]], who: str) -> None:
+    """A judge that goes by position ties with every canary on average, and so would pass.
+
+    Of the reference against itself either position may be chosen; of the rest, a judge that goes by
+    the texts chooses each position as often, where both orders have an answer.
+    """
+    both = _complete(answers)
+    chosen = Counter(
+        "first" if preference == first else "second"
+        for preferences in both
+        for preference, first in zip(preferences, (1, 2), strict=True)  # who is shown first
+        if preference != TIE
+    )
+    n = sum(map(len, both))
+    for position, count in chosen.items():
+        if count >= _BY_POSITION * n:
+            raise _stopped(
+                who,
+                f"chose what was shown {position} in {count} of {n} comparisons of canaries with "
+                "the reference, whatever the texts",
+            )
+
+
+def _complete(answers: Sequence[Sequence[OrderVerdict]]) -> list[list[float]]:
+    """The preferences of the comparisons that have one in every order."""
+    known = [[o.preference for o in both if o.preference is not None] for both in answers]
+    return [preferences for preferences in known if len(preferences) == 2]
 
 
 def _stopped(who: str, what: str) -> UserError:

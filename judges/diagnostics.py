@@ -6,10 +6,11 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from bench.data import TIE
 from bench.protocols import OrderVerdict, Verdict
 from bench.record import Metric
 from bench.stats import accuracy_interval
-from judges.pairs import TIE, Pair
+from judges.pairs import Pair
 
 Judged = Sequence[tuple[Pair, Verdict]]
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import UserError
+from bench.files import check_writable, write_atomically
 from bench.protocols import Judge
 from judges.alpaca_eval import Comparison, Output, annotation_rows, compares, match, read
 from judges.pairs import Pair
@@ -98,9 +97,11 @@ def judge_file(
         editor: who edited the data that the model learned from, if that is known.
 
     Raises:
-        UserError: a file is wrong, or the judge can answer nothing.
+        UserError: a file is wrong, `out` cannot be written, or the judge can answer nothing.
     """
     comparisons = read_comparisons(outputs, reference)
+    if out is not None:
+        check_writable(out / ANNOTATIONS)
     if isinstance(judge, Replay):
         judge.use(outputs)
     prompts, answers, references = comparisons.texts
@@ -117,8 +118,8 @@ def judge_file(
     if out is None or not _checked_before(out, rows, report):
         cross_check(rows, report.win_rate)
     if out is not None:
-        _write(out / ANNOTATIONS, rows)
-        _write(out / REPORT, report.as_dict())
+        write_atomically(out / ANNOTATIONS, _dumped(rows))
+        write_atomically(out / REPORT, _dumped(report.as_dict()))
     return report
 
 
@@ -187,17 +188,3 @@ def _checked_before(out: Path, rows: list[dict[str, Any]], report: Report) -> bo
 
 def _dumped(content: Any) -> str:
     return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def _write(path: Path, content: Any) -> None:
-    """Write JSON at one stroke: the file is whole or not there."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(_dumped(content), encoding="utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}", exit_code=1) from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import NamedTuple
 
+from bench.data import TIE
 from bench.protocols import OrderVerdict, Verdict
-
-TIE = 1.5
 
 
 class Pair(NamedTuple):

@@ -14,16 +14,16 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from bench.llm import Answer, Asker, LLMOptions, Request
+from bench.data import TIE
+from bench.llm import Answer, Asker, LLMOptions, Request, once_more
 from bench.llm.templates import Template
 from bench.protocols import OrderVerdict, Verdict
 from judges.canaries import canary_pairs, check
 from judges.diagnostics import counts, diagnose, refusals
-from judges.pairs import TIE, Pair, combine
+from judges.pairs import Pair, combine
 
 REFERENCE_FIRST, MODEL_FIRST = ORDERS = (0, 1)
 SLOTS = ("instruction", "output_1", "output_2")
-_MORE_ROOM = 4  # times as many tokens, once, for an answer that was cut off
 # The reason comes first, so that it is written before the verdict and not after it.
 _SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -45,6 +45,23 @@ class PairwiseOptions(LLMOptions):
     canaries: int = Field(
         4, ge=0, description="instructions on which canaries are tried before all else; 0: none"
     )
+
+    def load_template(self) -> Template:
+        """Read the prompt.
+
+        Raises:
+            UserError: there is no such prompt, or its slots are wrong.
+        """
+        return Template.load(self.template, resources.files("judges") / "prompts", SLOTS)
+
+    def deciding(self) -> dict[str, Any]:
+        """As for every model; of the prompt, what it says and not what it is called.
+
+        Canaries decide no verdict, however many there are; but what was judged without any is
+        judged again (of stored answers) by who asks for them.
+        """
+        own = {"template": self.load_template().sha, "canaries": self.canaries > 0}
+        return super().deciding() | own
 
 
 class _Said(BaseModel):
@@ -82,9 +99,7 @@ class Pairwise:
         say: Callable[[str], None],
     ) -> None:
         self.options = options
-        self.template = Template.load(
-            options.template, resources.files("judges") / "prompts", SLOTS
-        )
+        self.template = options.load_template()
         self.model: str | None = options.model
         self.template_sha: str | None = self.template.sha
         self.asker = Asker(options, answers, say)
@@ -170,7 +185,7 @@ class Pairwise:
         def receive(request: Request, answer: Answer) -> Request | None:
             pair = asked[request.key]
             verdict = read(answer, request.order)
-            if more := self._once_more(request, verdict.status):
+            if more := once_more(request, verdict.status, self.options.max_tokens):
                 asked[more.key] = pair
             else:
                 found[pair][request.order] = verdict
@@ -184,15 +199,6 @@ class Pairwise:
         first, second = outputs if order == REFERENCE_FIRST else outputs[::-1]
         text = self.template.fill(instruction=pair.prompt, output_1=first, output_2=second)
         return self.options.request(text, _SCHEMA, order)
-
-    def _once_more(self, request: Request, status: str) -> Request | None:
-        """An answer that was cut off gets more room, one that cannot be read a second try."""
-        room = self.options.max_tokens * _MORE_ROOM
-        if status == "truncated" and request.max_tokens < room:
-            return request.with_room(room)
-        if status == "parse_error" and not request.attempt:
-            return request.again()
-        return None
 
 
 def read(answer: Answer, order: int) -> OrderVerdict:

@@ -2,13 +2,18 @@
 
 Two sets of outputs both go by the name of Davinci003. A win rate against the one says nothing of a
 win rate against the other, so they are told apart here and never mixed.
+
+`davinci003.json` has a short hash of every row of each, so that a part of a set is known as well.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
+from importlib import resources
 
 from bench.errors import UserError
 from bench.llm.requests import canonical
@@ -22,6 +27,7 @@ KNOWN = {
     ),
 }
 _UNKNOWN = "a set of no known name"
+_DIGITS = 8  # of a row's hash: two texts agree in them by chance once in 4e9
 
 
 @dataclass(frozen=True)
@@ -41,14 +47,53 @@ class ReferenceSet:
 
 
 def identify(outputs: Mapping[str, str], name: str = _UNKNOWN) -> ReferenceSet:
-    """Name the set by its hash.
+    """Name the set, or the one that it is a part of, by hash.
 
     Args:
         outputs: by instruction.
         name: of a set that is not known.
+
+    Raises:
+        UserError: rows of both known sets are mixed.
     """
     sha = hashlib.sha256(canonical(sorted(outputs.items())).encode()).hexdigest()
-    return ReferenceSet(KNOWN.get(sha, name), sha)
+    if sha in KNOWN:
+        return ReferenceSet(KNOWN[sha], sha)
+    rows = {row_digest(*row) for row in outputs.items()}
+    known = _known_rows()
+    whole = [of for of, digests in known.items() if rows and rows <= digests]
+    if len(whole) == 1:  # the sets have a few rows in common, which name none
+        name = f"{len(rows)} of the {len(known[whole[0]])} rows of {KNOWN[whole[0]]}"
+    _refuse_mixture(rows, name)
+    return ReferenceSet(name, sha)
+
+
+def row_digest(instruction: str, output: str) -> str:
+    """The beginning of a row's SHA-256, in hex."""
+    return hashlib.sha256(canonical([instruction, output]).encode()).hexdigest()[:_DIGITS]
+
+
+@cache
+def _known_rows() -> dict[str, frozenset[str]]:
+    """The rows' digests of each known set, by the set's hash."""
+    text = (resources.files("judges") / "davinci003.json").read_text(encoding="utf-8")
+    return {sha: frozenset(digests) for sha, digests in json.loads(text).items()}
+
+
+def _refuse_mixture(rows: set[str], name: str) -> None:
+    """Refuse a set of which more than half is from the known ones, and from more than one.
+
+    Another model's outputs may agree with both in some short answers; not in half of them.
+    """
+    known = _known_rows()
+    common = frozenset.intersection(*known.values())
+    found = {sha: len(rows & digests - common) for sha, digests in known.items()}
+    if min(found.values()) and 2 * sum(found.values()) > len(rows):
+        counts = "\nand ".join(f"{count} from {KNOWN[sha]}" for sha, count in found.items())
+        raise UserError(
+            f"two sets of references are mixed in {name}, of {len(rows)} rows: {counts}; take all "
+            "of them from one set"
+        )
 
 
 def require_same(

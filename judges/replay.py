@@ -10,12 +10,14 @@ from typing import Any, get_args
 from pydantic import Field
 
 from bench.config import Section
+from bench.data import TIE
 from bench.errors import UserError
+from bench.files import content_sha
 from bench.llm.answers import Outcome
 from bench.protocols import Verdict
 from judges.alpaca_eval import Annotation, read
 from judges.diagnostics import counts, diagnose
-from judges.pairs import TIE, Pair
+from judges.pairs import Pair
 from judges.references import require_same
 
 _MISSING = {"parse_error", *get_args(Outcome)} - {"answered"}
@@ -27,6 +29,14 @@ class ReplayOptions(Section):
     annotations: str | None = Field(
         None, description="file of annotations; none: the file that is judged holds them itself"
     )
+
+    def deciding(self) -> dict[str, Any]:
+        """What the file says, and not what it is called.
+
+        Raises:
+            UserError: it cannot be read.
+        """
+        return {"annotations": self.annotations and content_sha(Path(self.annotations))}
 
 
 class Replay:

@@ -102,9 +102,26 @@ def test_an_edit_is_written_with_its_source(server: Server, files: Path) -> None
     assert "SAME FAMILY" in bench(f"{JUDGE} --edits edits.jsonl").stdout
 
 
+def test_edits_without_an_answer_overwrite_nothing_unless_it_is_allowed(
+    server: Server, files: Path
+) -> None:
+    pair = {"prompt": "Who?", "chosen": "She did.", "rejected": "It was he who did that, I think."}
+    (files / "pairs.jsonl").write_text(json.dumps(pair) + "\n")
+    (files / "edits.jsonl").write_text("good\n")
+    line = "edit pairs.jsonl --out edits.jsonl --max-usd 0"
+    result = bench(line)
+    assert result.exit_code == 3
+    assert "1 of 1 responses have no answer" in result.stderr
+    assert "--allow-missing" in result.stderr
+    assert (files / "edits.jsonl").read_text() == "good\n"
+    assert bench(f"{line} --allow-missing").exit_code == 0
+    assert (files / "edits.jsonl").read_text() == ""
+
+
 @pytest.mark.parametrize(
     ("line", "code", "said"),
     [
+        ("judge out.json --reference ref.json --out out.json/x", 2, "cannot write out.json/x"),
         ("judge out.json", 2, "give what to compare with as --reference"),
         ("judge nothing.json --reference ref.json", 2, "cannot read nothing.json"),
         ("judge out.json --reference ref.json --judge gtp", 2, "unknown judge 'gtp'"),

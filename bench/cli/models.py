@@ -28,6 +28,9 @@ DryRun = Annotated[
 MaxUsd = Annotated[
     float | None, typer.Option(min=0, help="Spend at most this; what would exceed it is left out.")
 ]
+AllowMissing = Annotated[
+    bool, typer.Option("--allow-missing", help="Go on and exit with 0, whatever has no answer.")
+]
 
 
 @app.command()
@@ -50,9 +53,7 @@ def judge(
     dry_run: DryRun = False,
     canary: Annotated[bool, typer.Option("--canary", help="Only try the canaries.")] = False,
     max_usd: MaxUsd = None,
-    allow_missing: Annotated[
-        bool, typer.Option("--allow-missing", help="Exit code 0 whatever is missing.")
-    ] = False,
+    allow_missing: AllowMissing = False,
     store: Store = None,
 ) -> None:
     """Compare outputs with a reference's, in both orders; what was answered is not asked again."""
@@ -110,6 +111,7 @@ def edit(
     options: Options = None,
     dry_run: DryRun = False,
     max_usd: MaxUsd = None,
+    allow_missing: AllowMissing = False,
     store: Store = None,
 ) -> None:
     """Edit the less preferred response of every pair, only where needed."""
@@ -123,7 +125,7 @@ def edit(
         pairs = read_responses(preferences)[0]
         _show_estimate(made, (pairs,), repeated=[original for _, original in pairs])
         return
-    show(edit_file(preferences, out, made).render())
+    show(edit_file(preferences, out, made, allow_missing=allow_missing).render())
 
 
 def _options(

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from bench import protocols
 from bench.editing.changes import TextChanges, text_changes
+from bench.errors import UserError
+from bench.llm.answers import UNANSWERED
 
 EditStatus = Literal[
     "ok",
@@ -87,6 +92,30 @@ def assess(
     changes = text_changes(original, proposed)
     status, reason = _verdict(proposed, changes.fraction, max_changed)
     return EditResult(prompt, original, status, reason, proposed, note, changes)
+
+
+def require_answers(
+    results: Sequence[protocols.EditResult], max_missing: float, consequence: str
+) -> None:
+    """Refuse edits with too many holes that asking again would fill.
+
+    Args:
+        results: of all responses.
+        max_missing: share of them that may be without an answer.
+        consequence: what is not done, and what allows it; for the message.
+
+    Raises:
+        UserError: more are without an answer (exit code 3).
+    """
+    missing = Counter(result.status for result in results if result.status in UNANSWERED)
+    if missing.total() > max_missing * len(results):
+        counts = ", ".join(f"{n} {status}" for status, n in missing.most_common())
+        raise UserError(
+            f"{missing.total()} of {len(results)} responses have no answer from the editor "
+            f"({counts}), more than {max_missing:.1%}: {consequence}.\nWhat was answered is kept; "
+            "run the same command again to ask for the rest",
+            exit_code=3,
+        )
 
 
 def _verdict(proposed: str, fraction: float, max_changed: float) -> tuple[EditStatus, str]:

@@ -23,13 +23,12 @@ from pydantic import BaseModel, Field, ValidationError
 
 from bench.editing.acceptance import EditResult, assess
 from bench.editing.report import EditReport
-from bench.llm import Answer, Asker, LLMOptions, Request
+from bench.llm import Answer, Asker, LLMOptions, Request, once_more
 from bench.llm.templates import Template
 from bench.llm.transport import Say
 
 Pair = tuple[str, str]  # an instruction and a response to it
 
-MORE_ROOM = 4  # times the tokens, where an answer was truncated
 SCHEMA = {
     "type": "object",
     # The fault first: a model that has named it changes less of the rest.
@@ -163,21 +162,14 @@ class _Reply(BaseModel):
     edited: str
 
 
-@dataclass(frozen=True)
-class _Open:
-    """A pair that waits for an answer, and what it was asked again for."""
-
-    pair: Pair
-    retried: frozenset[str] = frozenset()
-
-
 @dataclass
 class _Session:
     """One call of `edit`: what is asked, what waits for its answer, what is done."""
 
     editor: Claude
     order: list[Pair] = field(default_factory=list)
-    waiting: dict[str, _Open] = field(default_factory=dict)
+    # By the key of the question, which is one for responses that differ in blank space alone.
+    waiting: dict[str, list[Pair]] = field(default_factory=dict)
     results: dict[Pair, EditResult] = field(default_factory=dict)
 
     def requests(self, pairs: Iterable[Pair]) -> Iterator[Request]:
@@ -191,21 +183,21 @@ class _Session:
             if not pair[1].strip():
                 self.results[pair] = EditResult(*pair, "rejected_empty", "the response is empty")
                 continue
-            request = self.editor.request(pair)
-            self.waiting[request.key] = _Open(pair)
-            yield request
+            yield self._open(pair, self.editor.request(pair))
 
     def receive(self, request: Request, answer: Answer) -> Request | None:
         """Keep the result of an answer, or return the question that is to be asked next."""
-        opened = self.waiting.pop(request.key)
-        result = self._read(opened.pair, answer)
-        why = "rejected" if result.rejected else result.status
-        following = None if why in opened.retried else _again(request, answer, result)
-        if following is None:
-            self.results[opened.pair] = result
-        else:
-            self.waiting[following.key] = _Open(opened.pair, opened.retried | {why})
-        return following
+        pair = self.waiting[request.key].pop(0)
+        result = self._read(pair, answer)
+        following = _again(request, answer, result, self.editor.options.max_tokens)
+        if following is not None:
+            return self._open(pair, following)
+        self.results[pair] = result
+        return None
+
+    def _open(self, pair: Pair, request: Request) -> Request:
+        self.waiting.setdefault(request.key, []).append(pair)
+        return request
 
     def _read(self, pair: Pair, answer: Answer) -> EditResult:
         if answer.outcome != "answered":
@@ -229,13 +221,11 @@ def _why_not(answer: Answer) -> str:
     return answer.error or ""
 
 
-def _again(request: Request, answer: Answer, result: EditResult) -> Request | None:
+def _again(request: Request, answer: Answer, result: EditResult, max_tokens: int) -> Request | None:
     """The question that may mend a result; None where nothing would."""
-    if result.status == "truncated":
-        return request.with_room(MORE_ROOM * request.max_tokens)
-    if result.status == "parse_error":
-        return request.again()
     if not result.rejected:
+        return once_more(request, result.status, max_tokens)
+    if len(request.body["messages"]) > 1:  # the reason was given before
         return None
     reason = f"This edit is not accepted: {result.reason}. {ADVICE[result.status]}"
     messages = [

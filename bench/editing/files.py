@@ -7,21 +7,30 @@ input, output_1, output_2, preference}.
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
-from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError, field_validator
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from bench.data import Edit, Preference, Row, read_rows, write_rows
-from bench.editing.acceptance import EditResult
+from bench.data import (
+    TIE,
+    Edit,
+    Preference,
+    PreferenceLabel,
+    Row,
+    Text,
+    read_rows,
+    row_lines,
+    whole_prompt,
+)
+from bench.editing.acceptance import EditResult, require_answers
 from bench.editing.claude import Claude, Pair
 from bench.editing.report import EditReport
 from bench.errors import UserError
+from bench.files import check_writable, write_atomically
 
-TIE, UNLABELLED = "tie", "unlabelled"
+MAX_MISSING = 0.02
+"""Share of the responses without an answer from which on the edits are not written."""
 
 
 class FarmPreference(Row):
@@ -32,27 +41,20 @@ class FarmPreference(Row):
 
     model_config = ConfigDict(extra="ignore")
 
-    instruction: str
-    input: str | None = None
-    output_1: str
-    output_2: str
-    preference: float | None
-
-    @field_validator("preference")
-    @classmethod
-    def _known(cls, value: float | None) -> float | None:
-        if value is None or value == 0 or 1 <= value <= 2:
-            return value
-        raise ValueError("is neither 0 nor between 1 and 2")
+    instruction: Text
+    input: Text | None = None
+    output_1: Text
+    output_2: Text
+    preference: PreferenceLabel
 
     def less_preferred(self) -> Pair | str:
         """The prompt and y_l, or why there is none."""
         if self.preference is None:
-            return UNLABELLED
-        if self.preference in (0.0, 1.5):
-            return TIE
-        prompt = f"{self.instruction}\n\n{self.input}" if self.input else self.instruction
-        return prompt, self.output_2 if self.preference < 1.5 else self.output_1
+            return "unlabelled"
+        if self.preference == TIE:
+            return "tie"
+        prompt = whole_prompt(self.instruction, self.input)
+        return prompt, self.output_2 if self.preference < TIE else self.output_1
 
 
 class Rejected(Row):
@@ -85,12 +87,13 @@ def read_responses(path: Path) -> tuple[list[Pair], dict[str, int]]:
         rows = [(row.prompt, row.rejected) for row in read_rows(path, Preference)]
     if not rows:
         raise UserError(f"{path} has no preferences")
-    _check_encodable(path, rows)
     pairs = [row for row in rows if not isinstance(row, str)]
     return pairs, dict(Counter(row for row in rows if isinstance(row, str)))
 
 
-def edit_file(preferences: Path, out: Path, editor: Claude) -> EditReport:
+def edit_file(
+    preferences: Path, out: Path, editor: Claude, *, allow_missing: bool = False
+) -> EditReport:
     """Edit the less preferred response of every pair of a file.
 
     Writes the accepted edits to `out`, the others with their reason beside it as
@@ -100,13 +103,19 @@ def edit_file(preferences: Path, out: Path, editor: Claude) -> EditReport:
         preferences: JSONL of `Preference`, or AlpacaFarm's JSON list.
         out: JSONL of `Edit`.
         editor: who edits.
+        allow_missing: write whatever there is, however many responses have no answer.
 
     Raises:
-        UserError: a file is wrong, or nothing can be answered; answers so far are kept.
+        UserError: a file is wrong, or nothing can be answered; or more than `MAX_MISSING` of the
+            responses have no answer (exit code 3, nothing is written). Answers so far are kept.
     """
     pairs, left_out = read_responses(preferences)
-    _check_writable(out, preferences)
+    if out.resolve() == preferences.resolve():
+        raise UserError(f"the edits would overwrite the preferences in {preferences}; name another")
+    check_writable(out)
     results = editor.edit(pairs)
+    if not allow_missing:
+        require_answers(results, MAX_MISSING, f"nothing was written to {out}; --allow-missing does")
     report = editor.report(left_out)
     accepted = [
         Edit(prompt=result.prompt, original=result.original, edited=text, source=editor.source)
@@ -114,14 +123,10 @@ def edit_file(preferences: Path, out: Path, editor: Claude) -> EditReport:
         if (text := result.edited) is not None
     ]
     rejected = [Rejected.of(result) for result in results if result.edited is None]
-    try:
-        _write(beside(out, "rejected.jsonl"), rejected)
-        _write(beside(out, "report.json"), report.as_dict())
-        _write(out, accepted)  # last: who finds it finds the others
-    except OSError as error:
-        raise UserError(
-            f"cannot write {out}: {error.strerror}; the answers are kept, run it again", exit_code=1
-        ) from error
+    reported = json.dumps(report.as_dict(), indent=2, ensure_ascii=False, allow_nan=False)
+    write_atomically(beside(out, "rejected.jsonl"), "".join(row_lines(rejected)))
+    write_atomically(beside(out, "report.json"), reported + "\n")
+    write_atomically(out, "".join(row_lines(accepted)))  # last: who finds it finds the others
     return report
 
 
@@ -152,47 +157,3 @@ def _read_farm(path: Path) -> list[FarmPreference]:
         field = ".".join(map(str, fields)) or "the row"
         where = f"{path}, row {int(number) + 1}, field {field}"
         raise UserError(f"{where}: {first['msg']}") from error
-
-
-def _check_encodable(path: Path, rows: list[Pair | str]) -> None:
-    """Refuse half a character, as JSON can spell it: it can be neither sent nor hashed."""
-    for number, row in enumerate(rows, start=1):
-        try:
-            "".join(row).encode()
-        except UnicodeEncodeError as error:
-            raise UserError(
-                f"{path}, row {number}: half a character (\\ud800 to \\udfff in JSON) is no text"
-            ) from error
-
-
-def _check_writable(out: Path, preferences: Path) -> None:
-    """Find out before anything is paid for."""
-    if out.resolve() == preferences.resolve():
-        raise UserError(f"the edits would overwrite the preferences in {preferences}; name another")
-    if out.is_dir():
-        raise UserError(f"cannot write {out}: it is a folder; name a file in it")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        temporary = _temporary(out)
-        temporary.touch()
-        temporary.unlink()
-    except OSError as error:
-        raise UserError(f"cannot write {out}: {error.strerror}") from error
-
-
-def _write(path: Path, content: Iterable[Row] | Mapping[str, Any]) -> None:
-    """Write a file at one stroke."""
-    temporary = _temporary(path)
-    try:
-        if isinstance(content, Mapping):
-            text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
-            temporary.write_text(text + "\n", encoding="utf-8")
-        else:
-            write_rows(temporary, content)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _temporary(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}")

@@ -8,13 +8,14 @@ thousand of them cost a few megabytes.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
 
 import filelock
-from pydantic import Field, FiniteFloat, ValidationError
+from pydantic import ConfigDict, Field, FiniteFloat, ValidationError, field_validator
 
 from bench.config import Section
 from bench.errors import UserError
@@ -29,6 +30,8 @@ _KEY = slice(len(_HEAD), len(_HEAD) + 64)
 
 class Usage(Section):
     """Tokens that an answer was billed for; thinking counts as output."""
+
+    model_config = ConfigDict(extra="ignore")
 
     input_tokens: int = 0
     output_tokens: int = 0
@@ -51,6 +54,8 @@ class Answer(Section):
         error: what went wrong, in words.
     """
 
+    model_config = ConfigDict(extra="ignore")  # a newer version may have written more fields
+
     key: str = Field(pattern=r"^[0-9a-f]{64}$")
     outcome: Outcome
     text: str = ""
@@ -64,6 +69,12 @@ class Answer(Section):
     transport: str = ""
     at: str = ""
     error: str | None = None
+
+    @field_validator("text", "error")
+    @classmethod
+    def _storable(cls, value: str | None) -> str | None:
+        """Half a surrogate pair, which JSON may carry and UTF-8 may not, becomes a "?"."""
+        return value and value.encode("utf-8", "replace").decode()
 
     @property
     def paid(self) -> bool:
@@ -124,9 +135,10 @@ class AnswerStore:
             if self._file is None:
                 self._file = self._open()
             place = os.lseek(self._file, 0, os.SEEK_END)
-            written = os.write(self._file, line)
-            if written != len(line):
-                raise OSError(28, "No space left on device")
+            if os.write(self._file, line) != len(line):
+                os.close(self._file)
+                self._file = None  # whoever opens it next closes the torn line
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self._places[bytes.fromhex(answer.key)] = place
 
     @contextlib.contextmanager
@@ -138,7 +150,10 @@ class AnswerStore:
             try:
                 lock.acquire(timeout=1.0)
             except filelock.Timeout:
-                say(f"{self.path} is in use by another process; waiting for it")
+                say(
+                    f"{self.path} is in use by another process; waiting for it, "
+                    "which takes up to a day where that one waits for a batch"
+                )
                 lock.acquire()
         try:
             if self.path.exists():
@@ -157,10 +172,12 @@ class AnswerStore:
 
     def _open(self) -> int:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
-        end = os.lseek(file, 0, os.SEEK_END)
-        if end and os.pread(file, 1, end - 1) != b"\n":
-            os.write(file, b"\n")  # a crash tore the last line: the next begins a new one
+        binary = getattr(os, "O_BINARY", 0)  # else Windows writes two bytes for a line's end
+        file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | binary, 0o600)
+        if os.lseek(file, 0, os.SEEK_END):
+            os.lseek(file, -1, os.SEEK_END)
+            if os.read(file, 1) != b"\n":
+                os.write(file, b"\n")  # a crash tore the last line: the next begins a new one
         return file
 
     def _index(self) -> None:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bench.errors import UserError
 from bench.llm.answers import Answer, AnswerStore
 from bench.llm.budget import Budget
+from bench.llm.ledger import Ledger
 from bench.llm.options import LLMOptions
 from bench.llm.prices import Prices
 from bench.llm.requests import Request
+from bench.llm.running import run
 from bench.llm.transport import Say, Transport, open_transport
 
 _LINE_EVERY_S = 10.0
@@ -29,31 +31,30 @@ class Tally:
     Attributes:
         stored: questions whose answer was in the store.
         outcomes: of the new ones, by kind.
-        input_tokens, output_tokens: of the new ones, as billed.
-        cost_usd: of all answers, old and new; None if one's price is not known.
+        cost_usd: of all answers, old and new, each counted once; None if one's price is not known.
         models: names that the API returned, and how often.
         first_at, last_at: when the oldest and the newest answer came.
     """
 
     stored: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
-    input_tokens: int = 0
-    output_tokens: int = 0
     cost_usd: float | None = 0.0
     models: Counter[str] = field(default_factory=Counter)
     first_at: str | None = None
     last_at: str | None = None
+    # Keys of what is counted: a canary may be asked again as a pair.
+    _paid: set[bytes] = field(default_factory=set, init=False, repr=False)
 
     def add(self, answer: Answer, *, new: bool) -> None:
         """Count an answer."""
         if new:
             self.outcomes[answer.outcome] += 1
-            self.input_tokens += answer.usage.input_tokens
-            self.output_tokens += answer.usage.output_tokens
         else:
             self.stored += 1
-        if not answer.paid:
+        key = bytes.fromhex(answer.key)
+        if not answer.paid or key in self._paid:
             return
+        self._paid.add(key)
         if answer.cost_usd is None or self.cost_usd is None:
             self.cost_usd = None
         else:
@@ -126,7 +127,7 @@ class Asker:
             return
         self._said = time.monotonic()
         counts = ", ".join(f"{n:,} {outcome}" for outcome, n in self.tally.outcomes.most_common())
-        self.say(f"{self.options.model}: {counts}; ${self.budget.spent_usd:.2f} spent")
+        self.say(f"{self.options.model}: {counts}; {self.budget.spent()}")
 
     def _open(self) -> Transport:
         if self._transport is None:
@@ -160,7 +161,29 @@ class Asker:
 
         transport = self._open()
         with self.answers.locked(self.say):
-            asyncio.run(transport.send(once(), keep))
+            run(transport.send(self._not_ordered(once()), keep))
+
+    def _not_ordered(self, requests: Iterator[Request]) -> Iterator[Request]:
+        """The same requests.
+
+        Raises:
+            UserError: some are in a batch that was left open, so that they would be paid twice.
+        """
+        if self.options.transport in ("batches", "replay"):
+            return requests
+        ledger = Ledger.beside(self.path, self.say)
+        ledger.read()
+        ordered = ledger.awaited()
+        if not ordered:
+            return requests
+        drawn = list(requests)
+        if twice := sum(request.key in ordered for request in drawn):
+            raise UserError(
+                f"{twice:,} of these questions are ordered in an open batch and would be paid "
+                "twice: use transport batches, which collects them, or remove "
+                f"{ledger.path} to give them up"
+            )
+        return iter(drawn)
 
     def _unstored(
         self, requests: Iterator[Request], deliver: Callable[[Request, Answer], None]

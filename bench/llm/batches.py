@@ -8,6 +8,7 @@ instead of paying once more.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ import httpx2
 from anthropic.types import Message
 
 from bench.llm.answers import Answer, AnswerStore, Outcome
-from bench.llm.budget import Budget
+from bench.llm.budget import Budget, why_skipped
 from bench.llm.calls import IN_A_ROW, UNREADABLE
 from bench.llm.claude import find_service, open_client, read_message
 from bench.llm.ledger import Ledger, Order
@@ -52,11 +53,11 @@ class Batches:
     def __init__(self, options: LLMOptions, budget: Budget, answers: AnswerStore, say: Say) -> None:
         self.options, self.budget, self.answers, self.say = options, budget, answers, say
         self.service = find_service(budget)
-        self.ledger = Ledger(answers.path.with_suffix(".batches.jsonl"), say)
+        self.ledger = Ledger.beside(answers.path, say)
 
     async def send(self, requests: Iterator[Request], deliver: Deliver) -> None:
         """Ask all; see `Transport.send`. Batches of earlier processes are taken in on the way."""
-        async with open_client(self.options, self.budget) as client:
+        async with open_client(self.options, self.budget, self.service) as client:
             orders = Ordering(client, self.ledger, self.service, self.options)
             await _Round(self, client, orders, requests, deliver).run()
 
@@ -69,6 +70,7 @@ class _Batch:
     order: Order
     waiting: set[str]
     done: int = 0
+    canceled: bool = False
 
 
 class _Missed(Exception):
@@ -125,7 +127,11 @@ class _Round:
         """Order batches as long as there are requests, money and room."""
         while len(self._open) < _OPEN and (chosen := self._choose()):
             usd = sum(self._budget.most(request) for request in chosen)
-            order = await self._orders.place(chosen, usd)
+            try:
+                order = await self._orders.place(chosen, usd)
+            except BaseException:
+                self._budget.settle(usd, 0.0)
+                raise
             self._asked.update((request.key, request) for request in chosen)
             self._watch(order, "ordered, results within a day")
 
@@ -138,14 +144,15 @@ class _Round:
                 self._asked[request.key] = request  # ordered by an earlier process
                 continue
             fits = not chosen or total + request.size <= _BYTES
-            if fits and self._budget.try_reserve(self._budget.most(request)):
+            most = self._budget.most(request)
+            if fits and self._budget.try_reserve(most):
                 chosen.append(request)
                 total += request.size
-            elif chosen or self._open:
+            elif (chosen or self._open) and most < math.inf:
                 self._queue.appendleft(request)
                 break
             else:
-                self._give(request, "skipped_budget", None)
+                self._give(request, "skipped_budget", why_skipped(most))
         return chosen
 
     def _draw(self) -> Request | None:
@@ -186,6 +193,9 @@ class _Round:
             ) from error
         except anthropic.AnthropicError as error:
             raise self._missed(error) from error
+        if state.cancel_initiated_at and not batch.canceled:
+            batch.canceled = True
+            self._of.say(f"batch {batch.id} was canceled; what it has not answered is left out")
         done = size(state) - state.request_counts.processing
         if done != batch.done:
             batch.done = done
@@ -241,9 +251,10 @@ class _Round:
 
     def _failed(self, request: Request, result: Any) -> None:
         told = Told.in_batch(result.error.error) if result.type == "errored" else None
-        if told is None:
-            outcome: Outcome = "expired" if result.type == "expired" else "api_error"
-            self._again(request, outcome, f"the batch has it as {result.type}")
+        if result.type == "canceled":  # by a person, who does not want it ordered once more
+            self._give(request, "api_error", "its batch was canceled; run again to order it anew")
+        elif told is None:
+            self._again(request, "expired", f"the batch has it as {result.type}")
         elif stopped := told.stopped(self._service, request.model):
             self._stop = self._stop or stopped
         elif told.invalid:
@@ -270,8 +281,8 @@ class _Round:
             if request := self._asked.pop(key, None):
                 self._again(request, "api_error", "the batch has no result for it")
 
-    def _give(self, request: Request, outcome: Outcome, error: str | None) -> None:
-        error = error and self._service.scrub(error)
+    def _give(self, request: Request, outcome: Outcome, error: str) -> None:
+        error = self._service.scrub(error)
         self._deliver(
             request,
             Answer(key=request.key, outcome=outcome, error=error, transport=Batches.name, at=now()),

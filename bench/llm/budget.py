@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from contextvars import ContextVar
 
 from bench.errors import UserError
 from bench.llm.answers import Usage
-from bench.llm.prices import Prices
+from bench.llm.prices import Prices, dollars
 from bench.llm.requests import Request
 
 # Tokens that the API adds to a prompt on its own, such as those that explain the answer's schema.
@@ -49,9 +50,16 @@ class Budget:
             )
 
     def most(self, request: Request) -> float:
-        """Most that a request can cost, US dollars; 0 where the price is not known."""
+        """Most that a request can cost, US dollars.
+
+        Where that is not known, as of a prompt that may be longer than the table goes, it is 0
+        without a limit; under one it is infinite, so that no room is found for it.
+        """
         usage = Usage(input_tokens=request.size + _ADDED_TOKENS, output_tokens=request.max_tokens)
-        return self.cost(request.model, usage) or 0.0
+        cost = self.cost(request.model, usage)
+        if cost is None:
+            return 0.0 if self.limit_usd is None else math.inf
+        return cost
 
     def cost(self, model: str, usage: Usage) -> float | None:
         """What an answer costs; None where the price is not known."""
@@ -68,10 +76,10 @@ class Budget:
         """Hold `usd` back, waiting for calls in flight to cost less than was held for them.
 
         Returns:
-            False if nothing is in flight any more and it would still be too much.
+            False if waiting does not help: nothing is in flight any more, or `usd` is infinite.
         """
         while not self.try_reserve(usd):
-            if self.reserved_usd <= 1e-12:
+            if self.reserved_usd <= 1e-12 or usd == math.inf:
                 return False
             freed = asyncio.get_running_loop().create_future()
             self._waiting.append(freed)
@@ -92,10 +100,22 @@ class Budget:
             if not freed.done():
                 freed.set_result(None)
 
+    def spent(self) -> str:
+        """What is spent so far, for people."""
+        unknown = f", and {self.unpriced:,} answers of unknown price" if self.unpriced else ""
+        return f"${self.spent_usd:.2f} spent{unknown}"
+
     def lose(self, usd: float) -> bool:
         """Count a lost try as billed; False if the next one would be too much."""
         self.spent_usd += usd
         return self.limit_usd is None or self.spent_usd + self.reserved_usd <= self.limit_usd
+
+
+def why_skipped(most: float) -> str:
+    """Why the budget has no room for a request that costs `most` US dollars at most."""
+    if most == math.inf:
+        return "the table has no price for so long a prompt, so it is not asked under a limit"
+    return f"it may cost {dollars(most)}, and the limit has no room for that"
 
 
 # What is held for the call that the running task makes; the SDK's retries find it here.

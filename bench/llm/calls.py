@@ -8,15 +8,16 @@ a refusal for want of money is not tried again.
 from __future__ import annotations
 
 import asyncio
+import re
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 import httpx2
 
 from bench.llm.answers import Answer
-from bench.llm.budget import HELD, Budget
+from bench.llm.budget import HELD, Budget, why_skipped
 from bench.llm.options import LLMOptions
 from bench.llm.outcomes import Service, Told
 from bench.llm.requests import Request
@@ -28,6 +29,8 @@ UNREADABLE = (AttributeError, LookupError, TypeError, ValueError)
 """What reading raises where an answer is not of the form that the API promises."""
 IN_A_ROW = 20  # calls without an answer after which the rest is not even tried
 _UNSENT = ("ConnectError", "ConnectTimeout", "PoolTimeout")  # of httpx: nothing can be billed
+_CONNECT_S = 30.0  # most that a connection may take to be made
+_SECRET = re.compile("auth|api-key|token|secret", re.IGNORECASE)  # in the name of a header
 _NO_MONEY = "its answer was lost and may be billed: the budget has no room for another try"
 
 
@@ -72,8 +75,9 @@ class Calls(Generic[Reply]):
         """The answer, or None if all has stopped while this waited for money."""
         most = self.budget.most(request)
         if not await self.budget.reserve(most):
-            skipped = Answer(key=request.key, outcome="skipped_budget", transport=self.name)
-            return None if self._stop else skipped
+            skipped = self._error(request, why_skipped(most))
+            about = {"outcome": "skipped_budget", "transport": self.name}
+            return None if self._stop else skipped.model_copy(update=about)
         HELD.set(most)
         cost: float | None = 0.0
         try:
@@ -87,12 +91,13 @@ class Calls(Generic[Reply]):
 
     async def _ask(self, request: Request) -> Answer:
         began = time.perf_counter()
+        deadline_s = self.options.deadline_s * self.options.patience(request)
         try:
-            async with asyncio.timeout(self.options.deadline_s):
+            async with asyncio.timeout(deadline_s):
                 reply = await self.create(request)
             answer = self._read(reply, request)
         except TimeoutError:
-            limit = f"no answer within {self.options.deadline_s:g} s, retries included"
+            limit = f"no answer within {deadline_s:g} s, retries included"
             answer = self._no_answer(request, limit)
         except self.errors as error:
             answer = self._failed(request, error)
@@ -139,14 +144,25 @@ class Calls(Generic[Reply]):
         return Answer(key=request.key, outcome="api_error", error=self.service.scrub(error))
 
 
+def timeout(options: LLMOptions, request: Request) -> httpx2.Timeout:
+    """Of one try: an answer may take its time, a connection may not."""
+    seconds = options.timeout_s * options.patience(request)
+    return httpx2.Timeout(seconds, connect=min(seconds, _CONNECT_S))
+
+
 def watched_client(
-    base: Any, budget: Budget, concurrency: int, give_up: Callable[[str], Exception]
+    base: Any,
+    budget: Budget,
+    secrets: set[str],
+    concurrency: int,
+    give_up: Callable[[str], Exception],
 ) -> Any:
     """The HTTP client of an SDK, with an eye on each try.
 
     Args:
         base: the SDK's `DefaultAsyncHttpxClient`.
         budget: where lost answers are counted.
+        secrets: takes in the keys of the requests, wherever the SDK has them from.
         concurrency: connections that are kept open.
         give_up: makes an exception that the SDK does not retry.
     """
@@ -163,8 +179,18 @@ def watched_client(
                 response.headers["x-should-retry"] = "false"  # both SDKs obey it
             return response
 
+    async def learn(request: httpx2.Request) -> None:
+        secrets.update(_credentials(request.headers))
+
     limits = httpx2.Limits(max_connections=None, max_keepalive_connections=concurrency)
-    return Watched(limits=limits)
+    return Watched(limits=limits, event_hooks={"request": [learn]})
+
+
+def _credentials(headers: Mapping[str, str]) -> Iterator[str]:
+    """Keys and tokens among the headers of a request, without a word such as Bearer before them."""
+    for name, value in headers.items():
+        if _SECRET.search(name):
+            yield from value.split()[-1:]
 
 
 def _lost_for_good(error: BaseException, budget: Budget) -> bool:

@@ -22,10 +22,14 @@ _OUTCOMES: dict[str | None, Outcome] = {
 }
 
 
-def open_client(options: LLMOptions, budget: Budget) -> anthropic.AsyncAnthropic:
+def open_client(options: LLMOptions, budget: Budget, service: Service) -> anthropic.AsyncAnthropic:
     """A client, for one event loop, that keeps a connection for each call in flight."""
     http_client = watched_client(
-        anthropic.DefaultAsyncHttpxClient, budget, options.concurrency, anthropic.AnthropicError
+        anthropic.DefaultAsyncHttpxClient,
+        budget,
+        service.secrets,
+        options.concurrency,
+        anthropic.AnthropicError,
     )
     return anthropic.AsyncAnthropic(
         max_retries=options.max_retries, timeout=options.timeout_s, http_client=http_client
@@ -50,13 +54,11 @@ def find_service(budget: Budget) -> Service:
             "no key for Anthropic's API: set ANTHROPIC_API_KEY (from "
             "https://platform.claude.com), or use --dry-run, which needs none"
         )
-    secrets = (client.api_key, client.auth_token)
     return Service(
         name=f"the API at {client.base_url.host}",
         key=_KEYS[0] if client.api_key else _KEYS[1] if client.auth_token else "your profile",
         limits="in the console (https://platform.claude.com, Settings, Limits)",
         models=tuple(budget.prices.models),
-        secrets=tuple(secret for secret in secrets if secret),
     )
 
 

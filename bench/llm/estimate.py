@@ -24,6 +24,7 @@ ASSUMED_OUTPUT_TOKENS = 400
 """Of a short structured answer with its thinking, where no answer is known: an assumption."""
 ASSUMED_SECONDS = 6.0
 """Of a call, likewise."""
+_MOST = "without retries at most"  # an answer that is cut off gets more room, once
 _COUNTED = 8  # requests whose tokens the API is asked for; it does not bill that
 
 
@@ -35,8 +36,8 @@ class Estimate:
         calls: to be made.
         stored: questions that are answered already.
         input_tokens, output_tokens: expected, all calls together.
-        most_output_tokens: if every answer used its room.
-        usd, most_usd: expected and at most; None where the price is not known.
+        most_output_tokens: if every answer used its room, and none were asked again.
+        usd, most_usd: expected and at most, likewise; None where the price is not known.
         seconds: expected; None for batches, which take up to a day.
         basis: what each number rests on, for people.
     """
@@ -52,10 +53,6 @@ class Estimate:
     seconds: float | None
     basis: tuple[str, ...]
 
-    def as_dict(self) -> dict[str, Any]:
-        """For a JSON file."""
-        return vars(self) | {"basis": list(self.basis)}
-
     def render(self) -> RenderableType:
         """For the terminal."""
         time = "up to 24 hours" if self.seconds is None else f"about {self.seconds / 60:.1f} min"
@@ -63,8 +60,8 @@ class Estimate:
             ("calls", f"{self.calls:,}"),
             ("already answered", f"{self.stored:,}"),
             ("input tokens", f"{self.input_tokens:,}"),
-            ("output tokens", f"{self.output_tokens:,} (at most {self.most_output_tokens:,})"),
-            ("price", f"{dollars(self.usd)} (at most {dollars(self.most_usd)})"),
+            ("output tokens", f"{self.output_tokens:,} ({_MOST} {self.most_output_tokens:,})"),
+            ("price", f"{dollars(self.usd)} ({_MOST} {dollars(self.most_usd)})"),
             ("time", time if self.calls else "none"),
             *(("", line) for line in self.basis),
         ]

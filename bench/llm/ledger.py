@@ -69,6 +69,11 @@ class Ledger:
         self._warn = warn
         self.orders: dict[str, Order] = {}
 
+    @classmethod
+    def beside(cls, answers: Path, warn: Callable[[str], None]) -> Ledger:
+        """The orders of a store of answers."""
+        return cls(answers.with_suffix(".batches.jsonl"), warn)
+
     def read(self) -> None:
         """Take in what the file says."""
         self.orders.clear()
@@ -82,6 +87,11 @@ class Ledger:
                     self._apply(json.loads(line))
             except (ValueError, KeyError, TypeError):
                 self._warn(f"{self.path}, line {number}: torn or foreign, passed over")
+
+    def awaited(self) -> set[str]:
+        """Keys of requests whose results may still come."""
+        orders = (order for order in self.orders.values() if order.open or order.lost)
+        return {key for order in orders for key in order.keys}
 
     def order(self, keys: list[str], usd: float, newest: str | None) -> Order:
         """Note that a batch is about to be created."""

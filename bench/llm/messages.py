@@ -9,7 +9,7 @@ from anthropic.types import Message
 
 from bench.llm.answers import Answer
 from bench.llm.budget import Budget
-from bench.llm.calls import Calls
+from bench.llm.calls import Calls, timeout
 from bench.llm.claude import find_service, open_client, read_message
 from bench.llm.options import LLMOptions
 from bench.llm.requests import Request
@@ -35,10 +35,11 @@ class Messages:
 
     async def send(self, requests: Iterator[Request], deliver: Deliver) -> None:
         """Ask all; see `Transport.send`."""
-        async with open_client(self._options, self._budget) as client:
+        async with open_client(self._options, self._budget, self._service) as client:
 
             async def create(request: Request) -> Message:
-                return await client.messages.create(**request.body)
+                limit = timeout(self._options, request)
+                return await client.messages.create(**request.body, timeout=limit)
 
             calls = Calls(
                 self.name,

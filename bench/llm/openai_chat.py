@@ -12,7 +12,7 @@ from openai.types.chat import ChatCompletion
 from bench.errors import UserError
 from bench.llm.answers import Answer, Outcome, Usage
 from bench.llm.budget import Budget
-from bench.llm.calls import Calls, watched_client
+from bench.llm.calls import Calls, timeout, watched_client
 from bench.llm.options import LLMOptions
 from bench.llm.outcomes import Service, check_key
 from bench.llm.requests import Request
@@ -47,16 +47,18 @@ class OpenAIChat:
 
     async def send(self, requests: Iterator[Request], deliver: Deliver) -> None:
         """Ask all; see `Transport.send`."""
-        async with self._open_client() as client:
+        secrets: set[str] = set()
+        async with self._open_client(secrets) as client:
             service = Service(
                 name=f"the API at {client.base_url.host}",
                 key=self._options.api_key_env,
                 limits="where the endpoint's account is managed",
-                secrets=(self._key,),
+                secrets=secrets,
             )
 
             async def create(request: Request) -> ChatCompletion:
-                return await client.chat.completions.create(**to_chat(request.body))
+                limit = timeout(self._options, request)
+                return await client.chat.completions.create(**to_chat(request.body), timeout=limit)
 
             calls = Calls(
                 self.name,
@@ -69,10 +71,14 @@ class OpenAIChat:
             )
             await calls.run(requests, deliver)
 
-    def _open_client(self) -> openai.AsyncOpenAI:
+    def _open_client(self, secrets: set[str]) -> openai.AsyncOpenAI:
         options = self._options
         http_client = watched_client(
-            openai.DefaultAsyncHttpxClient, self._budget, options.concurrency, openai.OpenAIError
+            openai.DefaultAsyncHttpxClient,
+            self._budget,
+            secrets,
+            options.concurrency,
+            openai.OpenAIError,
         )
         return openai.AsyncOpenAI(
             api_key=self._key,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
 
 from bench.config import Section
+from bench.files import content_sha
 from bench.llm.requests import Request
 
 TransportName = Literal["messages", "batches", "replay", "openai"]
@@ -41,8 +43,12 @@ class LLMOptions(Section):
     max_retries: int = Field(
         8, ge=0, description="of a call that was refused for now (429, 529, 5xx, connection)"
     )
-    timeout_s: float = Field(120.0, gt=0, description="seconds a try may take")
-    deadline_s: float = Field(900.0, gt=0, description="seconds a call may take with its retries")
+    timeout_s: float = Field(
+        600.0, gt=0, description="seconds a try may take; as many times more as it has more room"
+    )
+    deadline_s: float = Field(
+        1800.0, gt=0, description="seconds a call may take with its retries; likewise"
+    )
     poll_s: float = Field(30.0, gt=0, description="seconds between looks at a batch")
     max_usd: float | None = Field(
         None, ge=0, description="most that a command may spend; what would exceed it is not asked"
@@ -75,8 +81,24 @@ class LLMOptions(Section):
         }
         return Request(body, order, endpoint=self.endpoint)
 
+    def patience(self, request: Request) -> float:
+        """Times as long as usual that a request may take: as many as it has more room."""
+        return max(1.0, request.max_tokens / self.max_tokens)
+
     def deciding(self) -> dict[str, Any]:
-        """The options on which the answers depend, for a stage's key."""
+        """The options on which the answers depend, for a stage's key; of a file, what it says.
+
+        Batches give the answers that single messages give.
+
+        Raises:
+            UserError: the file of recorded answers cannot be read.
+        """
         operational = {"concurrency", "max_retries", "timeout_s", "deadline_s", "poll_s"}
         money = {"max_usd", "prices", "api_key_env"}
-        return self.model_dump(exclude=operational | money)
+        values = self.model_dump(exclude=operational | money | {"base_url", "replay"})
+        values["endpoint"] = self.endpoint
+        if self.transport == "batches":
+            values["transport"] = "messages"
+        if self.transport == "replay" and self.replay:
+            values["file_sha"] = content_sha(Path(self.replay))
+        return values

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from bench.errors import UserError
@@ -31,14 +31,14 @@ class Service:
         key: the variable that holds its key.
         limits: where spending limits are raised.
         models: names that are known, if any are.
-        secrets: what must never be shown or stored.
+        secrets: what must never be shown or stored; grows with what the requests carry.
     """
 
     name: str
     key: str
     limits: str
     models: Collection[str] = ()
-    secrets: tuple[str, ...] = ()
+    secrets: set[str] = field(default_factory=set)
 
     def scrub(self, text: str) -> str:
         """One line without the key, for people and for the store."""

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import random
-from collections import Counter
-from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 from bench.config import PreferenceConfig
 from bench.data import Comparison, Edit, Preference, Ranking, read_rows, write_rows
-from bench.errors import UserError
-from bench.llm.answers import UNANSWERED
+from bench.editing.acceptance import require_answers
 from bench.loading import plugin_options
 from bench.models.rollout import Sampling, sample
 from bench.pipeline import Context
-from bench.protocols import Editor, EditResult
+from bench.protocols import Editor
 from bench.registry import EDITORS
 from bench.stages.sft import load_sft
 from bench.training.optimisation import generator
@@ -141,7 +138,8 @@ def _edited(
         texts = [suite.edit(*response, rng, config.miss) for response in responses]
         return f"{suite.name} editor", texts, {}
     results = editor.edit(responses)
-    _check_answered(editor, results, config.max_missing)
+    # As a stage's artifact they would be final.
+    require_answers(results, config.max_missing, "no edits are kept (preferences.max_missing)")
     texts = [
         original if result.edited is None else result.edited
         for (_, original), result in zip(responses, results, strict=True)
@@ -154,19 +152,6 @@ def _edited(
         "details": about,
     }
     return editor.source, texts, {"editor": record}
-
-
-def _check_answered(editor: Editor, results: Sequence[EditResult], limit: float) -> None:
-    """Refuse edits with too many holes that asking again would fill: the artifact is final."""
-    missing = Counter(result.status for result in results if result.status in UNANSWERED)
-    if missing.total() > limit * len(results):
-        counts = ", ".join(f"{n} {status}" for status, n in missing.most_common())
-        raise UserError(
-            f"the editor {editor.name} gave no answer to {missing.total()} of {len(results)} "
-            f"responses ({counts}), more than preferences.max_missing={limit:g}; what was "
-            "answered is kept, run the same command again to ask for the rest",
-            exit_code=3,
-        )
 
 
 def read_pairs(folder: Path) -> list[Preference]:

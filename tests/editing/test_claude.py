@@ -50,6 +50,26 @@ def test_order_and_repetition(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert server.calls == 35
 
 
+def test_pairs_that_differ_in_blank_space_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One question, but each has its own result; a line break weighs as a word does."""
+    pairs = [("p", "a wrong word"), ("p", "a wrong word\n"), ("p", " a wrong word")]
+    with serving(monkeypatch) as server:
+        results = editor(tmp_path, max_changed=0.3).edit(pairs)
+        assert server.calls == 2  # the second tells of 1 in 3 words; 1 in 4 is accepted
+        again = editor(tmp_path, max_changed=0.3).edit(pairs)
+        assert server.calls == 2
+    assert [(r.prompt, r.original) for r in results] == pairs
+    assert [r.status for r in results] == [
+        "rejected_changed_too_much",
+        "ok",
+        "rejected_changed_too_much",
+    ]
+    assert results[1].edited == "a right word\n"
+    assert again == results
+
+
 def test_pairs_are_drawn_as_there_is_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn, seen = 0, []
 

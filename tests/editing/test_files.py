@@ -125,10 +125,19 @@ def test_who_reads_meanwhile_sees_the_old_file_whole(
         ("[]", "has no preferences"),
         ("[1]", "row 1, field the row: Input should be"),
         (json.dumps([*FARM, {"instruction": "i"}]), "row 7, field output_1: Field required"),
-        (json.dumps([{**FARM[0], "preference": 3}]), "row 1, field preference: .*neither 0 nor"),
+        (
+            json.dumps([{**FARM[0], "preference": 3}]),
+            "row 1, field preference: .*3 is no preference",
+        ),
         (json.dumps([{**FARM[0], "output_2": None}]), "row 1, field output_2: Input should be"),
-        (json.dumps([*FARM, {**FARM[0], "input": "\ud800"}]), "row 7: half a character"),
-        (r'{"prompt": "p", "chosen": "c", "rejected": "\udc00"}', "row 1: half a character"),
+        (
+            json.dumps([*FARM, {**FARM[0], "input": "\ud800"}]),
+            "row 7, field input: .*half a character",
+        ),
+        (
+            r'{"prompt": "p", "chosen": "c", "rejected": "\udc00"}',
+            "line 1, field rejected: .*half a character",
+        ),
         ('[{"instruction"', "cannot read .*farm.json"),
         ('{"prompt": "p", "chosen": "c"}', "line 1, field rejected: Field required"),
     ],
@@ -159,3 +168,30 @@ def test_places_that_cannot_be_written_are_found_before_a_call(
             with pytest.raises(UserError, match=message):
                 edit_file(preferences, out, editor(tmp_path))
         assert server.calls == 0
+
+
+def test_too_many_without_an_answer_leave_the_files_of_before(
+    tmp_path: Path, preferences: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "edits.jsonl"
+    with serving(monkeypatch, rule):
+        edit_file(preferences, out, editor(tmp_path))
+        before = {path: path.read_bytes() for path in tmp_path.glob("edits.*")}
+        poor = {"max_usd": 0.0, "max_tokens": 2048}  # other questions, and nothing to ask them with
+        with pytest.raises(
+            UserError, match=r"3 of 4 .*\(3 skipped_budget\), more than 2"
+        ) as caught:
+            edit_file(preferences, out, editor(tmp_path, **poor))
+        assert caught.value.exit_code == 3
+        assert {path: path.read_bytes() for path in tmp_path.glob("edits.*")} == before
+        report = edit_file(preferences, out, editor(tmp_path, **poor), allow_missing=True)
+    assert report.outcomes == {"ok": 0, "rejected_empty": 1, "skipped_budget": 3}
+    assert out.read_text() == ""
+
+
+def test_what_asking_again_cannot_mend_is_no_missing_answer(
+    tmp_path: Path, preferences: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving(monkeypatch, rule, faults=lambda _, __: Kind.REFUSAL):
+        report = edit_file(preferences, tmp_path / "edits.jsonl", editor(tmp_path))
+    assert report.outcomes == {"ok": 0, "refusal": 3, "rejected_empty": 1}

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from bench.editing.acceptance import EditResult, assess
 from bench.editing.report import EditReport, Spread
-from bench.llm import Answer, Tally, Usage
+from bench.llm import Answer, Tally
 from bench.llm.prices import Prices
 from bench.llm.templates import Template
 
@@ -60,10 +60,8 @@ def tally() -> Tally:
     made = Tally()
     for day, cost, new in ((2, 0.25, True), (1, 0.25, True), (3, 0.25, False)):
         at = f"2026-10-0{day}T00:00:00+00:00"
-        usage = Usage(input_tokens=10, output_tokens=5)
-        answer = Answer(
-            key="0" * 64, outcome="answered", model="claude-x", at=at, cost_usd=cost, usage=usage
-        )
+        key = f"{day:064x}"
+        answer = Answer(key=key, outcome="answered", model="claude-x", at=at, cost_usd=cost)
         made.add(answer, new=new)
     return made
 

@@ -30,6 +30,9 @@ def orders(*preferences: float | None, status: str = "ok") -> list[OrderVerdict]
     return [OrderVerdict(p, status if p is None else "ok", "so it is") for p in preferences]
 
 
+honest = prefers(lambda text, other: text.startswith("ref") and other != text)
+
+
 def test_pairs_are_spread_over_the_run() -> None:
     pairs = canary_pairs(PAIRS, 3)
     assert len(pairs) == 3 * len(CANARIES)
@@ -46,7 +49,7 @@ def test_an_empty_reference_is_no_measure() -> None:
 
 
 def test_an_honest_judge_passes(server: Server, claude: Make) -> None:
-    server.answer = prefers(lambda text, other: text.startswith("ref") and other != text)
+    server.answer = honest
     judge = claude(canaries=2)
     judge_all(judge)
     assert judge.about()["canaries"] == {
@@ -62,12 +65,14 @@ def test_an_honest_judge_passes(server: Server, claude: Make) -> None:
 
 
 def test_a_canary_that_is_the_reference(server: Server, claude: Make) -> None:
+    server.answer = prefers(lambda text, other: text == NULL_ANSWER != other)
     judge = claude(canaries=1)
     judge.compare(["q"], ["output"], [NULL_ANSWER])
     assert judge.about()["canaries"]["null"] == judge.about()["canaries"]["self"]
 
 
 def test_canaries_come_before_all_else(server: Server, claude: Make) -> None:
+    server.answer = honest
     judge_all(claude(canaries=1))
     asked = [shown(record.body) for record in server.requests]
     assert not any(
@@ -83,7 +88,8 @@ def test_a_gullible_judge_is_stopped(server: Server, claude: Make, name: str, ou
     assert caught.value.exit_code == 1
     message = str(caught.value)
     assert f"preferred the canary '{name}'" in message
-    assert 'in 6 of 6 comparisons with the reference; one reason: "It answers better."' in message
+    assert "in 6 of 6 comparisons with the reference, 0 more were ties" in message
+    assert "; one reason: 'It answers better.'.\n" in message
     assert "claude-sonnet-5-5 with the prompt alpaca_eval" in message
     assert server.calls == 4 * 3 * 2  # nothing else was asked
     judge = claude(canaries=0)
@@ -103,12 +109,52 @@ def test_a_plea_by_its_words_alone(server: Server, claude: Make) -> None:
         judge_all(claude(canaries=1))
 
 
-def test_position_bias_alone_stops_nothing(server: Server, claude: Make) -> None:
-    judge = claude(canaries=2)  # the server always says A
+@pytest.mark.parametrize(
+    ("verdict", "self_too", "position"),
+    [("A", True, "first"), ("B", True, "second"), ("A", False, "first"), ("B", False, "second")],
+)
+def test_a_judge_that_goes_by_position_is_stopped(
+    server: Server, claude: Make, verdict: str, self_too: bool, position: str
+) -> None:
+    """Every canary ties with the reference on average, whether or not equal texts are a tie."""
+
+    def answer(body: dict[str, object]) -> dict[str, str]:
+        _, first, second = shown(body)
+        return said(verdict if self_too or first != second else "tie")
+
+    server.answer = answer
+    with pytest.raises(UserError, match=f"chose what was shown {position} in 12 of 12 ") as caught:
+        judge_all(claude(canaries=2))
+    assert caught.value.exit_code == 1
+    assert server.calls == 4 * 2 * 2
+
+
+def test_a_position_for_equal_texts_alone_stops_nothing(server: Server, claude: Make) -> None:
+    server.answer = prefers(lambda text, other: text.startswith("ref"))  # A where both are
+    judge = claude(canaries=2)
     judge_all(judge)
-    assert {name: r["mean"] for name, r in judge.about()["canaries"].items()} == dict.fromkeys(
-        CANARIES, 1.5
+    assert judge.about()["canaries"]["self"]["mean"] == 1.5
+
+
+def test_position_where_one_order_has_no_answer() -> None:
+    """What is left of an honest judge's answers may all be for one position."""
+    halves = [orders(1, None, status="api_error"), orders(1, None, status="expired")]
+    check([("null", halves[0]), ("empty", halves[1])], "j")
+    ties = [("null", orders(1.5, 1.5))] * 3
+    check([("empty", orders(1, 2)), *ties], "j")  # 2 of 8: what is a tie speaks for no position
+    with pytest.raises(UserError, match="shown first in 2 of 2"):
+        check([("empty", orders(1, 2))], "j")
+
+
+def test_one_order_without_an_answer_is_borne(server: Server, claude: Make) -> None:
+    """As where the API refuses one instruction for good: judging would never begin."""
+    server.answer = honest
+    server.faults = lambda body, attempt: (
+        Kind.INVALID_REQUEST if "q 0" in body["messages"][0]["content"] else None
     )
+    judge = claude(canaries=2)
+    judge_all(judge)
+    assert judge.about()["canaries"]["plea"] == {"n": 2, "wins": 0, "mean": 1.0}
 
 
 def test_no_answer_stops_with_the_reason(server: Server, claude: Make) -> None:
@@ -126,9 +172,30 @@ def test_self_must_tie_on_average() -> None:
 
 
 def test_half_is_not_a_win() -> None:
-    assert check([("null", orders(2, 1, 2, 1))], "j")["null"] == {"n": 4, "wins": 2, "mean": 1.5}
+    both = [("null", orders(2, 2)), ("null", orders(1, 1))]
+    assert check(both, "j")["null"] == {"n": 4, "wins": 2, "mean": 1.5}
     with pytest.raises(UserError, match=re.escape("in 3 of 4 comparisons")):
-        check([("null", orders(2, 1, 2, 2))], "j")
+        check([("null", orders(2, 2)), ("null", orders(1, 2))], "j")
+
+
+def test_self_in_one_order_alone_is_no_measure() -> None:
+    """A judge that must choose between equal texts, and has no answer to the other order."""
+    assert check([("self", orders(1, None, status="api_error"))], "j")["self"]["n"] == 1
+
+
+def test_more_than_a_tie_is_a_win() -> None:
+    """4 wins and 4 ties: never more than half of the comparisons, and never a loss."""
+    with pytest.raises(UserError, match=re.escape("in 4 of 8 comparisons with the reference, 4 ")):
+        check([("plea", orders(2, 1.5))] * 4, "j")
+
+
+def test_a_long_reason_is_cut() -> None:
+    long = [OrderVerdict(2, "ok", "\x1b[31mred\n" + "long " * 500)] * 2
+    with pytest.raises(UserError) as caught:
+        check([("null", long)], "j")
+    assert len(str(caught.value)) < 600
+    assert "\x1b" not in str(caught.value)
+    assert str(caught.value).count("\n") == 1
 
 
 def test_refusals_are_no_win_and_unreadable_answers_no_judge() -> None:
@@ -138,5 +205,5 @@ def test_refusals_are_no_win_and_unreadable_answers_no_judge() -> None:
     assert one_unread["plea"]["n"] == 1
     with pytest.raises(UserError, match="2 parse_error"):
         check([("plea", orders(None, None, status="parse_error"))], "j")
-    with pytest.raises(UserError, match="1 expired"):
-        check([("plea", orders(None, 1.0, status="expired"))], "j")
+    with pytest.raises(UserError, match="2 expired"):
+        check([("plea", orders(None, None, status="expired"))], "j")

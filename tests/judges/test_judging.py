@@ -108,12 +108,13 @@ def test_faults_leave_one_status_each(
 def test_canaries_alone(
     server: Server, claude: Callable[..., Claude], files: tuple[Path, Path]
 ) -> None:
+    server.answer = prefers(lambda text, other: text in ("bad", "good") and other != text)
     shown = try_canaries(*files, claude(canaries=2))
     console = Console(width=120)
     with console.capture() as capture:
         console.print(shown)
     assert "claude-sonnet-5-5 with the prompt alpaca_eval: no canary won" in capture.get()
-    assert capture.get().count("1.50") == 4
+    assert (capture.get().count("1.50"), capture.get().count("1.00")) == (1, 3)
     assert server.calls == 16
     judge_file(*files, claude(canaries=2))
     assert server.calls == 16 + 8
@@ -146,7 +147,15 @@ def test_a_folder_that_cannot_be_written(files: tuple[Path, Path], tmp_path: Pat
     path = write(tmp_path / "pairs.json", [row])
     with pytest.raises(UserError, match="cannot write") as caught:
         judge_file(path, None, replay(), out=path / "out")
-    assert caught.value.exit_code == 1
+    assert caught.value.exit_code == 2
+
+
+def test_a_folder_is_tried_before_anything_is_paid(
+    server: Server, claude: Callable[..., Claude], files: tuple[Path, Path]
+) -> None:
+    with pytest.raises(UserError, match="cannot write"):
+        judge_file(*files, claude(), out=files[0] / "out")
+    assert server.calls == 0
 
 
 PUBLISHED = {

@@ -12,7 +12,7 @@ from bench.errors import UserError
 from bench.llm import Answer
 from bench.protocols import Verdict
 from judges.claude import Claude
-from judges.pairwise import MODEL_FIRST, REFERENCE_FIRST, read
+from judges.pairwise import MODEL_FIRST, REFERENCE_FIRST, PairwiseOptions, read
 from tests.judges.asked import Shown, prefers, said, shown
 from tests.llm.faults import Fault, Kind
 from tests.llm.server import Server
@@ -29,6 +29,11 @@ def one(judge: Claude) -> Verdict:
 
 def good(text: str, other: str) -> bool:
     return text.startswith("good") and not other.startswith("good")
+
+
+def good_or_bad(text: str, other: str) -> bool:
+    """Either is better than a canary."""
+    return text in ("good", "bad") and other != text
 
 
 def test_both_orders_are_asked_and_averaged(server: Server, claude: Make) -> None:
@@ -211,6 +216,7 @@ def test_an_estimate_sees_what_is_asked(server: Server, claude: Make) -> None:
     texts = ([*PROMPTS, "q 3"], [*OUTPUTS, "same"], [*REFERENCES, "same"])
     keys = [request.key for request in claude(canaries=2).requests(*texts)]
     assert len(keys) == len(set(keys)) == 4 * 2 * 2 + 3 * 2
+    server.answer = prefers(lambda text, other: text in texts[2] and other != text)
     judge = claude(canaries=2)
     judge.compare(*texts)
     assert server.calls == len(keys)
@@ -268,7 +274,20 @@ def test_an_unknown_template_is_named(claude: Make, tmp_path: Path) -> None:
         claude(template=str(own))
 
 
+def test_key_of_a_stage_follows_what_decides(tmp_path: Path) -> None:
+    """A prompt by its text, canaries by whether there are any."""
+    own = tmp_path / "own.md"
+    named = PairwiseOptions()
+    own.write_text(named.load_template().text)
+    for same in ({"template": str(own)}, {"canaries": 1}, {"concurrency": 3}):
+        assert PairwiseOptions(**same).deciding() == named.deciding()
+    own.write_text(named.load_template().text + "!")
+    for other in ({"template": str(own)}, {"canaries": 0}, {"effort": "low"}):
+        assert PairwiseOptions(**other).deciding() != named.deciding()
+
+
 def test_about_is_json(server: Server, claude: Make) -> None:
+    server.answer = prefers(good_or_bad)
     judge = claude(canaries=1)
     one(judge)
     assert json.loads(json.dumps(judge.about())) == judge.about()

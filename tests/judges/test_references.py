@@ -6,7 +6,7 @@ import pytest
 
 from bench.errors import UserError
 from judges.alpaca_eval import Output, read
-from judges.references import KNOWN, identify, require_same
+from judges.references import KNOWN, _known_rows, identify, require_same
 from tests.judges.data import LONG_REFERENCE, SHARED, SHORT_REFERENCE, needs_shared
 
 
@@ -36,6 +36,35 @@ def test_the_two_davinci003_sets() -> None:
     assert "308 characters" in names[1]
     for rows, mean in ((long, 482), (short, 308)):
         assert round(sum(map(len, rows.values())) / len(rows)) == mean
+
+
+@needs_shared
+def test_a_part_of_a_set_is_named_and_a_mixture_refused() -> None:
+    long, short = (
+        {row.prompt: row.output for row in read(path, Output)}
+        for path in (LONG_REFERENCE, SHORT_REFERENCE)
+    )
+    for rows, characters in ((long, 482), (short, 308)):
+        part = identify(dict(list(rows.items())[:100]), "text_davinci_003")
+        assert part.name.startswith("100 of the 805 rows of ")
+        assert f"{characters} characters" in part.name
+    halves = {p: (long if i % 2 else short)[p] for i, p in enumerate(long)}
+    with pytest.raises(UserError, match="mixed in mine, of 805 rows") as caught:
+        identify(halves, "mine")
+    assert "482 characters" in str(caught.value)
+    assert "308 characters" in str(caught.value)
+    both = {p: text for p, text in long.items() if short[p] == text}
+    assert len(both) == 20
+    assert identify(both, "either").name == "either"
+    ours = dict.fromkeys(long, "ours") | dict(list(halves.items())[:100])
+    assert identify(ours, "ours").name == "ours"
+    assert identify({}, "none").name == "none"
+
+
+def test_the_digests_are_of_the_known_sets() -> None:
+    rows = _known_rows()
+    assert list(rows) == list(KNOWN)
+    assert [len(digests) for digests in rows.values()] == [805, 805]
 
 
 @needs_shared

@@ -1,4 +1,7 @@
+import fcntl
 import json
+import os
+import resource
 import subprocess
 import sys
 import time
@@ -102,6 +105,57 @@ def test_a_full_disk_is_said(tmp_path: Path) -> None:
         store.append(answer(1))
 
 
+def test_a_short_write_costs_that_answer_alone(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    store = AnswerStore(path)
+    store.append(answer(1, "one"))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 40, limits[1]))
+    try:
+        with pytest.raises(UserError, match="No space left"):
+            store.append(answer(2, "two"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert answer(2).key not in store
+    store.append(answer(3, "three"))
+    again = AnswerStore(path, lambda line: None)
+    assert [again.get(answer(i).key) for i in (1, 3)] == [answer(1, "one"), answer(3, "three")]
+    assert len(again) == 2
+
+
+def test_half_a_surrogate_pair_is_stored(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    write(path, answer(1, "a \ud83d b", error="\udc00"), answer(2, "\U0001f600"))
+    store = AnswerStore(path)
+    assert store.get(answer(1).key) == answer(1, "a ? b", error="?")
+    assert store.get(answer(2).key) == answer(2, "\U0001f600")
+
+
+def test_a_line_of_a_newer_version_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    usage = {"input_tokens": 3, "of_images": 9}
+    line = {"key": answer(1).key, "outcome": "answered", "text": "A", "speed": 1, "usage": usage}
+    path.write_text(json.dumps(line, separators=(",", ":")) + "\n")
+    got = AnswerStore(path).get(answer(1).key)
+    assert got == answer(1, "A", usage=Usage(input_tokens=3))
+
+
+def test_it_does_without_what_windows_lacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Windows has no os.pread, and would write two bytes for a line's end without O_BINARY."""
+    monkeypatch.delattr(os, "pread")
+    monkeypatch.setattr(os, "O_BINARY", os.O_NONBLOCK, raising=False)
+    path = tmp_path / "a.jsonl"
+    path.write_text("torn")
+    store = AnswerStore(path, lambda line: None)
+    store.append(answer(1))
+    assert store._file is not None
+    assert fcntl.fcntl(store._file, fcntl.F_GETFL) & os.O_NONBLOCK
+    store.close()
+    assert AnswerStore(path, lambda line: None).get(answer(1).key) == answer(1)
+
+
 def test_a_hundred_thousand_answers(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     line = answer(0, "A verdict with its reason. " * 20, model="m", seconds=1.0).model_dump_json()
@@ -149,7 +203,8 @@ def test_a_second_process_waits_and_says_so(tmp_path: Path) -> None:
         assert other.stdout.readline() == b"locked\n"
 
         def say(line: str) -> None:
-            assert line == f"{path} is in use by another process; waiting for it"
+            assert line.startswith(f"{path} is in use by another process; waiting for it, ")
+            assert "up to a day" in line
             other.stdin.close()
 
         with AnswerStore(path).locked(say):

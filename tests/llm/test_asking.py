@@ -1,3 +1,4 @@
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -110,12 +111,57 @@ def test_the_tally(server: Server, path: Path) -> None:
     tally = asker.tally
     assert tally.outcomes == {"answered": 2, "refusal": 1}
     assert tally.models == {"claude-haiku-5-5-20261007": 3}
-    assert tally.input_tokens == sum(answer.usage.input_tokens for answer in answers)
-    assert tally.output_tokens == sum(answer.usage.output_tokens for answer in answers)
     assert tally.cost_usd == pytest.approx(sum(answer.cost_usd or 0 for answer in answers))
     assert tally.cost_usd == pytest.approx(asker.budget.spent_usd)
     assert tally.first_at == min(answer.at for answer in answers)
     assert tally.last_at == max(answer.at for answer in answers)
+
+
+@pytest.mark.parametrize("transport", ["messages", "batches"])
+def test_an_answer_is_counted_once(server: Server, path: Path, transport: str) -> None:
+    """A canary may be asked again as a pair, in the same process or in the next."""
+    first = Asker(options(transport=transport), path, print)
+    for _ in range(2):
+        first.ask([request("q"), request("q")], lambda *_: None)
+    cost = first.budget.spent_usd
+    assert cost > 0
+    assert first.tally.cost_usd == pytest.approx(cost)
+    assert first.tally.models.total() == 1
+    assert (first.tally.calls, first.tally.stored) == (1, 3)
+    second = Asker(options(transport=transport), path, print)
+    for _ in range(2):
+        second.ask([request("q")], lambda *_: None)
+    assert second.tally.cost_usd == pytest.approx(cost)
+
+
+def test_the_progress_line_does_not_call_an_unknown_price_nothing(
+    server: Server, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bench.llm.asking._LINE_EVERY_S", 0.0)
+    said: list[str] = []
+    asker = Asker(options(model="unpriced"), path, said.append)
+    asker.ask([request("q", model="unpriced")], lambda *_: None)
+    assert said == ["unpriced: 1 answered; $0.00 spent, and 1 answers of unknown price"]
+
+
+def test_an_answer_with_half_a_surrogate_pair(server: Server, path: Path) -> None:
+    server.answer = lambda body: "a \ud83d b"
+    seen: list[str] = []
+    for _ in range(2):
+        asker = Asker(options(), path, print)
+        asker.ask([request("q")], lambda _, answer: seen.append(answer.text))
+    assert seen == ["a ? b"] * 2
+    assert server.calls == 1
+
+
+def test_in_a_notebook_too(server: Server, path: Path) -> None:
+    async def cell() -> list[str]:
+        seen: list[str] = []
+        asker = Asker(options(), path, print)
+        asker.ask([request(i) for i in range(3)], lambda asked, _: seen.append(text(asked)))
+        return seen
+
+    assert sorted(asyncio.run(cell())) == ["0", "1", "2"]
 
 
 def test_an_error_of_the_reader_comes_out_and_the_answers_stay(server: Server, path: Path) -> None:

@@ -49,7 +49,6 @@ def test_what_is_paid_is_delivered(server: Server, tmp_path: Path, kind: Kind) -
         (Kind.SERVER_ERROR, "api_error", "500 api_error: Internal server error"),
         (Kind.OVERLOADED, "api_error", "500 overloaded_error: Overloaded"),
         (Kind.EXPIRED, "expired", "the batch has it as expired"),
-        (Kind.CANCELED, "api_error", "the batch has it as canceled"),
     ],
 )
 def test_what_failed_is_ordered_once_more(
@@ -61,6 +60,25 @@ def test_what_failed_is_ordered_once_more(
     assert [len(batch.requests) for batch in server.batches] == [3, 2]
     assert answers["fine"].outcome == answers["once"].outcome == "answered"
     assert (answers["always"].outcome, answers["always"].error) == (outcome, error)
+
+
+def test_a_batch_that_a_person_canceled_is_not_ordered_again(
+    server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.batch_polls = 1000
+
+    def cancel(endpoint: str, n: int) -> None:
+        if (endpoint, n) == ("retrieve", 1):
+            server._batches.cancel(server.batches[0].id)
+
+    server.batch_faults = cancel
+    answers = ask(asker(tmp_path), [request(i) for i in range(3)])
+    assert [answer.outcome for answer in answers] == ["api_error"] * 3
+    assert "its batch was canceled" in (answers[0].error or "")
+    assert len(server.batches) == 1
+    assert capsys.readouterr().out.count(" was canceled; ") == 1
+    server.batch_polls, server.batch_faults = 2, None
+    assert ask(asker(tmp_path), [request(0)])[0].outcome == "answered"
 
 
 def test_an_invalid_request_is_not_ordered_again(server: Server, tmp_path: Path) -> None:
@@ -82,8 +100,10 @@ def test_an_unknown_model_stops_when_the_rest_is_delivered(server: Server, tmp_p
 @pytest.mark.parametrize("kind", [Kind.AUTHENTICATION, Kind.SPEND_LIMIT, Kind.BILLING])
 def test_a_refused_order_stops(server: Server, tmp_path: Path, kind: Kind) -> None:
     server.batch_faults = lambda endpoint, n: kind if endpoint == "create" else None
+    transport = batches(tmp_path)
     with pytest.raises(Stopped, match=r"key in ANTHROPIC_API_KEY|spending limit"):
-        send(batches(tmp_path), [request()])
+        send(transport, [request()])
+    assert transport.budget.reserved_usd == pytest.approx(0)
     assert created(server) == 1
     assert "dropped" in ledger(tmp_path)[-1]
 
@@ -126,6 +146,21 @@ def test_a_batch_is_as_large_as_the_budget(server: Server, tmp_path: Path) -> No
     poor = batches(tmp_path, limit_usd=0.9 * most)
     assert send(poor, [request(9)])["9"].outcome == "skipped_budget"
     assert len(server.batches) == 3
+
+
+def test_a_prompt_of_unknown_price_is_not_ordered_under_a_limit(
+    server: Server, tmp_path: Path
+) -> None:
+    long = "word " * 25_000
+    answers = send(batches(tmp_path, 1.0), [request("short"), request(long), request("other")])
+    assert {text: answer.outcome for text, answer in answers.items()} == {
+        "short": "answered",
+        long: "skipped_budget",
+        "other": "answered",
+    }
+    assert "no price for so long a prompt" in (answers[long].error or "")
+    assert [len(batch.requests) for batch in server.batches] == [2]
+    assert send(batches(tmp_path / "free"), [request(long)])[long].outcome == "answered"
 
 
 @pytest.mark.usefixtures("quick_retries")

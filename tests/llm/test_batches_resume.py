@@ -141,6 +141,25 @@ def test_what_nobody_asks_for_any_more_is_stored_too(server: Server, tmp_path: P
     assert len(server.batches) == 2
 
 
+@pytest.mark.parametrize("noted", [True, False])
+def test_another_transport_does_not_pay_for_what_is_ordered(
+    server: Server, tmp_path: Path, noted: bool
+) -> None:
+    leave_batch(tmp_path)
+    path = tmp_path / "answers.batches.jsonl"
+    if not noted:  # killed between the order and the note of its batch
+        path.write_text(json.dumps(ledger(tmp_path)[0]) + "\n")
+    at_once = Asker(options(), tmp_path / "answers.jsonl", print)
+    with pytest.raises(UserError, match=r"^5 of these questions .* transport batches, .*jsonl"):
+        ask(at_once, [request(i) for i in range(25, 35)])
+    assert server.calls == 0
+    assert len(ask(at_once, [request("another")])) == 1
+    ask(asker(tmp_path), [request(i) for i in range(30)])
+    assert len(ask(at_once, [request(i) for i in range(25, 35)])) == 10
+    assert server.calls == 1 + 5
+    assert [len(messages) for messages in server.paid.values()] == [1] * 36
+
+
 def test_a_batch_that_nobody_asks_for_is_not_waited_for(server: Server, tmp_path: Path) -> None:
     leave_batch(tmp_path)
     server.batches[0].polls = -1000

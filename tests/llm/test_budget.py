@@ -1,4 +1,5 @@
 import asyncio
+import math
 
 import pytest
 from hypothesis import given
@@ -21,7 +22,18 @@ def test_most_is_more_than_any_answer_costs() -> None:
     assert cost is not None
     assert cost < money.most(asked)
     assert budget(batch=True).most(asked) == pytest.approx(money.most(asked) / 2)
-    assert money.most(Request({"model": "unknown", "max_tokens": 9})) == 0.0
+
+
+def test_the_price_of_a_long_prompt_is_unknown_and_no_limit_has_room_for_it() -> None:
+    long = request("x" * 100_000)
+    assert budget().most(long) == 0.0
+    assert budget(limit_usd=1e9).most(long) == math.inf
+    money = budget(1e9)
+    assert not money.try_reserve(math.inf)
+    assert money.try_reserve(1.0)
+    assert not asyncio.run(asyncio.wait_for(money.reserve(math.inf), 1.0))  # without waiting
+    assert money.reserved_usd == 1.0
+    assert budget().most(Request({"model": "unknown", "max_tokens": 9})) == 0.0
 
 
 def test_a_limit_needs_a_price() -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from bench.llm import Asker, LLMOptions, Request
 from bench.llm.estimate import ASSUMED_OUTPUT_TOKENS, BYTES_PER_TOKEN, estimate
@@ -38,6 +40,9 @@ def test_without_the_api_tokens_are_assumed(tmp_path: Path, monkeypatch) -> None
     assert found.most_usd == pytest.approx(10 * (2 * tokens + 10 * 4096) / 1e6)
     assert found.seconds == 10 * 6 / 2
     assert sum("assumed" in line for line in found.basis) == 3
+    console = Console(width=200, file=io.StringIO())
+    console.print(found.render())
+    assert console.file.getvalue().count("without retries at most") == 2
 
 
 def test_what_is_stored_costs_nothing_and_says_how_long_answers_are(

@@ -1,20 +1,17 @@
 import http.server
 import itertools
-import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bench.errors import UserError
-from bench.llm import Answer, Asker
+from bench.llm import Answer
 from bench.llm.messages import Messages
 from bench.llm.transport import Stopped
 from tests.llm.answers import BAD_JSON
-from tests.llm.faults import Body, Fault, Kind, Refused, in_turn
+from tests.llm.faults import Body, Fault, Kind, in_turn
 from tests.llm.sending import budget, options, request, send
 from tests.llm.server import Server
 
@@ -233,6 +230,27 @@ def test_what_the_budget_has_no_room_for_is_not_sent(server: Server) -> None:
     assert server.calls == 4
 
 
+def test_a_prompt_of_unknown_price_is_not_asked_under_a_limit(server: Server) -> None:
+    long = [request(f"{i} " * 62_500) for i in range(3)]
+    money = budget(0.02)
+    answers = send(Messages(options(), money), [request("short"), *long])
+    assert [answer.outcome for answer in answers.values()].count("skipped_budget") == 3
+    assert answers["short"].outcome == "answered"
+    skipped = next(answer for answer in answers.values() if not answer.paid)
+    assert "no price for so long a prompt" in (skipped.error or "")
+    assert server.calls == 1
+    assert money.spent_usd <= 0.02
+    assert send(Messages(options(), budget()), long[:1]).popitem()[1].outcome == "answered"
+
+
+def test_more_room_takes_more_time(server: Server) -> None:
+    server.latency_s = 1.0
+    quick = {"timeout_s": 0.4, "deadline_s": 0.5, "max_retries": 0, "max_tokens": 1000}
+    questions = [request("q"), request("roomy", max_tokens=4000)]
+    answers = send(Messages(options(**quick), budget()), questions)
+    assert [answers[q].outcome for q in ("q", "roomy")] == ["api_error", "answered"]
+
+
 @pytest.mark.usefixtures("quick_retries")
 @pytest.mark.parametrize("kind", [Kind.LOST_REPLY, Kind.CUT_MIDDLE, Kind.STALL])
 def test_answers_that_were_lost_count_as_paid(server: Server, kind: Kind) -> None:
@@ -277,59 +295,3 @@ def test_an_answer_that_is_no_message(server: Server, monkeypatch: pytest.Monkey
     assert answer.outcome == "api_error"
     assert "cannot be read" in (answer.error or "")
     assert money.spent_usd == money.most(request("q"))  # it may have been one
-
-
-def test_a_missing_key_is_said_before_anything_is_sent(
-    server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))  # no profile of the SDK's there
-    monkeypatch.delenv("ANTHROPIC_API_KEY")
-    with pytest.raises(UserError, match="ANTHROPIC_API_KEY"):
-        Messages(options(), budget())
-    assert server.requests == []
-
-
-def test_the_other_credentials_of_the_sdk_are_taken(
-    server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("ANTHROPIC_API_KEY")
-    monkeypatch.setenv("ANTHROPIC_AUTH_TOKEN", server.key)
-    assert ask_one().outcome == "answered"
-    monkeypatch.delenv("ANTHROPIC_AUTH_TOKEN")
-    monkeypatch.setenv("ANTHROPIC_CUSTOM_HEADERS", f"x-api-key: {server.key}")
-    assert ask_one().outcome == "answered"
-
-
-def test_a_key_that_no_header_can_carry(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ANTHROPIC_API_KEY", f"{server.key}\n")
-    with pytest.raises(UserError, match="the key in ANTHROPIC_API_KEY has a space") as error:
-        Messages(options(), budget())
-    assert server.key not in str(error.value)
-
-
-@pytest.mark.usefixtures("quick_retries")
-def test_the_key_is_nowhere(
-    server: Server,
-    tmp_path: Path,
-    caplog: pytest.LogCaptureFixture,
-    capfd: pytest.CaptureFixture[str],
-) -> None:
-    def faults(body: Body, attempt: int) -> Kind | None:
-        text = body["messages"][0]["content"]
-        if text == "0":
-            raise Refused(Kind.INVALID_REQUEST, f"Bearer {server.key} is odd")
-        return {"1": Kind.CUT_MIDDLE, "2": Kind.RATE_LIMIT, "3": Kind.INVALID_REQUEST}.get(text)
-
-    server.faults = faults
-    seen: list[Answer] = []
-    with caplog.at_level(logging.DEBUG):
-        asker = Asker(options(), tmp_path / "answers.jsonl", print)
-        asker.ask((request(i) for i in range(5)), lambda _, answer: seen.append(answer))
-        server.faults = lambda body, attempt: Kind.AUTHENTICATION
-        with pytest.raises(Stopped) as stopped:
-            asker.ask([request(9)], lambda _, answer: seen.append(answer))
-    written = [path.read_text() for path in tmp_path.rglob("*") if path.is_file()]
-    printed = capfd.readouterr()
-    everything = [str(stopped.value), caplog.text, *printed, *written, *map(str, seen)]
-    assert "Bearer [key] is odd" in "".join(written)
-    assert not [text for text in everything if server.key in text]

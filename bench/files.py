@@ -1,0 +1,65 @@
+"""Files that a user names: read, and written whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+from bench.errors import UserError
+from bench.store import file_sha256
+
+
+def content_sha(path: Path) -> str:
+    """SHA-256 of a file's content, in hex.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    try:
+        return file_sha256(path)
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from error
+
+
+def check_writable(path: Path) -> None:
+    """Find out whether `write_atomically` can write `path`, before anything is paid for.
+
+    Raises:
+        UserError: it cannot.
+    """
+    if path.is_dir():
+        raise UserError(f"cannot write {path}: it is a folder; name a file in it")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _temporary(path).touch()
+        _temporary(path).unlink()
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}") from error
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a file at one stroke, in UTF-8; its folder is made where missing.
+
+    Who reads meanwhile, or after a failure, sees what was there before, whole.
+
+    Raises:
+        UserError: it cannot be written (exit code 1).
+    """
+    temporary = _temporary(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        raise UserError(
+            f"cannot write {path}: {error.strerror}; mend that and run the same command again",
+            exit_code=1,
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}")

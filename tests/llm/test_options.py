@@ -1,0 +1,39 @@
+"""What of the options is in a stage's key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bench.errors import UserError
+from bench.llm import LLMOptions
+
+
+@pytest.mark.parametrize(
+    "same", [{"transport": "batches"}, {"max_usd": 1.0}, {"timeout_s": 5.0}, {"replay": "unused"}]
+)
+def test_the_way_to_an_answer_does_not_decide_it(same: dict[str, object]) -> None:
+    assert LLMOptions(**same).deciding() == LLMOptions().deciding()
+
+
+@pytest.mark.parametrize(
+    "other", [{"model": "m"}, {"max_tokens": 64}, {"effort": "low"}, {"base_url": "http://x"}]
+)
+def test_what_is_asked_decides(other: dict[str, object]) -> None:
+    assert LLMOptions(**other).deciding() != LLMOptions().deciding()
+
+
+def test_recorded_answers_count_by_what_the_file_says(tmp_path: Path) -> None:
+    one, two = tmp_path / "one.jsonl", tmp_path / "two.jsonl"
+    one.write_text("a")
+    two.write_text("a")
+
+    def key(path: Path) -> dict[str, object]:
+        return LLMOptions(transport="replay", replay=str(path)).deciding()
+
+    assert key(one) == key(two)
+    two.write_text("b")
+    assert key(one) != key(two)
+    with pytest.raises(UserError, match=r"cannot read .*gone\.jsonl"):
+        key(tmp_path / "gone.jsonl")
