@@ -119,15 +119,13 @@ def write_record(record: Record, folder: Path) -> Path:
     The files beside it are there already: their hashes go into the digest.
 
     Raises:
-        RecordError: if the config holds NaN or a non-JSON value, or the folder cannot be written.
+        RecordError: naming the field that holds NaN, a value that is not JSON or a text that is not
+            UTF-8, or if the folder cannot be written.
     """
     path = folder / RECORD
     temporary = folder / f".{RECORD}.{os.getpid()}"
-    try:
-        body = record.model_dump(mode="json")
-        text = _to_json(body | {DIGEST: _digest(body) | _file_digest(folder)})
-    except ValueError as error:
-        raise RecordError(f"{path}: config: {error}") from error
+    body = _body(record, path)
+    text = _to_json(body | {DIGEST: _digest(body) | _file_digest(folder)})
     try:
         folder.mkdir(parents=True, exist_ok=True)
         temporary.write_text(text, encoding="utf-8")
@@ -138,6 +136,18 @@ def write_record(record: Record, folder: Path) -> Path:
         with contextlib.suppress(OSError):
             temporary.unlink()
     return path
+
+
+def _body(record: Record, path: Path) -> dict[str, Any]:
+    """The record's fields, each of them JSON."""
+    body: dict[str, Any] = {}
+    for name in Record.model_fields:
+        try:
+            body |= record.model_dump(mode="json", include={name})
+            _to_json({name: body[name]}).encode()
+        except ValueError as error:
+            raise RecordError(f"{path}: {name}: {error}") from error
+    return body
 
 
 def _to_json(body: dict[str, Any]) -> str:
@@ -205,7 +215,7 @@ def _edits(body: dict[str, Any], folder: Path) -> list[str]:
     edited = {name for name in found if written.get(name) != found[name]}
     files = _file_digest(folder)
     beside = {ITEMS, CURVES, SAMPLES} & written.keys()
-    edited |= {name for name in beside & files.keys() if written[name] != files[name]}
+    edited |= {name for name in beside if written[name] != files.get(name)}
     return sorted(edited | (written.keys() - found.keys() - beside))
 
 

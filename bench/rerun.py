@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from bench.config import RunConfig
 from bench.errors import UserError
 from bench.loading import config_sha, describe, validation_message
-from bench.record import Record, Run
+from bench.record import CURVES, ITEMS, Record, Run, read_curves, read_items
 
 if TYPE_CHECKING:
     from bench.progress import Progress
@@ -72,8 +72,8 @@ def repeat(recorded: Run, *, store: Store, results: Path, progress: Progress) ->
     """Run a record's configuration; the record of the repetition is below `results`.
 
     Raises:
-        UserError: the configuration is none of today's, the record has no result, or it would be
-            overwritten.
+        UserError: the configuration is none of today's, the record has no result, a file beside it
+            cannot be read, or it would be overwritten.
         BaseException: what ended the run, as `bench.runner.run`.
     """
     from bench import runner
@@ -87,6 +87,9 @@ def repeat(recorded: Run, *, store: Store, results: Path, progress: Progress) ->
     folder = results / config.suite / runner.run_id(config)
     if folder.resolve() == recorded.folder.resolve():
         raise UserError(f"--out {results}: the rerun would overwrite the record that it repeats")
+    for name, read in ((ITEMS, read_items), (CURVES, read_curves)):
+        if (recorded.folder / name).is_file():
+            read(recorded.folder)  # what it is compared with: better refused now than after the run
     cost = sum(part.cost_usd or 0.0 for part in (old.judge, old.editor) if part is not None)
     if cost:
         progress.say(f"judge and editor cost ${cost:.2f} then; what the store lacks is asked again")

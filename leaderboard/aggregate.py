@@ -25,29 +25,45 @@ def tables(results: Path, suite: str | None = None) -> tuple[list[Table], list[s
         UserError: if there is no such folder or suite.
     """
     grouped, problems = load(results, suite)
+    found = make_tables(grouped, problems)
+    return found, list(dict.fromkeys(problems))
+
+
+def make_tables(grouped: dict[Comparability, list[Group]], problems: list[str]) -> list[Table]:
+    """The tables of what `leaderboard.runs.load` read, in its order.
+
+    Args:
+        grouped: labels by what may be compared.
+        problems: receives a line for each thing that is wrong with the runs.
+    """
     out: list[Table] = []
     first: Comparability | None = None
     for key, groups in grouped.items():
         reason = key.difference(first) if first is not None else ""
         first = first or key
-        record = groups[0].runs[0].record
-        rows = _rows(groups, problems)
-        warnings = caveats(groups)
-        out.append(
-            Table(key.suite, record.reference.name, *key[1:], RANKED, rows, reason, warnings)
-        )
-    return out, list(dict.fromkeys(problems))
+        references = [run.record.reference for group in groups for run in group.runs]
+        name = next(ref.name for ref in references if ref.sha == key.reference_sha)
+        rows, ranking = _rows(groups, problems)
+        warnings = (*caveats(groups), *ranking)
+        out.append(Table(key.suite, name, *key[1:], RANKED, rows, reason, warnings))
+    return out
 
 
 def differences(a: Group, b: Group, instructions: Instructions, metric: str) -> Floats | str:
-    """(S, N) differences a - b over the common seeds and instructions; or why there are none."""
-    seeds = sorted(set(a.items) & set(b.items))
+    """(S, N) differences a - b over the common seeds and instructions; or why there are none.
+
+    One common seed of several each is not enough: it would speak of two runs in the place of all.
+    """
+    own = [group.seeds_with(metric) for group in (a, b)]
+    for group, known in zip((a, b), own, strict=True):
+        if not known:
+            return f"{group.label} has no {metric} in its items"
+    seeds = sorted(set(own[0]) & set(own[1]))
     if not seeds:
         return f"{a.label} and {b.label} have no seed in common"
+    if len(seeds) == 1 < min(map(len, own)):
+        return f"{a.label} and {b.label} have several seeds, but only seed {seeds[0]} in common"
     first, second = (instructions.values(group, metric, seeds) for group in (a, b))
-    if first is None or second is None:
-        label = a.label if first is None else b.label
-        return f"{label} has no {metric} in its items"
     both = ~(np.isnan(first).all(axis=0) | np.isnan(second).all(axis=0))
     if both.sum() < 2:
         return f"{a.label} and {b.label} were judged on different instructions"
@@ -67,25 +83,30 @@ def difference(
         return f"{a.label} against {b.label}: {error}"
 
 
-def _rows(groups: list[Group], problems: list[str]) -> list[Row]:
+def _rows(groups: list[Group], problems: list[str]) -> tuple[list[Row], list[str]]:
+    """The rows in their order, and what a reader of the ranking must know."""
     instructions = Instructions(groups)
     headline: dict[str, TwoWay] = {}
+    warnings = []
     for group in groups:
-        seeds = sorted(group.items)
-        values = instructions.own(group, RANKED, seeds)
-        if values is not None:
+        seeds = group.seeds_with(RANKED)
+        if seeds:
             try:
+                values = instructions.own(group, RANKED, seeds)
                 headline[group.label] = two_way(values, rate=True)
             except ValueError as error:
                 problems.append(f"{group.label}: {RANKED}: {error}")
+            if left_out := sorted(group.ok.keys() - set(seeds)):
+                named = ", ".join(map(str, left_out))
+                warnings.append(f"{group.label}: without seed {named}, which has no {RANKED}.")
         elif group.ok:
             problems.append(f"{group.label}: not ranked, for its items hold no {RANKED}")
-    ranks = _ranks(groups, instructions, headline, problems)
+    ranks, uncompared = _ranks(groups, instructions, headline)
     rows = [
         _row(group, _metrics(group, instructions, problems), headline.get(group.label), ranks)
         for group in groups
     ]
-    return sorted(rows, key=_order)
+    return sorted(rows, key=_order), warnings + uncompared
 
 
 def _order(row: Row) -> tuple[bool, int, float, str]:
@@ -97,16 +118,18 @@ def _ranks(
     groups: list[Group],
     instructions: Instructions,
     headline: dict[str, TwoWay],
-    problems: list[str],
-) -> dict[str, int]:
+) -> tuple[dict[str, int], list[str]]:
+    """Label -> rank group, and a line for each pair that could not be compared."""
+    uncompared = []
     p_values: dict[tuple[str, str], float] = {}
     for a, b in combinations([g for g in groups if g.label in headline], 2):
         found = difference(a, b, instructions, RANKED, bootstrap=False)
         if isinstance(found, str):
-            problems.append(f"not compared: {found}")
+            uncompared.append(f"Not compared: {found}.")
         else:
             p_values[a.label, b.label] = found.p_value
-    return rank_groups({label: estimate.mean for label, estimate in headline.items()}, p_values)
+    means = {label: estimate.mean for label, estimate in headline.items()}
+    return rank_groups(means, p_values), uncompared
 
 
 def _row(
@@ -194,10 +217,10 @@ def _crossed(
     group: Group, instructions: Instructions, name: str, seeds: list[int]
 ) -> TwoWay | None:
     """Seeds crossed with instructions; None where the items do not hold the metric."""
-    if not all(seed in group.items for seed in seeds):
+    if not set(seeds).issubset(group.seeds_with(name)):
         return None
     values = instructions.own(group, name, seeds)
-    if values is None or (~np.isnan(values).any(axis=0)).sum() < 2:
+    if (~np.isnan(values).any(axis=0)).sum() < 2:
         return None
     return two_way(values, rate=is_percent(name))
 

@@ -4,20 +4,21 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError, model_validator
 
 from bench.errors import UserError
-from bench.record import RECORD, Record, Run, explain, find_runs, read_record
-from leaderboard.environment import Facts, environment
+from bench.record import RECORD, Metric, Record, Run, explain, find_runs, read_record
+from leaderboard.environment import Facts, changes, configuration, environment, measured
 from leaderboard.rows import is_percent
 from leaderboard.runs import Comparability
 
 BASELINE = "baseline.json"
 HEADLINE = ("win_rate", "gold_score")
-LEVEL, OTHER_LEVEL = 0.95, 0.99  # of the bands of these two, and of all other metrics
+LEVEL = 0.95  # of the band of each of these two, and of all other metrics together
+_CONSTANT = 1e-4  # of max(1, |value|), around what was the same in every run
 
 
 class _Part(BaseModel):
@@ -31,7 +32,7 @@ class Band(_Part):
         mean: of the baseline's runs.
         low, high: None where nothing is known of the spread: the metric must be there, no more.
         spread: standard error of one new run's mean around `mean`.
-        values: one a run of the baseline, in the order of `Baseline.runs`.
+        values: one a run of the baseline, in the order of `Baseline.runs`; None where it has none.
         why: where the band comes from, in words.
     """
 
@@ -39,8 +40,13 @@ class Band(_Part):
     low: FiniteFloat | None = None
     high: FiniteFloat | None = None
     spread: FiniteFloat | None = None
-    values: list[FiniteFloat] = []
+    values: list[FiniteFloat | None] = []
     why: str = ""
+
+    @property
+    def known(self) -> list[float]:
+        """The values of the runs that have the metric."""
+        return [value for value in self.values if value is not None]
 
     @property
     def tolerance(self) -> float | None:
@@ -49,11 +55,12 @@ class Band(_Part):
 
 
 class BaselineRun(_Part):
-    """What a run is recognised by."""
+    """What a run is recognised by; `config` is flat and without the seed."""
 
     run_id: str
     seed: int
     config_sha: str
+    config: Facts
     environment: Facts
 
 
@@ -76,21 +83,23 @@ class Baseline(_Part):
 def make_baseline(records: Sequence[Record], confidence: float | None = None) -> Baseline:
     """Bands of tolerance for one new run, from S runs of the same label.
 
-    For each metric that every run has, the prediction interval ``mean ± t_{S-1} sd sqrt(1 + 1/S)``,
-    its half-width at least that of the evaluation's own error, ``z se sqrt(1 + 1/S)`` with se the
-    root mean square of the runs' standard errors. Where every run gave exactly 0 (or 1) of n, and
-    no error is known, a rate is allowed 3 / n (the rule of three).
+    For each metric, of the S runs that have it, the prediction interval
+    ``mean ± t_{S-1} sd sqrt(1 + 1/S)``, its half-width at least that of the evaluation's own error,
+    ``z se sqrt(1 + 1/S)`` with se the root mean square of the runs' standard errors. Where two runs
+    or more gave the same number, and no error is known, it may differ by `_CONSTANT`; a rate that
+    is exactly 0 (or 1) of n, by 3 / n (the rule of three).
 
-    Its level is 95 % for a `HEADLINE` metric and 99 % for the others: at 95 % each, thirty metrics
-    fail every other run that is as good as the baseline's (18 of the 35 published runs of the
-    testbed, each held against the four others of its row; 9 of 35 as it is).
+    Its level is 95 % for each `HEADLINE` metric; the m others share 5 % (Bonferroni), so that each
+    is at ``1 - 0.05 / m``: thirty metrics at 95 % each fail every other run that is as good as the
+    baseline's. So made, 1 of the 40 published runs of the testbed fails, each held against the four
+    others of its row.
 
     Args:
         records: runs of one label.
         confidence: level of all bands, instead of those two.
 
     Raises:
-        UserError: if there is no record, or their labels or suites differ.
+        UserError: if there is no record, or their labels or suites or what they measure differ.
     """
     if not records:
         raise UserError("a baseline needs at least one record")
@@ -98,7 +107,10 @@ def make_baseline(records: Sequence[Record], confidence: float | None = None) ->
         labels = ", ".join(sorted({f"{r.suite}/{r.label}" for r in records}))
         raise UserError(f"a baseline is made from runs of one label, not of {labels}")
     records = sorted(records, key=_order)
-    names = sorted(set.intersection(*(set(record.metrics) for record in records)))
+    _check_measured(records)
+    names = sorted(set().union(*(record.metrics for record in records)))
+    others = len(set(names) - set(HEADLINE))
+    levels = {name: LEVEL if name in HEADLINE else 1 - (1 - LEVEL) / others for name in names}
     return Baseline(
         label=records[0].label,
         suite=records[0].suite,
@@ -107,42 +119,75 @@ def make_baseline(records: Sequence[Record], confidence: float | None = None) ->
                 run_id=r.run_id,
                 seed=r.seed,
                 config_sha=r.config_sha,
+                config=configuration(r),
                 environment=environment(r),
             )
             for r in records
         ],
-        metrics={name: _band(name, records, confidence) for name in names},
+        metrics={name: _band(name, records, confidence or levels[name]) for name in names},
     )
+
+
+def _check_measured(records: Sequence[Record]) -> None:
+    """All runs of a baseline measure the same, so that a new run can be held against any."""
+    first = records[0]
+    for record in records[1:]:
+        if found := changes(measured(environment(first)), measured(environment(record))):
+            raise UserError(
+                f"{record.run_id} measures something else than {first.run_id}: {found[0]}"
+            )
 
 
 def _order(record: Record) -> tuple[int, str]:
     return record.seed, record.run_id
 
 
-def _band(name: str, records: Sequence[Record], confidence: float | None) -> Band:
+def _band(name: str, records: Sequence[Record], level: float) -> Band:
+    found = [record.metrics.get(name) for record in records]
+    metrics = [metric for metric in found if metric is not None]
+    known = [metric.mean for metric in metrics]
+    low, high, spread, why = _bounds(name, metrics, level)
+    return Band(
+        mean=math.fsum(known) / len(known),
+        low=low,
+        high=high,
+        spread=spread,
+        values=[None if metric is None else metric.mean for metric in found],
+        why=why,
+    )
+
+
+def _bounds(
+    name: str, metrics: Sequence[Metric], level: float
+) -> tuple[float | None, float | None, float | None, str]:
+    """Low, high, spread and why of the band of a metric, from the runs that have it."""
     from bench.stats import prediction_interval
 
-    level = confidence or (LEVEL if name in HEADLINE else OTHER_LEVEL)
-    found = [record.metrics[name] for record in records]
-    values = [metric.mean for metric in found]
-    mean = math.fsum(values) / len(values)
-    errors = [m.standard_error for m in found if m.standard_error is not None]
+    values = [metric.mean for metric in metrics]
+    runs = "1 run" if len(values) == 1 else f"{len(values)} runs"
+    errors = [m.standard_error for m in metrics if m.standard_error is not None]
     within = float(np.sqrt(np.mean(np.square(errors)))) if errors else None
     interval = prediction_interval(values, within, level)
-    runs = "1 run" if len(found) == 1 else f"{len(found)} runs"
-    constant = min(values) == max(values) and not within
-    if interval is not None and not constant:
+    if interval is None:
+        return None, None, None, f"{runs}, spread unknown"
+    if min(values) < max(values) or within:
         between = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
         spread = max(between, within or 0.0) * math.sqrt(1 + 1 / len(values))
-        why = f"{100 * level:.4g} % prediction interval of one new run, from {runs}"
-        low, high = interval
-        return Band(mean=mean, low=low, high=high, spread=spread, values=values, why=why)
-    sizes = [metric.n for metric in found if metric.n]
-    if interval is not None and is_percent(name) and mean in (0.0, 1.0) and sizes:
-        low, high = max(0.0, mean - 3 / min(sizes)), min(1.0, mean + 3 / min(sizes))
-        why = f"all of {runs} gave {mean:g}; rule of three"
-        return Band(mean=mean, low=low, high=high, values=values, why=why)
-    return Band(mean=mean, values=values, why=f"{runs}, spread unknown")
+        return (
+            *interval,
+            spread,
+            f"{100 * level:.4g} % prediction interval of one new run, from {runs}",
+        )
+    value = values[0]
+    sizes = [metric.n for metric in metrics if metric.n]
+    if is_percent(name) and value in (0.0, 1.0) and sizes:
+        apart = 3 / min(sizes)
+        low, high = max(0.0, value - apart), min(1.0, value + apart)
+        return low, high, None, f"all of {runs} gave {value:g}; rule of three"
+    if len(values) == 1:
+        return None, None, None, f"{runs}, spread unknown"
+    apart = _CONSTANT * max(1.0, abs(value))
+    return value - apart, value + apart, None, f"all of {runs} gave {value:g}"
 
 
 def write_baseline(records: Sequence[Record], path: Path, confidence: float | None = None) -> None:
@@ -164,33 +209,58 @@ def write_text(path: Path, text: str) -> None:
         raise UserError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
-def read_baseline(
-    path: Path, new: Run, confidence: float | None = None
-) -> tuple[Baseline, list[Run]]:
-    """What a run is held against, and those of the baseline's runs that are at hand, as listed.
+class NoBaselineRun(UserError):
+    """A baseline without a run that the checked ones can be held against."""
+
+
+class Known(NamedTuple):
+    """What runs are held against.
+
+    Attributes:
+        baseline: its bands.
+        runs: those of the baseline that are at hand, as listed; none of a JSON file's.
+        left_out: runs of the baseline's folder that are the checked ones themselves.
+    """
+
+    baseline: Baseline
+    runs: list[Run]
+    left_out: list[str]
+
+
+def read_baseline(path: Path, new: Sequence[Run], confidence: float | None = None) -> Known:
+    """What some runs of one label are held against.
 
     Args:
         path: a JSON file of `write_baseline`, a folder with such a `baseline.json`, a run, or a
             folder of runs (those of the same label, suite, preset, reference and judge).
-        new: the run that is held against it.
+        new: the runs that are held against it, at least one; never against themselves.
         confidence: level of all bands; a JSON file has its own.
 
     Raises:
-        UserError: naming the file and field that is wrong, or that there is no such run.
+        UserError: naming the file and field that is wrong.
+        NoBaselineRun: there is no such run in the folder.
     """
     file = path / BASELINE if path.is_dir() else path
     if file.is_file() and file.name != RECORD:
         if confidence is not None:
             raise UserError(f"{file} has bands of its own: give --confidence to `baseline`")
-        return _read_file(file), []
-    runs = [run for run in _read_runs(path) if _is_like(run, new)]
-    if not runs:
-        raise UserError(
-            f"{path}: no baseline.json and no ok run of {new.record.label!r} in it that has the "
+        return Known(_read_file(file), [], [])
+    like = [run for run in _read_runs(path) if _is_like(run, new[0])]
+    if not like:
+        raise NoBaselineRun(
+            f"{path}: no baseline.json and no ok run of {new[0].record.label!r} in it that has the "
             "same suite, preset, reference and judge"
         )
+    own = {run.folder.resolve() for run in new}
+    runs = [run for run in like if run.folder.resolve() not in own]
+    if not runs:
+        raise NoBaselineRun(
+            f"{path}: every run of {new[0].record.label!r} in it is one that is checked, and a run "
+            "is not held against itself; give another baseline"
+        )
     runs.sort(key=lambda run: _order(run.record))
-    return make_baseline([run.record for run in runs], confidence), runs
+    left_out = sorted(run.record.run_id for run in like if run.folder.resolve() in own)
+    return Known(make_baseline([run.record for run in runs], confidence), runs, left_out)
 
 
 def _read_file(file: Path) -> Baseline:

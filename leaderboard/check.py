@@ -1,11 +1,12 @@
 """The regression check: are these runs as good as those of a baseline?
 
 The runs of one label are held against it together, each metric by the strongest test that there
-are numbers for (`leaderboard.verdicts`). A record that was edited, or does not agree with its own
-items, fails whatever its metrics say. The caller exits with `REGRESSION`.
+are numbers for (`leaderboard.verdicts`), and never against themselves. A record that was edited, or
+does not agree with its own items, fails whatever its metrics say. So does one that was judged
+otherwise than the baseline; another configuration is a note. The caller exits with `REGRESSION`.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,16 +24,23 @@ from bench.record import (
     read_items,
     read_record,
 )
-from leaderboard.baseline import Baseline, read_baseline
-from leaderboard.environment import MEASURED, Change, changes, environment
+from leaderboard.baseline import Baseline, BaselineRun, NoBaselineRun, read_baseline
+from leaderboard.environment import (
+    MEASURED,
+    Change,
+    changes,
+    configuration,
+    environment,
+    measured,
+)
 from leaderboard.rows import DASH, Grid, to_markdown, to_rich
-from leaderboard.verdicts import Candidate, CheckRow, Twin, judge
+from leaderboard.verdicts import NOT_TESTED, Candidate, CheckRow, Twin, judge
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
 REGRESSION = 3
-_NAMED = 6  # so many changes of the environment are named
+_NAMED = 6  # so many changes are named
 _HEADERS = ["Metric", "Here", "Baseline", "Band", "Distance", "Residual", "Max", "Detects"]
 _HEADERS += ["Test", "Verdict"]
 _LEGEND = (
@@ -41,8 +49,8 @@ _LEGEND = (
     "true difference that fails in 80 % of cases."
 )
 _MOVED = (
-    "The machine and the packages are the baseline's, the numbers are not: a change of the code "
-    "moved them. If it was meant to, write the baseline again."
+    "The configuration, the machine and the packages are the baseline's, the numbers are not: a "
+    "change of the code moved them. If it was meant to, write the baseline again."
 )
 
 
@@ -87,6 +95,9 @@ class CheckReport:
             others = map(_text, (r.distance, r.residual, r.largest, r.detects))
             rows.append([r.metric, _text(r.value), _text(r.mean), band, *others, r.test, r.verdict])
         verdict = "passed" if self.ok else f"FAILED ({len(self.failures)})"
+        untested = sum(row.verdict == NOT_TESTED for row in self.rows)
+        if untested:
+            verdict += f", {untested} of {len(self.rows)} metrics not tested"
         title = f"Regression check {verdict}: {self.run} against {self.baseline}"
         notes = [*self.notes, _LEGEND] if rows else self.notes
         return Grid(title, _HEADERS if rows else [], rows, notes, warnings=self.problems)
@@ -112,11 +123,12 @@ def check(path: Path, baseline: Path, confidence: float | None = None) -> list[C
         baseline: a JSON file that `write_baseline` made, a folder with such a `baseline.json`, or
             a folder of runs.
         confidence: level of the bands that are made of a folder's runs; None: 95 % for the
-            headline metrics, 99 % for the others.
+            headline metrics each, and for the others together.
 
     Raises:
         UserError: if the baseline cannot be read, or there is no run. A record that cannot be
-            read, for a NaN say, is a failed check: that is what the check is there to find.
+            read, for a NaN say, is a failed check: that is what the check is there to find. So is
+            a label that the baseline does not have.
     """
     reports: list[CheckReport] = []
     groups: dict[tuple[str, str, str], list[Run]] = defaultdict(list)
@@ -140,23 +152,34 @@ def _records(path: Path) -> list[Path]:
 
 def _check(runs: list[Run], path: Path, confidence: float | None) -> CheckReport:
     """Check the runs of one label."""
-    baseline, known = read_baseline(path, runs[0], confidence)
+    record = runs[0].record
+    title = record.run_id if len(runs) == 1 else f"{record.label}, {len(runs)} runs"
+    try:
+        baseline, known, left_out = read_baseline(path, runs, confidence)
+    except NoBaselineRun as error:
+        return CheckReport(title, str(path), problems=[str(error)])
     candidates: list[Candidate] = []
-    problems: list[str] = []
-    notes: list[str] = []
+    problems = list(_repeated_seeds(runs))
+    notes = [f"Left out of the baseline, being checked: {', '.join(left_out)}."] if left_out else []
     for run in runs:
         name = f"{run.record.run_id}: " if len(runs) > 1 else ""
         items, found = _own_items(run)
         one = Candidate(run, items, _twin(run, baseline, known))
         candidates.append(one)
         problems += [name + line for line in (*_faults(run), *found, *_mismatches(one, baseline))]
-        notes += _notes(one)
+        notes += _notes(one, baseline)
     rows = [judge(name, band, candidates) for name, band in sorted(baseline.metrics.items())]
-    if any(row.residual for row in rows) and all(map(_same_machine, candidates)):
+    if any(row.residual for row in rows) and all(map(_only_code_differs, candidates)):
         notes.append(_MOVED)
-    record = runs[0].record
-    title = record.run_id if len(runs) == 1 else f"{record.label}, {len(runs)} runs"
     return CheckReport(title, str(path), rows, problems, list(dict.fromkeys(notes)))
+
+
+def _repeated_seeds(runs: list[Run]) -> Iterator[str]:
+    """Two runs of one seed are no two results: a fixed seed repeats."""
+    for seed, count in sorted(Counter(run.record.seed for run in runs).items()):
+        if count > 1:
+            folders = ", ".join(str(run.folder) for run in runs if run.record.seed == seed)
+            yield f"{count} runs of seed {seed}, check one of them: {folders}"
 
 
 def _own_items(run: Run) -> tuple[list[Item], list[str]]:
@@ -198,26 +221,38 @@ def _mismatches(one: Candidate, baseline: Baseline) -> Iterator[str]:
     record = one.record
     if baseline.label and (baseline.suite, baseline.label) != (record.suite, record.label):
         yield f"is {record.suite}/{record.label}, the baseline {baseline.suite}/{baseline.label}"
-    if one.twin is not None and record.status == "ok":
-        for change in _changed(one):
-            if change.name.startswith(MEASURED):
-                yield f"measures something else than {one.twin.run.run_id}: {change}"
+    against = _counterpart(one, baseline)
+    if against is not None and record.status == "ok":  # else it was not judged
+        for change in changes(measured(against.environment), measured(environment(record))):
+            yield f"measures something else than {against.run_id}: {change}"
 
 
-def _notes(one: Candidate) -> Iterator[str]:
+def _counterpart(one: Candidate, baseline: Baseline) -> BaselineRun | None:
+    """The run of the baseline whose surroundings a run is compared with."""
+    return one.twin.run if one.twin else next(iter(baseline.runs), None)
+
+
+def _notes(one: Candidate, baseline: Baseline) -> Iterator[str]:
     if not one.items:
         yield f"{one.record.run_id}: no {ITEMS}, so that its means are taken on trust"
-    found = [str(change) for change in _changed(one) if not change.name.startswith(MEASURED)]
-    if found:
-        more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
-        yield f"Changed since the baseline: {'; '.join(found[:_NAMED])}{more}."
+    against = _counterpart(one, baseline)
+    if against is None:
+        return
+    if found := changes(against.config, configuration(one.record)):
+        yield f"The configuration is not the baseline's: {_listed(found)}."
+    around = changes(against.environment, environment(one.record))
+    if found := [change for change in around if not change.name.startswith(MEASURED)]:
+        yield f"Changed since the baseline: {_listed(found)}."
 
 
-def _same_machine(one: Candidate) -> bool:
-    """Whether nothing but the code differs from the baseline's run of the same seed."""
-    names = {change.name for change in _changed(one)} - {"packages.grainbench"}
-    return one.twin is not None and all(name.startswith("code.") for name in names)
+def _listed(found: list[Change]) -> str:
+    more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+    return "; ".join(map(str, found[:_NAMED])) + more
 
 
-def _changed(one: Candidate) -> list[Change]:
-    return changes(one.twin.run.environment, environment(one.record)) if one.twin else []
+def _only_code_differs(one: Candidate) -> bool:
+    """Whether the code, and nothing else, differs from the baseline's run of the same seed."""
+    if one.twin is None or changes(one.twin.run.config, configuration(one.record)):
+        return False
+    names = [c.name for c in changes(one.twin.run.environment, environment(one.record))]
+    return bool(names) and all(n.startswith(("code.", "packages.grainbench")) for n in names)

@@ -99,7 +99,7 @@ def compare(
     family = sum(c.p_value is not None for c in found)
     for i, pair in enumerate(pairs):
         found[i] = _planned(found[i], pair, instructions, planned, family)
-        if examples:
+        if examples and found[i].mean is not None:
             flips = find_flips(pair, instructions, metric, examples, wrong)
             found[i] = replace(found[i], flips=flips)
     if len(labels) == 1:

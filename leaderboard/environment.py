@@ -36,6 +36,16 @@ def environment(record: Record) -> Facts:
     return {name: value for name, value in facts.items() if value != {}}
 
 
+def measured(facts: Facts) -> Facts:
+    """Those that say what was measured."""
+    return {name: value for name, value in facts.items() if name.startswith(MEASURED)}
+
+
+def configuration(record: Record) -> Facts:
+    """The configuration under dotted names, without the seed."""
+    return {name: value for name, value in flatten(record.config).items() if name != "seed"}
+
+
 def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Change]:
     """The facts that differ, in the order of their names."""
     return [

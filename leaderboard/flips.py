@@ -106,10 +106,10 @@ def find_flips(
         problems: receives a line for each file of samples that cannot be read.
     """
     a, b = pair
-    seeds = sorted(set(a.items) & set(b.items))
-    first, second = (instructions.values(group, metric, seeds) for group in pair)
-    if first is None or second is None:
+    seeds = sorted(set(a.seeds_with(metric)) & set(b.seeds_with(metric)))
+    if not seeds:
         return None
+    first, second = (instructions.values(group, metric, seeds) for group in pair)
     sides = _sides(metric, first.mean(axis=0), second.mean(axis=0))
     samples = _samples(a, metric, seeds, problems), _samples(b, metric, seeds, problems)
     found = _Pair(instructions.keys, seeds, (first, second), samples, sides)

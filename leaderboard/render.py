@@ -149,6 +149,8 @@ def _notes(table: Table) -> list[str]:
         "pairs, 5 %) are in different groups; within a group the order means nothing."
     )
     notes = [groups]
+    if any(row.group is None and table.metric in row.metrics for row in table.rows):
+        notes.append(f"Group {DASH}: not ranked, or not compared with some other method.")
     crossed = [row.label for row in table.rows if row.basis == CROSSED]
     single = [row.label for row in table.rows if row.basis == ONE_RUN]
     if crossed:
@@ -216,7 +218,8 @@ def _cost_grid(table: Table) -> Grid:
 def to_csv(tables: list[Table]) -> str:
     """All rows of all tables, every metric; fractions and seconds, unrounded.
 
-    `table` counts the tables: rows of different numbers must not be ranked together.
+    `table` counts the tables: rows of different numbers must not be ranked together; `warnings`
+    are its table's.
     """
     rows = [row for table in tables for row in table.rows]
     names = sorted({name for row in rows for name in row.metrics})
@@ -227,7 +230,7 @@ def to_csv(tables: list[Table]) -> str:
     header += [f"{name}{end}" for name in names for end in ("", ".se", ".ci_low", ".ci_high")]
     header += [f"seconds.{name}" for name in stages]
     header += ["seconds", "steps_to_90", "seconds_to_90", "peak_memory_gib", "judge_cost_usd"]
-    header += ["editor_cost_usd", "devices"]
+    header += ["editor_cost_usd", "devices", "warnings"]
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(header)
@@ -247,7 +250,7 @@ def _csv_row(
         len(row.seeds), row.instructions, row.missing, row.basis, *cells,
         *(row.stage_seconds.get(name) for name in stages), row.seconds, row.steps_to_90,
         row.seconds_to_90, row.peak_memory_gib, row.cost_usd, row.editor_usd,
-        "; ".join(row.devices),
+        "; ".join(row.devices), " ".join(_warnings(table)),
     ]  # fmt: skip
 
 

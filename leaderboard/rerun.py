@@ -3,6 +3,9 @@
 Two numbers are equal to the bit, within a tolerance, or different. The default tolerance is below
 the smallest thing that one other token can do to a rate (half a verdict of 512 is 1e-3) and above
 what sums in another order do to a float32: within it, the runs sampled the same texts.
+
+What only the repetition has, a new metric say, is a note: code that learned to measure more repeats
+what it measured before.
 """
 
 import math
@@ -171,13 +174,18 @@ def compare_runs(
         reason = f" ({other.error})" if other.error else ""
         problems.append(f"status: {one.status} -> {other.status}{reason}")
     compared = list(_metrics(one.metrics, other.metrics, tolerance))
+    added = _added_metrics(one.metrics, other.metrics)
     for what, (name, read) in _FILES.items():
         if not (old.folder / name).is_file():
             notes.append(f"{name}: not beside the record, so not compared")
         elif not (new.folder / name).is_file():
             problems.append(f"{name}: the rerun has none")
         else:
-            compared += _rows(what, read(old.folder), read(new.folder), tolerance)
+            before, after = read(old.folder), read(new.folder)
+            compared += _rows(what, before, after, tolerance)
+            added += [f"{what} {name}" for name in sorted(_names(after) - _names(before))]
+    if added:
+        notes.append(f"only in the rerun, so not compared: {', '.join(added)}")
     changed = changes(environment(one), environment(other))
     config = changes(flatten(one.config), flatten(other.config))
     changed += [Change(f"config.{c.name}", c.old, c.new) for c in config]
@@ -222,29 +230,44 @@ def _equality(a: float | None, b: float | None, tolerance: float) -> Equality:
 def _metrics(
     old: Mapping[str, Metric], new: Mapping[str, Metric], tolerance: float
 ) -> Iterator[Compared]:
-    for name in sorted(old.keys() | new.keys()):
-        if name not in old or name not in new:
-            means = [m.mean if (m := found.get(name)) else None for found in (old, new)]
-            yield Compared("metric", name, Equality.DIFFERENT, *means)
+    for name, a in sorted(old.items()):
+        if name not in new:
+            yield Compared("metric", name, Equality.DIFFERENT, a.mean)
             continue
-        a, b = old[name], new[name]
-        pairs = zip(_numbers(a), _numbers(b), strict=True)
-        equality = max(_equality(x, y, tolerance) for x, y in pairs)
+        b = new[name]
+        numbers = _numbers(b)
+        equality = max(_equality(x, numbers.get(key), tolerance) for key, x in _numbers(a).items())
         yield Compared("metric", name, equality, a.mean, b.mean, b.mean - a.mean)
 
 
-def _numbers(metric: Metric) -> list[float | None]:
-    """All of a metric, counts and interval too."""
+def _numbers(metric: Metric) -> dict[str, float]:
+    """All that is known of a metric, counts and interval too."""
     low, high = metric.ci95 or (None, None)
-    others = metric.model_dump(exclude={"ci95"}).values()
-    return [low, high, *others]
+    fields = {"low": low, "high": high, **metric.model_dump(exclude={"ci95"})}
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _added_metrics(old: Mapping[str, Metric], new: Mapping[str, Metric]) -> list[str]:
+    """The metrics, and fields of metrics, that only the new run has."""
+    added = []
+    for name, metric in sorted(new.items()):
+        if name not in old:
+            added.append(f"metric {name}")
+        else:
+            fields = _numbers(metric).keys() - _numbers(old[name]).keys()
+            added += [f"metric {name}.{field}" for field in sorted(fields)]
+    return added
+
+
+def _names(rows: Rows) -> set[str]:
+    return {name for row in rows.values() for name in row}
 
 
 def _rows(what: str, old: Rows, new: Rows, tolerance: float) -> Iterator[Compared]:
     from bench.stats import residual
 
     keys = list(dict.fromkeys([*old, *new]))
-    for name in sorted({name for rows in (old, new) for row in rows.values() for name in row}):
+    for name in sorted(_names(old)):
         found = [
             _equality(old.get(key, {}).get(name), new.get(key, {}).get(name), tolerance)
             for key in keys

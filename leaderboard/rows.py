@@ -34,7 +34,7 @@ class Row:
     Attributes:
         label: method plus non-default options (plus the preset, where several meet).
         status: "ok", or how many runs ended how.
-        group: rank group, None where it cannot be ranked.
+        group: rank group, None where it cannot be ranked, or was not compared with some other.
         seeds: the seeds that ended ok; they alone enter the numbers.
         instructions: judged in every one of them.
         missing: instructions left out since one seed has no verdict.
@@ -100,6 +100,8 @@ class Table:
         """Suite, judge and reference, in words."""
         model = f" ({self.judge_model})" if self.judge_model else ""
         template = f", prompt {self.template_sha[:8]}" if self.template_sha else ""
+        if not self.reference_sha:
+            return f"{self.suite}: {self.judge}{model}{template} has judged no run"
         reference = f"{self.reference} [{self.reference_sha[:8]}]"
         return f"{self.suite}: judged by {self.judge}{model}{template} against {reference}"
 

@@ -56,6 +56,14 @@ class Group:
         """Seed -> run, of those that ended ok."""
         return {run.record.seed: run for run in self.runs if run.record.status == "ok"}
 
+    def seeds_with(self, metric: str) -> list[int]:
+        """The seeds whose items hold at least one value of `metric`."""
+        return sorted(
+            seed
+            for seed, items in self.items.items()
+            if any(item.values.get(metric) is not None for item in items)
+        )
+
 
 def load(results: Path, suite: str | None) -> tuple[dict[Comparability, list[Group]], list[str]]:
     """All runs below `results`, by what may be compared, then by label.
@@ -72,16 +80,14 @@ def load(results: Path, suite: str | None) -> tuple[dict[Comparability, list[Gro
         if not runs and not problems:
             found = ", ".join(known) or "none; `python -m bench run` makes one"
             raise UserError(f"{results}: no run of suite {suite!r} (suites there: {found})")
-    tables: dict[Comparability, dict[str, list[Run]]] = defaultdict(lambda: defaultdict(list))
-    for run in _newest(runs, problems):
-        tables[Comparability.of(run)][run.record.label].append(run)
+    tables = {key: _newest(own, problems) for key, own in _comparable(runs).items()}
     grouped = {
         key: [
             group
-            for label, found in sorted(labels.items())
-            for group in _split(label, found, problems)
+            for label in sorted({run.record.label for run in own})
+            for group in _split(label, [r for r in own if r.record.label == label], problems)
         ]
-        for key, labels in sorted(tables.items(), key=lambda kv: (-_size(kv[1]), str(kv[0])))
+        for key, own in sorted(tables.items(), key=lambda kv: (-len(kv[1]), str(kv[0])))
     }
     for groups in grouped.values():
         for group in groups:
@@ -90,8 +96,34 @@ def load(results: Path, suite: str | None) -> tuple[dict[Comparability, list[Gro
     return grouped, problems
 
 
-def _size(labels: dict[str, list[Run]]) -> int:
-    return sum(len(runs) for runs in labels.values())
+def _comparable(runs: list[Run]) -> dict[Comparability, list[Run]]:
+    """The runs by what may be compared; what ended before it was judged joins its like.
+
+    Such a run has no reference of its own. It stands with its suite: where the judge is its own,
+    then where its label is, then in the largest table.
+    """
+    tables: dict[Comparability, list[Run]] = defaultdict(list)
+    unjudged = []
+    for run in runs:
+        if run.record.status == "ok" or run.record.reference.sha:
+            tables[Comparability.of(run)].append(run)
+        else:
+            unjudged.append(run)
+    judged = {key: list(own) for key, own in tables.items()}
+    for run in unjudged:
+        tables[_table_of(run, judged)].append(run)
+    return tables
+
+
+def _table_of(run: Run, judged: dict[Comparability, list[Run]]) -> Comparability:
+    own, label = Comparability.of(run), run.record.label
+
+    def fit(key: Comparability) -> tuple[bool, bool, int, str]:
+        same_judge = (key.judge, key.judge_model) == (own.judge, own.judge_model)
+        has_label = any(other.record.label == label for other in judged[key])
+        return same_judge, has_label, len(judged[key]), str(key)
+
+    return max((key for key in judged if key.suite == own.suite), key=fit, default=own)
 
 
 def _split(label: str, runs: list[Run], problems: list[str]) -> list[Group]:
@@ -156,7 +188,7 @@ def _newest(runs: list[Run], problems: list[str]) -> list[Run]:
     )
     for run in sorted(runs, key=order):
         record = run.record
-        key = (Comparability.of(run), record.label, record.preset, record.seed, _config_key(run))
+        key = (record.label, record.preset, record.seed, _config_key(run))
         older = chosen.get(key)
         if older is not None and older.record.status != "interrupted":
             problems.append(
@@ -217,29 +249,25 @@ class Instructions:
         self._columns = columns
         self.keys = list(columns)
 
-    def values(self, group: Group, metric: str, seeds: list[int]) -> Floats | None:
-        """(S, N) values, NaN where missing; None where a seed has none at all.
+    def values(self, group: Group, metric: str, seeds: list[int]) -> Floats:
+        """(S, N) values, NaN where missing.
 
         An instruction is what has the same index *and* the same prompt hash.
         """
         table = np.full((len(seeds), len(self.keys)), np.nan)
         for row, seed in enumerate(seeds):
-            for item in group.items.get(seed, []):
+            for item in group.items[seed]:
                 value = item.values.get(metric)
                 if value is not None:
                     table[row, self._columns[item.index, item.prompt_sha]] = value
-        if not seeds or np.isnan(table).all(axis=1).any():
-            return None
         return table
 
-    def own(self, group: Group, metric: str, seeds: list[int]) -> Floats | None:
+    def own(self, group: Group, metric: str, seeds: list[int]) -> Floats:
         """As `values`, over the instructions that ask this of this label: where the key stands.
 
         A key without a value (null) is a missing value; an absent key was never asked for.
         """
         table = self.values(group, metric, seeds)
-        if table is None:
-            return None
         asked = {
             self._columns[item.index, item.prompt_sha]
             for seed in seeds

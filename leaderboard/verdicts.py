@@ -6,8 +6,9 @@
                  as the tolerance passes in at most one case in twenty
     band         each run lies in the band of one new run
 
-A metric that is missing fails, and so does one that differs from a run of the same code,
-configuration and CPU: that one must repeat.
+A metric that is missing fails, unless the baseline's run of the same seed lacks it too, and so does
+one that differs from a run of the same code, configuration and CPU: that one must repeat. Where the
+baseline shows no spread, a metric that is there is "not tested".
 """
 
 import math
@@ -24,6 +25,7 @@ from leaderboard.environment import environment
 from leaderboard.rerun import by_instruction, paired
 
 OK = "ok"
+NOT_TESTED = "not tested"
 _POWER = NormalDist().inv_cdf(0.8)  # standard errors by which a test finds it in 80 % of cases
 _SLACK = 1e-9
 
@@ -36,7 +38,7 @@ class CheckRow:
         value: mean over the runs; None where one has none.
         mean, low, high: of the baseline.
         test: which it was.
-        verdict: "ok", or what is wrong.
+        verdict: "ok", "not tested", or what is wrong.
         distance: of value from mean, in standard errors of one new run.
         residual: mean difference to the baseline's runs of the same seeds.
         largest: greatest absolute difference on one instruction, where both have items.
@@ -57,8 +59,8 @@ class CheckRow:
 
     @property
     def ok(self) -> bool:
-        """Present, and it passed."""
-        return self.verdict == OK
+        """Nothing is wrong with it, as far as it could be tested."""
+        return self.verdict in (OK, NOT_TESTED)
 
 
 class Twin(NamedTuple):
@@ -118,10 +120,22 @@ def judge(name: str, band: Band, candidates: Sequence[Candidate]) -> CheckRow:
         band: the baseline's.
         candidates: runs of the baseline's label, at least one.
     """
-    without = [one.record.run_id for one in candidates if name not in one.record.metrics]
-    if without:
-        verdict = f"missing from {', '.join(without)}"
+    has = [one for one in candidates if name in one.record.metrics]
+    lacks = [one for one in candidates if name not in one.record.metrics]
+    if missing := [one.record.run_id for one in lacks if not _twin_lacks(band, one)]:
+        verdict = f"missing from {', '.join(missing)}"
         return CheckRow(name, None, band.mean, band.low, band.high, "presence", verdict)
+    if not has:
+        return CheckRow(name, None, band.mean, band.low, band.high, "repeats", OK)
+    return _judge(name, band, has)
+
+
+def _twin_lacks(band: Band, one: Candidate) -> bool:
+    return one.twin is not None and bool(band.values) and band.values[one.twin.place] is None
+
+
+def _judge(name: str, band: Band, candidates: Sequence[Candidate]) -> CheckRow:
+    """The row of a metric that all of the runs have."""
     values = [one.record.metrics[name].mean for one in candidates]
     apart = [_apart(name, band, one) for one in candidates]
     known = [one for one in apart if one is not None]
@@ -146,9 +160,10 @@ def judge(name: str, band: Band, candidates: Sequence[Candidate]) -> CheckRow:
 def _apart(name: str, band: Band, one: Candidate) -> _Apart | None:
     from bench.stats import residual
 
-    if one.twin is None or not band.values:
+    before = band.values[one.twin.place] if one.twin is not None and band.values else None
+    if one.twin is None or before is None:
         return None
-    mean = one.record.metrics[name].mean - band.values[one.twin.place]
+    mean = one.record.metrics[name].mean - before
     old, new = paired(by_instruction(one.twin.items), by_instruction(one.items), name)
     return _Apart(mean, residual(new, old).max_absolute if old else None)
 
@@ -166,7 +181,7 @@ def _test(
         if own is not None and one.twin is not None and one.must_repeat and not own.is_nothing:
             reason = f"{one.twin.run.run_id}, the same code and configuration on the same machine"
             return _Result("repeats", f"differs by {own.mean:+.4g} from {reason}")
-    if len(values) > 1 and len(band.values) > 1 and band.tolerance:
+    if len(values) > 1 and len(band.known) > 1 and band.tolerance:
         return _equivalence(band, values, band.tolerance)
     return _within(band, values)
 
@@ -177,10 +192,10 @@ def _equivalence(band: Band, values: Sequence[float], tolerance: float) -> _Resu
 
     from bench.stats import tost
 
-    sizes = len(values), len(band.values)
+    sizes = len(values), len(band.known)
     df = sum(sizes) - 2
     squares = sum(
-        (size - 1) * np.var(x, ddof=1) for size, x in zip(sizes, (values, band.values), strict=True)
+        (size - 1) * np.var(x, ddof=1) for size, x in zip(sizes, (values, band.known), strict=True)
     )
     error = math.sqrt(squares / df * sum(1 / size for size in sizes))
     difference = math.fsum(values) / len(values) - band.mean
@@ -200,7 +215,7 @@ def _equivalence(band: Band, values: Sequence[float], tolerance: float) -> _Resu
 def _within(band: Band, values: Sequence[float]) -> _Result:
     """Each run in the band of one new run."""
     if band.low is None or band.high is None:
-        return _Result("presence", OK)
+        return _Result("presence", NOT_TESTED)
     detects = None
     if band.spread is not None and band.tolerance is not None:
         detects = band.tolerance + _POWER * band.spread

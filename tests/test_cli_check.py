@@ -49,9 +49,8 @@ def published() -> Path:
 
 def test_a_published_run_passes_and_writes_its_reports(published: Path, tmp_path: Path) -> None:
     xml, summary = tmp_path / "new" / "junit.xml", tmp_path / "summary.md"
-    result = bench(
-        "check", published, "--baseline", COMMITTED, "--junit", xml, "--markdown", summary
-    )
+    again = copy_of(published, tmp_path / published.name, lambda metrics: None)
+    result = bench("check", again, "--baseline", COMMITTED, "--junit", xml, "--markdown", summary)
     assert result.exit_code == 0, result.stderr
     root = ET.parse(xml).getroot()
     assert root.get("failures") == "0"
@@ -82,6 +81,22 @@ def test_a_worse_run_fails_and_the_metric_is_named(
     assert "win_rate" in result.stderr
     assert ET.parse(xml).getroot().get("failures") != "0"
     assert "FAILED" in summary.read_text()
+
+
+def test_a_published_run_is_held_against_the_others_of_its_row(published: Path) -> None:
+    result = bench("check", published, "--baseline", COMMITTED)
+    assert result.exit_code == 0, result.stderr
+    assert f"Left out of the baseline, being checked: {published.name}." in result.stdout
+
+
+def test_a_run_is_found_by_name_at_any_depth(published: Path, tmp_path: Path) -> None:
+    deep = tmp_path / "results" / "a" / "b" / "c"
+    copy_of(published, deep / "named", lambda metrics: None)
+    assert bench("check", "named", "--baseline", COMMITTED).exit_code == 0
+    copy_of(published, tmp_path / "results" / "named", lambda metrics: None)
+    result = bench("check", "named", "--baseline", COMMITTED)
+    assert result.exit_code == 2
+    assert "run named is there 2 times: give " in result.stderr
 
 
 def test_what_cannot_be_written_is_named(published: Path) -> None:

@@ -145,12 +145,19 @@ def test_another_layout_is_no_edit(tmp_path):
     assert edits(path) == []
 
 
-def test_the_files_beside_the_record_are_watched(tmp_path):
-    items, samples = tmp_path / "items.jsonl", tmp_path / "samples.jsonl"
-    items.write_bytes(b'{"index": 0, "prompt_sha": "a", "win_rate": 0.5}\n')
-    samples.write_text("")
+@pytest.mark.parametrize("name", ["items.jsonl", "metrics.jsonl", "samples.jsonl"])
+def test_a_lost_file_is_named(tmp_path, name):
+    (tmp_path / name).write_text("")
     write_record(make(), tmp_path)
-    samples.unlink()  # a lost file is its own reader's complaint
+    (tmp_path / name).unlink()
+    with pytest.raises(RecordError, match=rf"record\.json: {name}: edited or removed after"):
+        read_record(tmp_path)
+
+
+def test_the_files_beside_the_record_are_watched(tmp_path):
+    items = tmp_path / "items.jsonl"
+    items.write_bytes(b'{"index": 0, "prompt_sha": "a", "win_rate": 0.5}\n')
+    write_record(make(), tmp_path)
     items.write_bytes(items.read_bytes().replace(b"\n", b"\r\n"))  # as git may check it out
     (tmp_path / "metrics.jsonl").write_text("")  # not there when the record was written
     assert read_record(tmp_path) == make()
@@ -203,8 +210,14 @@ def test_writing_fails_in_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(RecordError, match="cannot be written"):
         write_record(make(), tmp_path / "file" / "run")
-    with pytest.raises(RecordError, match="config"):
-        write_record(make(config={"lr": math.nan}), tmp_path / "run")
+    for fields, named in (
+        ({"config": {"lr": math.nan}}, "config: Out of range float"),
+        ({"config": {"lr": object()}}, "config: Unable to serialize"),
+        ({"judge": JudgeRecord(name="gold", details={"kappa": math.nan})}, "judge: Out of range"),
+        ({"error": "half a pair: \ud83d"}, "error: .*surrogates not allowed"),
+    ):
+        with pytest.raises(RecordError, match=rf"record\.json: {named}"):
+            write_record(make(**fields), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from bench.config import RunConfig
 from bench.errors import UserError
 from bench.loading import config_sha
 from bench.progress import Progress
-from bench.record import Run, read_record
+from bench.record import RecordError, Run, read_record
 from bench.rerun import recorded_config, repeat
 from bench.store import Store
 from leaderboard.rerun import Equality, compare_runs
@@ -73,6 +74,18 @@ def test_a_run_without_a_result_is_not_repeated(
     record = recorded.record.model_copy(update={"status": "interrupted"})
     with pytest.raises(UserError, match="its status is interrupted, there is nothing to compare"):
         repeat(recorded._replace(record=record), store=store, results=tmp_path, progress=Progress())
+
+
+@pytest.mark.parametrize("name", ["items.jsonl", "metrics.jsonl"])
+def test_what_it_is_compared_with_is_read_before_the_run(
+    recorded: Run, store: Store, tmp_path: Path, name: str
+) -> None:
+    folder = shutil.copytree(recorded.folder, tmp_path / "old")
+    (folder / name).write_text("{")
+    damaged = recorded._replace(folder=folder)
+    with pytest.raises(RecordError, match=rf"{name}, line 1: not JSON"):
+        repeat(damaged, store=store, results=tmp_path / "out", progress=Progress())
+    assert not (tmp_path / "out").exists()
 
 
 def test_what_the_record_lacks_is_named_with_its_value(recorded: Run) -> None:

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 Confidence = Annotated[
     float | None,
     typer.Option(
-        min=0.5, max=0.99999, help="Of all bands; default: .95 for the headline's, .99 else."
+        min=0.5,
+        max=0.99999,
+        help="Of all bands; default: .95 for each headline metric, and for the others together.",
     ),
 ]
 
@@ -166,7 +168,7 @@ def compare(
     from leaderboard.compare import compare as comparisons
 
     _check_format(format, *FORMATS)
-    _check_difference(difference)
+    _check_difference(difference, metric)
     if examples is None:
         examples = 3 if format == "table" else 0
     problems: list[str] = []
@@ -210,7 +212,7 @@ def power(
     from leaderboard import power as planning
 
     _check_format(format, *FORMATS)
-    _check_difference(difference)
+    _check_difference(difference, metric)
     given = {"seed": seed_sd, "instruction": instruction_sd, "residual": residual_sd}
     problems: list[str] = []
     spread = planning.find_spread(results, suite, labels or [], metric, given, problems)
@@ -276,9 +278,16 @@ def _check_format(format: str, *known: str) -> None:
         raise UserError(f"--format {format}: choose {', '.join(known[:-1])} or {known[-1]}")
 
 
-def _check_difference(difference: float | None) -> None:
-    if difference is not None and not difference > 0:
+def _check_difference(difference: float | None, metric: str) -> None:
+    from leaderboard.rows import is_percent
+
+    if difference is None:
+        return
+    if not difference > 0:
         raise UserError(f"--difference {difference:g}: what is to be found must be above 0")
+    if difference > 1 and is_percent(metric):
+        points = f"{difference:g} points are {difference / 100:g}"
+        raise UserError(f"--difference {difference:g}: {metric} is a fraction: {points}")
 
 
 def _preset_values(preset: str) -> dict[str, Any] | None:
@@ -297,7 +306,11 @@ def _find_run(run: str, results: Path) -> Path:
 
     if Path(run).exists():
         return Path(run)
-    known = {path.parent.name: path.parent for path in results.glob("*/*/record.json")}
-    if run not in known:
-        raise UserError(unknown("run", run, known) + f", in {results}")
-    return known[run]
+    folders = sorted(path.parent for path in results.rglob("record.json"))
+    found = [folder for folder in folders if folder.name == run]
+    if not found:
+        names = [folder.name for folder in folders]
+        raise UserError(unknown("run", run, names) + f", in {results}")
+    if len(found) > 1:
+        raise UserError(f"run {run} is there {len(found)} times: give {found[0]} or {found[1]}")
+    return found[0]

@@ -209,12 +209,12 @@ def win_rate(preferences: Values) -> WinRate:
 def p_value(mean: float, error: float | None, df: float, n: int) -> float:
     """Two-sided p of Student's t for "the mean is 0".
 
-    Without spread t is undefined: there the sign test's ``2^(1 - n)`` stands, and 1 where the mean
-    is 0 or one value is all there is.
+    Without spread, rounding apart, t is undefined: there the sign test's ``2^(1 - n)`` stands, and
+    1 where the mean is 0 or one value is all there is.
     """
-    if mean == 0 or n < 2 or error is None:
+    if abs(mean) < NO_SPREAD or n < 2 or error is None:
         return 1.0
-    if error == 0:
+    if error < NO_SPREAD:
         return float(2.0 ** (1 - n))
     return float(2 * stats.t.sf(abs(mean) / error, df))
 

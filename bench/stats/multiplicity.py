@@ -1,7 +1,9 @@
 """Many comparisons at once: Holm's correction, rank groups, and what a test could have seen."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations
 
 from scipy import stats
 
@@ -38,11 +40,16 @@ def rank_groups(
     one group; two that do not may still stand in neighbouring groups, for "does not differ from"
     is not transitive.
 
+    A pair that was not compared is no tie. The methods with most such pairs are left out, then
+    those with most among the rest, until every two that are left were compared.
+
     Args:
         means: of each method.
-        p_values: unadjusted p of each compared pair, in either order; a pair that is not there
-            was not compared, and does not separate.
+        p_values: unadjusted p of each compared pair, in either order.
         alpha: family-wise error rate.
+
+    Returns:
+        Groups of the methods that were not left out.
     """
     pairs = list(p_values)
     adjusted = zip(pairs, holm([p_values[pair] for pair in pairs]), strict=True)
@@ -50,12 +57,24 @@ def rank_groups(
     groups: dict[str, int] = {}
     members: list[str] = []
     number = 1
-    for name in sorted(means, key=lambda name: (-means[name], name)):
+    for name in sorted(_all_compared(means, pairs), key=lambda name: (-means[name], name)):
         if any(frozenset((name, member)) in differ for member in members):
             number, members = number + 1, []
         groups[name] = number
         members.append(name)
     return groups
+
+
+def _all_compared(names: Iterable[str], pairs: Iterable[tuple[str, str]]) -> set[str]:
+    """Names of which every two were compared: without those that most others were not with."""
+    compared = {frozenset(pair) for pair in pairs}
+    left = set(names)
+    while True:
+        open_pairs = [p for p in combinations(sorted(left), 2) if frozenset(p) not in compared]
+        if not open_pairs:
+            return left
+        counts = Counter(name for pair in open_pairs for name in pair)
+        left -= {name for name, n in counts.items() if n == max(counts.values())}
 
 
 def minimum_detectable_effect(

@@ -30,16 +30,16 @@ def write_figures(
         UserError: if there is no ok run of the suite, nothing can be drawn, or `out` cannot be
             written.
     """
-    from leaderboard.aggregate import tables
+    from leaderboard.aggregate import make_tables
     from leaderboard.runs import load
 
     grouped, wrong = load(results, suite)
     groups = next(iter(grouped.values()), [])
     if not any(group.ok for group in groups):
         raise UserError(f"{results}: no ok run of suite {suite!r}")
-    plots = make_plots(groups, tables(results, suite)[0][0].rows, wrong)
+    plots = make_plots(groups, make_tables(grouped, wrong)[0].rows, wrong)
     if problems is not None:
-        problems += wrong
+        problems += dict.fromkeys(wrong)
     if not plots:
         raise UserError(f"{results}: no run of suite {suite!r} has a curve or a reward model")
     look = Look.of([group.label for group in groups])

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from bench.record import CURVES, CurvePoint, RecordError, read_curves
+from bench.record import CURVES, CurvePoint, Damage, RecordError, read_curves
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -95,7 +95,7 @@ def make_plots(groups: "list[Group]", rows: "list[Row]", problems: list[str]) ->
     if bars := accuracies(rows):
         title, label = "Reward-model accuracy", "accuracy (dashed: chance)"
         plots.append(Plot("rm-accuracy", title, "", label, bars, bars=True))
-    return plots
+    return [plot for plot in plots if plot.points]
 
 
 def load_curves(groups: "list[Group]", problems: list[str]) -> "pd.DataFrame":
@@ -112,7 +112,7 @@ def load_curves(groups: "list[Group]", problems: list[str]) -> "pd.DataFrame":
         try:
             points = read_curves(run.folder) if (run.folder / CURVES).exists() else []
         except RecordError as error:
-            problems.append(str(error))
+            problems.append(Damage(error))
             continue
         for point in points:
             ids = {"label": label, "seed": run.record.seed, "step": point.step}

@@ -7,7 +7,7 @@ from typing import Any
 
 from bench.errors import UserError
 from bench.record import Run
-from leaderboard.aggregate import tables
+from leaderboard.aggregate import make_tables
 from leaderboard.plots import Look, make_plots
 from leaderboard.render import table_grids
 from leaderboard.reported import load_reported, reported_grids
@@ -21,6 +21,7 @@ from leaderboard.site.samples import Prompt, by_seed
 from leaderboard.site.sheets import detail_sheets, result_sheet
 
 INDEX = "index.html"
+TITLE = "<title>GrainBench: results</title>"  # of the index: by it a folder is known as a site
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,8 @@ def write_site(
 
     Args:
         results: folder with ``<suite>/<run_id>/record.json`` in it.
-        out: folder to write to, made where it is missing; files of the same names are replaced.
+        out: folder to write to, made where it is missing; files of the same names are replaced,
+            and where it holds such a site, its pages of runs that are gone are removed.
         problems: receives a line for each thing that is wrong with the runs; the page lists them.
         suite: this suite only.
 
@@ -84,6 +86,7 @@ def write_site(
     papers = [(paper, reported_grids(paper)) for paper in load_reported(results, wrong)]
     render = renderer()
     try:
+        is_site = (out / INDEX).is_file() and TITLE in (out / INDEX).read_text("utf-8", "replace")
         written = [path for board in boards for path in _write_details(board, out, render)]
         charts = {board.slug: _charts(board, out, wrong, written) for board in boards}
         wrong = list(dict.fromkeys(wrong))
@@ -94,6 +97,8 @@ def write_site(
             problems=[line.removeprefix(f"{results}/") for line in wrong],
         )
         written.insert(0, _write(out / INDEX, page))
+        if is_site:
+            _remove_stale(out, written)
     except OSError as error:
         raise UserError(f"{out}: cannot be written: {error.strerror or error}") from error
     problems += wrong
@@ -101,8 +106,8 @@ def write_site(
 
 
 def _boards(results: Path, suite: str | None, problems: list[str]) -> list[Board]:
-    grouped, _ = load(results, suite)
-    found, wrong = tables(results, suite)
+    grouped, wrong = load(results, suite)
+    found = make_tables(grouped, wrong)
     problems += wrong
     slugs, ids, files = Names(), Names(), Names()
     boards = []
@@ -174,6 +179,12 @@ def _view(board: Board, charts: list[Chart]) -> dict[str, Any]:
         "runs": run_sheet(board.runs, board.pages, board.anchors),
         "seeds": sorted({record.seed for record in records}),
     }
+
+
+def _remove_stale(out: Path, written: list[Path]) -> None:
+    for folder in ("runs", "samples"):
+        for path in set((out / folder).glob("*.html")).difference(written):
+            path.unlink()
 
 
 def _write(path: Path, text: str) -> Path:

@@ -35,6 +35,8 @@ class Matrix:
 def comparison_matrix(groups: list[Group], metric: str) -> Matrix | None:
     """All paired differences, row minus column; None where fewer than two labels have items.
 
+    Intervals are Student's t, as the p-values are: a bootstrap of each pair would take minutes.
+
     Args:
         groups: of one table, in the order of the leaderboard.
         metric: a key of the items.
@@ -44,7 +46,7 @@ def comparison_matrix(groups: list[Group], metric: str) -> Matrix | None:
         return None
     instructions = Instructions(groups)
     found = {
-        (a.label, b.label): difference(a, b, instructions, metric)
+        (a.label, b.label): difference(a, b, instructions, metric, bootstrap=False)
         for a, b in combinations([group for group in groups if group.items], 2)
     }
     known = {pair: d for pair, d in found.items() if isinstance(d, TwoWay)}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.record import SAMPLES, RecordError, Run, Sample, read_samples
+from bench.record import SAMPLES, Damage, RecordError, Run, Sample, read_samples
 from leaderboard.rows import number
 from leaderboard.runs import Group
 from leaderboard.show import verdict
@@ -78,7 +78,7 @@ def _generations(
     try:
         samples = read_samples(run.folder)
     except RecordError as error:
-        problems.append(str(error))
+        problems.append(Damage(error))
         return []
     full = full_scale([r for sample in samples for r in sample.token_rewards])
     return [(sample, _generation(label, sample, full)) for sample in samples]

@@ -21,6 +21,7 @@ from bench.stats import mean_interval
 
 MakeRun = Callable[..., Path]
 N = 60
+REFERENCE = Reference(name="gold-reference", sha="abcdef012345")
 
 
 def _lines(path: Path, rows: list[dict[str, Any]]) -> None:
@@ -106,8 +107,8 @@ def make_run(tmp_path: Path) -> MakeRun:
             "seed": seed,
             "config": {"seed": seed, "ppo": {"lr": 1e-4}},
             "config_sha": "c0ffee" * 4,
-            "reference": Reference(name="gold-reference", sha="abcdef012345"),
-            "judge": JudgeRecord(name="gold", counts={"ok": n}),
+            "reference": REFERENCE if status == "ok" else Reference(name="", sha=""),
+            "judge": JudgeRecord(name="gold", counts={"ok": n} if status == "ok" else {}),
             "hardware": Hardware(cpu="a CPU", cores=2, dtype="float32", threads=1),
             "stages": [
                 StageRecord(name="sft", key="k1", seconds=80, cached=seed > 0),

@@ -61,6 +61,32 @@ def test_a_diverged_run_keeps_its_row_at_the_end(results):
     assert table.rows[-1].failures == ("seed 0: diverged: KL is NaN at step 12",)
 
 
+def test_a_run_that_was_not_judged_stands_with_its_like(make_run, tmp_path):
+    """First its judge decides, then its label, then the size of the table."""
+    claude = {"judge": JudgeRecord(name="claude")}
+    for seed in range(3):
+        make_run("sft", seed)
+    make_run("token_ppo", 0, reference=Reference(name="r", sha="ff"))
+    make_run("gold_ppo", 0, **claude)
+    make_run("token_ppo", 1, status="out_of_memory")
+    make_run("ppo_rlhf", 0, status="diverged")
+    make_run("ppo_rlhf", 1, status="failed", run_id="asked", **claude)
+    found, _ = tables(tmp_path / "results")
+    statuses = {t.judge + t.reference_sha: {r.label: r.status for r in t.rows} for t in found}
+    assert statuses == {
+        "goldabcdef012345": {"sft": "ok", "ppo_rlhf": "diverged"},
+        "goldff": {"token_ppo": "1 ok, 1 out of memory"},
+        "claudeabcdef012345": {"gold_ppo": "ok", "ppo_rlhf": "failed"},
+    }
+    assert {table.reference for table in found} == {"gold-reference", "r"}
+
+
+def test_runs_of_which_none_was_judged_say_so(make_run, tmp_path):
+    make_run("bad", 0, status="diverged")
+    (table,), _ = tables(tmp_path / "results")
+    assert table.title == "testbed: gold has judged no run"
+
+
 def test_a_seed_that_failed_stays_visible(make_run, tmp_path):
     make_run("sft", 0)
     make_run("sft", 1)
@@ -212,8 +238,44 @@ def test_no_common_seed_is_not_compared(make_run, tmp_path):
     make_run("sft", 0, 0.1)
     make_run("token_ppo", 1, 0.9)
     (table,), problems = tables(tmp_path / "results")
-    assert [row.group for row in table.rows] == [1, 1]
-    assert problems == ["not compared: sft and token_ppo have no seed in common"]
+    assert [row.group for row in table.rows] == [None, None]
+    assert table.warnings == ("Not compared: sft and token_ppo have no seed in common.",)
+    assert problems == []
+
+
+def test_one_common_seed_of_several_is_not_compared(make_run, tmp_path):
+    """Seed 4 alone says that B is above A, all five that A is above B."""
+    for seed in range(5):
+        make_run("A", seed, 0.9 if seed < 4 else 0.1)
+        make_run("B", seed + 4, 0.3)
+    (table,), _ = tables(tmp_path / "results")
+    assert [row.group for row in table.rows] == [None, None]
+    said = "Not compared: A and B have several seeds, but only seed 4 in common."
+    assert table.warnings == (said,)
+
+
+def test_one_seed_is_compared_with_several(make_run, tmp_path):
+    make_run("sft", 1, 0.1)
+    for seed in range(3):
+        make_run("token_ppo", seed, 0.9)
+    (table,), _ = tables(tmp_path / "results")
+    assert [row.group for row in table.rows] == [1, 2]
+    assert table.warnings == ()
+
+
+def test_a_seed_without_values_is_left_out_and_named(results):
+    path = results / "testbed" / "sft-s1" / "items.jsonl"
+    rows = [json.loads(line) | {"win_rate": None} for line in path.read_text().splitlines()]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    (table,), _ = tables(results)
+    sft = next(row for row in table.rows if row.label == "sft")
+    kept = [
+        [item.values["win_rate"] for item in read_items(results / "testbed" / f"sft-s{seed}")]
+        for seed in (0, 2)
+    ]
+    assert sft.group == 2
+    assert sft.metrics["win_rate"].mean == pytest.approx(np.mean(kept))
+    assert table.warnings == ("sft: without seed 1, which has no win_rate.",)
 
 
 def test_null_is_missing_and_an_absent_key_was_never_asked(make_run, tmp_path):

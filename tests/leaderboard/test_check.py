@@ -1,10 +1,19 @@
 import json
 import math
+import shutil
 
 import pytest
 
 from bench.errors import UserError
-from bench.record import Code, Metric, Reference, read_record, write_record
+from bench.record import (
+    Code,
+    DataSplit,
+    JudgeRecord,
+    Metric,
+    Reference,
+    read_record,
+    write_record,
+)
 from leaderboard.baseline import write_baseline
 from leaderboard.check import check
 from tests.leaderboard.test_render import text_of
@@ -42,8 +51,9 @@ def lowered(folder, by, with_items=True):
 
 def test_an_equal_rerun_passes(results, baseline):
     run = results / "testbed" / "sft-s1"
-    for reference in (baseline, results):
-        (report,) = check(run, reference)
+    again = shutil.copytree(run, results.parent / "again" / "sft-s1")
+    for checked, reference in ((run, baseline), (again, baseline), (again, results)):
+        (report,) = check(checked, reference)
         assert (report.ok, report.exit_code, report.failures) == (True, 0, [])
         assert report.run == "sft-s1"
         assert {row.test for row in report.rows} == {"repeats"}
@@ -77,9 +87,7 @@ def test_a_record_lowered_by_hand_fails_though_it_is_within_its_band(results, ba
 def test_without_items_the_twin_of_the_same_code_and_machine_tells(make_run, results):
     code = Code(commit="c0ffee", dirty=False)
     run = make_run("sft", 1, 0.30, code=code)
-    copy = results / "copy" / "record.json"
-    copy.parent.mkdir()
-    copy.write_text((run / "record.json").read_text())
+    copy = write_record(read_record(run), results / "copy")
     lowered(copy.parent, 0.001, with_items=False)
     (report,) = check(copy, run)
     (failure,) = report.failures
@@ -122,7 +130,8 @@ def test_a_run_that_did_not_end_ok_fails(results, baseline):
 
 def test_runs_of_a_label_are_checked_together_and_labels_apart(results, tmp_path):
     (results / "testbed" / "bad-s0" / "record.json").unlink()
-    reports = check(results, results)
+    again = shutil.copytree(results, tmp_path / "again")
+    reports = check(again, results)
     assert [report.run for report in reports] == [
         "ppo_rlhf, 3 runs", "sft, 3 runs", "token_ppo loss=eq4, 3 runs",
     ]  # fmt: skip
@@ -162,15 +171,85 @@ def test_another_reference_is_another_measurement(make_run, results, baseline):
     assert report.failures[0] == (
         "measures something else than sft-s1: reference.sha: abcdef012345 -> 0"
     )
-    with pytest.raises(UserError, match="the same suite, preset, reference and judge"):
-        check(run, results / "testbed" / "sft-s1")
+    (report,) = check(run, results / "testbed" / "sft-s1")
+    assert "the same suite, preset, reference and judge" in report.failures[0]
+
+
+def test_of_a_seed_that_the_baseline_lacks_too(make_run, baseline):
+    judge = JudgeRecord(name="gold", model="another")
+    data = {"test": DataSplit(n=60, sha="other")}
+    (report,) = check(make_run("sft", 9, judge=judge, data=data), baseline)
+    assert report.failures[:3] == [
+        f"measures something else than sft-s0: {change}"
+        for change in (
+            "data.test.n: None -> 60", "data.test.sha: None -> other",
+            "judge.model: None -> another",
+        )
+    ]  # fmt: skip
+
+
+def test_a_run_is_not_held_against_itself(make_run, results):
+    run = results / "testbed" / "sft-s1"
+    assert "a run is not held against itself" in check(run, run)[0].failures[0]
+    lowered(run, 0.3)
+    (report,) = check(run, results)
+    assert report.notes[0] == "Left out of the baseline, being checked: sft-s1."
+    assert any(failure.startswith("win_rate: ") for failure in report.failures)
+    every = check(results / "testbed", results)
+    assert every
+    assert not any(report.ok for report in every)
+
+
+def test_another_configuration_is_noted_and_the_code_not_blamed(make_run, baseline):
+    settings = {"seed": 1, "ppo": {"lr": 2e-4}}
+    code = Code(commit="c0ffee")
+    (report,) = check(make_run("sft", 1, 0.301, run_id="new", config=settings, code=code), baseline)
+    assert report.ok
+    assert "The configuration is not the baseline's: ppo.lr: 0.0001 -> 0.0002." in report.notes
+    assert not any("a change of the code" in note for note in report.notes)
+    (same,) = check(make_run("sft", 1, 0.301, run_id="same"), baseline)
+    assert not any("a change of the code" in note for note in same.notes)  # nor has it changed
+
+
+def test_an_unknown_label_does_not_hide_the_others(make_run, results, tmp_path):
+    new = tmp_path / "results" / "new"
+    for label, win in (("sft", 0.1), ("unknown", 0.5)):
+        shutil.move(make_run(label, 5, win), new / label)
+    reports = {report.run: report for report in check(new, results / "testbed")}
+    assert "no ok run of 'unknown'" in reports["unknown-s5"].failures[0]
+    assert any(line.startswith("win_rate: ") for line in reports["sft-s5"].failures)
+
+
+def test_two_runs_of_one_seed_are_refused(make_run, results, baseline):
+    make_run("sft", 1, run_id="twice")
+    report = next(r for r in check(results, baseline) if r.run == "sft, 4 runs")
+    assert report.failures[0].startswith("2 runs of seed 1, check one of them: ")
+
+
+def test_a_metric_that_the_twin_lacks_may_be_missing(make_run, tmp_path):
+    def metrics(seed):
+        return {"x": Metric(mean=seed)} | ({"y": Metric(mean=seed)} if seed else {})
+
+    records = [read_record(make_run("sft", s, metrics=metrics(s))) for s in range(3)]
+    write_baseline(records, tmp_path / "b.json")
+    (again,) = check(make_run("sft", 0, run_id="again", metrics=metrics(0)), tmp_path / "b.json")
+    assert (again.ok, [row.metric for row in again.rows]) == (True, ["x", "y"])
+    (lost,) = check(make_run("sft", 1, run_id="lost", metrics=metrics(0)), tmp_path / "b.json")
+    assert "y: missing from lost" in lost.failures
+
+
+def test_what_was_the_same_in_every_run_must_stay(make_run, tmp_path):
+    records = [read_record(make_run("sft", s, metrics={"kl": Metric(mean=0)})) for s in range(5)]
+    write_baseline(records, tmp_path / "b.json")
+    (report,) = check(make_run("sft", 9, metrics={"kl": Metric(mean=25)}), tmp_path / "b.json")
+    assert report.failures == ["kl: 25 is above 0.0001"]
 
 
 def test_what_changed_since_the_baseline_is_noted_once(make_run, results, baseline):
     for seed in range(2):
-        make_run("sft", seed, run_id=f"new-{seed}", packages={f"p{i}": "1" for i in range(8)})
-    report = next(r for r in check(results, baseline) if r.run == "sft, 5 runs")
-    (note,) = report.notes  # with other packages, who moved a number is not known
+        make_run("sft", seed, packages={f"p{i}": "1" for i in range(8)})
+    report = next(r for r in check(results, baseline) if r.run == "sft, 3 runs")
+    (note,) = report.notes  # with other packages, what moved a number is not known
     assert note.startswith("Changed since the baseline: packages.p0: None -> 1; ")
     assert note.endswith("packages.p5: None -> 1 and 2 more.")
 
@@ -184,7 +263,9 @@ def test_an_empty_baseline_does_not_pass(results, tmp_path):
 def test_a_metric_without_spread_must_be_there(make_run, tmp_path):
     run = make_run("sft", 0, metrics={"x": Metric(mean=1.0)})
     write_baseline([read_record(run)], tmp_path / "b.json")
-    assert check(make_run("sft", 1, metrics={"x": Metric(mean=99.0)}), tmp_path / "b.json")[0].ok
+    (report,) = check(make_run("sft", 1, metrics={"x": Metric(mean=99.0)}), tmp_path / "b.json")
+    assert (report.ok, report.rows[0].verdict) == (True, "not tested")
+    assert "passed, 1 of 1 metrics not tested: sft-s1" in report.markdown()
     assert not check(make_run("sft", 2, metrics={}), tmp_path / "b.json")[0].ok
 
 

@@ -88,7 +88,7 @@ def test_one_seed_tells_nothing_of_seeds(make_run, tmp_path):
 def test_what_has_no_run_is_listed_with_a_note(results):
     last = compare(results, None, ["sft"])[-1]
     assert (last.label, last.mean, last.planned) == ("bad", None, None)
-    assert "no seed in common" in last.note
+    assert last.note == "bad has no win_rate in its items"
 
 
 def test_another_metric(results):

@@ -11,7 +11,7 @@ from tests.leaderboard.test_render import text_of
 def test_against_one_label(results):
     markdown = render_markdown(compare(results, None, ["sft"]))
     assert "### win_rate minus that of sft (percentage points)" in markdown
-    assert "bad: not compared: bad and sft have no seed in common." in markdown
+    assert "bad: not compared: bad has no win_rate in its items." in markdown
     assert "over 2 comparisons" in markdown
     assert "at .05 / 2, Holm's first step" in markdown
     assert "| 3 x 60 |" in markdown

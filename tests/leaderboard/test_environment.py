@@ -1,5 +1,5 @@
 from bench.record import Code, JudgeRecord, read_record
-from leaderboard.environment import Change, changes, environment
+from leaderboard.environment import Change, changes, configuration, environment, measured
 
 
 def test_what_differs_is_named_with_both_values(make_run):
@@ -23,3 +23,12 @@ def test_what_a_judge_did_is_no_environment(make_run):
     old, new = (environment(read_record(make_run("sft", i, judge=j))) for i, j in enumerate(judges))
     assert changes(old, new) == []
     assert old["judge.name"] == "gold"
+
+
+def test_the_configuration_is_flat_and_has_no_seed(make_run):
+    assert configuration(read_record(make_run("sft", 3))) == {"ppo.lr": 1e-4}
+
+
+def test_what_was_measured_is_reference_judge_and_data(make_run):
+    facts = measured(environment(read_record(make_run("sft", 0))))
+    assert {name.split(".")[0] for name in facts} == {"reference", "judge"}

@@ -2,7 +2,7 @@ from xml.etree import ElementTree as ET
 
 from leaderboard.check import CheckReport
 from leaderboard.junit import to_junit
-from leaderboard.verdicts import OK, CheckRow
+from leaderboard.verdicts import NOT_TESTED, OK, CheckRow
 
 
 def row(metric, verdict=OK):
@@ -31,3 +31,9 @@ def test_one_case_a_metric_and_one_for_the_record():
         "c/record.json: not JSON; and ?more"
     )
     assert suites[3].find("testcase/failure").get("message") == "nothing was checked"
+
+
+def test_what_was_not_tested_is_skipped():
+    root = ET.fromstring(to_junit([CheckReport("a", "b.json", [row("kl", NOT_TESTED), row("x")])]))
+    assert (root.get("tests"), root.get("failures"), root.get("skipped")) == ("3", "0", "1")
+    assert root.find("testsuite/testcase[@name='kl']/skipped").get("message") == "not tested"

@@ -4,6 +4,7 @@ import re
 import pytest
 
 from bench.errors import UserError
+from bench.record import Damage
 from leaderboard.aggregate import tables
 from leaderboard.plots import Look, dark, make_plots, write_figures
 from leaderboard.plots.data import load_curves, summary
@@ -93,9 +94,17 @@ def test_a_broken_curve_is_named_and_left_out(results):
     problems: list[str] = []
     plot = plots_of(results, problems)["gold-steps"]
     assert len(problems) == 1
+    assert isinstance(problems[0], Damage)
     assert f"{path}, line 1: step" in problems[0]
     assert {point.seeds for point in plot.of("sft")} == {2}
     assert plot.note == "mean and 95 % interval, 2 to 3 seeds"
+
+
+def test_a_curve_without_a_finite_value_is_not_drawn(make_run, tmp_path):
+    edit_curves(make_run("token_ppo"), lambda row: row.update(kl=float("inf")))
+    plots = plots_of(tmp_path / "results")
+    assert "gold-steps" in plots
+    assert not {"kl", "gold-kl"} & set(plots)
 
 
 def test_accuracies_stay_within_0_and_1(results):

@@ -3,7 +3,9 @@ import io
 import math
 
 import pytest
+from typer.testing import CliRunner
 
+from bench.cli import app
 from bench.errors import UserError
 from bench.stats import VarianceComponents, needed_instructions, needed_seeds, power
 from leaderboard.compare import compare
@@ -121,9 +123,19 @@ def test_csv_is_unrounded(tmp_path):
         ((), {"seed": 0.1}, "give --instruction-sd$"),
         (("sft",), {}, "power takes two labels, but was given 1: sft"),
         (("sft", "sff"), {}, "unknown label 'sff'"),
-        (("sft", "bad"), {}, "no seed in common"),
+        (("sft", "bad"), {}, "bad has no win_rate in its items"),
     ],
 )
 def test_too_little_to_go_by(results, labels, given, said):
     with pytest.raises(UserError, match=said):
         spread(results, *labels, **given)
+
+
+@pytest.mark.parametrize("verb", [["power"], ["compare", "sft"]])
+def test_a_difference_of_a_rate_is_no_number_of_points(results, verb):
+    options = ["--difference", "5", "--results", str(results)]
+    found = CliRunner().invoke(app, [*verb, *options])
+    assert found.exit_code == 2
+    assert "--difference 5: win_rate is a fraction: 5 points are 0.05" in found.stderr
+    kept = CliRunner().invoke(app, ["compare", "sft", "--metric", "gold_score", *options])
+    assert kept.exit_code == 0

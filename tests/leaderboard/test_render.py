@@ -114,6 +114,16 @@ def test_a_bad_reported_file_is_named(tmp_path):
     assert "x.json: paper" in problems[0]
 
 
+def test_every_form_says_what_was_not_compared(make_run, tmp_path):
+    make_run("sft", 0)
+    make_run("token_ppo", 1)
+    for fmt in ("md", "html", "csv"):
+        text, _ = leaderboard(tmp_path / "results", fmt=fmt)
+        assert "Not compared: sft and token_ppo have no seed in common." in text
+        if fmt != "csv":
+            assert "Group –: not ranked, or not compared with some other method." in text
+
+
 def test_csv_holds_every_metric_unrounded(results):
     text, _ = leaderboard(results, fmt="csv")
     rows = list(csv.DictReader(io.StringIO(text)))

@@ -78,6 +78,28 @@ def test_a_metric_of_one_alone_is_different(pair):
     assert (one.equality, one.old, one.new) == (Equality.DIFFERENT, 3.5, None)
 
 
+def test_what_only_the_rerun_has_is_a_note(pair):
+    old, new = pair
+    metrics = new.record.metrics | {"novel": Metric(mean=1.0)}
+    new = new._replace(record=new.record.model_copy(update={"metrics": metrics}))
+    old = with_metric(old, "win_rate", missing=None)
+    new = with_metric(new, "win_rate", missing=0)
+    rewrite(new, "items.jsonl", lambda i, row: row | {"novel_item": 1.0})
+    rewrite(new, "metrics.jsonl", lambda i, row: row | {"novel_curve": 1.0})
+    report = compare_runs(old, new)
+    assert (report.equality, report.exit_code) == (Equality.BITWISE, 0)
+    assert report.notes == [
+        (
+            "only in the rerun, so not compared: metric novel, metric win_rate.missing, "
+            "items novel_item, curve novel_curve"
+        )
+    ]
+    assert report.compared == compare_runs(old, old).compared
+    assert compare_runs(new, old).summary == (
+        "different: metric novel, metric win_rate, items novel_item, curve novel_curve"
+    )
+
+
 def test_items_are_paired_by_instruction(pair):
     """Two of sixty moved by .6 and -.3: mean .005, mean absolute .015, at most .6."""
     old, new = pair
@@ -99,7 +121,6 @@ def test_items_are_paired_by_instruction(pair):
     [
         lambda i, row: row | ({"win_rate": None} if i == 5 else {}),
         lambda i, row: row | ({"prompt_sha": "another"} if i == 5 else {}),
-        lambda i, row: row | ({"new": 1.0} if i == 5 else {}),
     ],
 )
 def test_an_item_of_one_alone_is_different(pair, change):

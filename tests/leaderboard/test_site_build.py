@@ -1,6 +1,7 @@
 import hashlib
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 from urllib.parse import unquote, urlsplit
 
@@ -180,6 +181,28 @@ def test_nothing_but_a_failed_run_still_makes_a_page(make_run, tmp_path):
     assert "out of memory" in text
     assert "at step 3" in text
     assert "figure" not in Page(text).tags
+
+
+def test_pages_of_runs_that_are_gone_are_removed(make_run, tmp_path):
+    make_run("sft", 0)
+    gone = make_run("sft", 1)
+    out = tmp_path / "site"
+    build(tmp_path / "results", out)
+    (out / "runs" / "notes.txt").write_text("kept")
+    shutil.rmtree(gone)
+    paths, _ = build(tmp_path / "results", out)
+    assert set(out.rglob("*.html")) == {p for p in paths if p.suffix == ".html"}
+    assert not (out / "runs" / "testbed-sft-s1.html").exists()
+    assert (out / "runs" / "notes.txt").exists()
+
+
+def test_nothing_is_removed_where_no_site_was(results, tmp_path):
+    other = tmp_path / "site" / "runs" / "mine.html"
+    other.parent.mkdir(parents=True)
+    other.write_text("mine")
+    (tmp_path / "site" / "index.html").write_text("<title>mine</title>")
+    build(results, tmp_path / "site")
+    assert other.exists()
 
 
 def test_no_run_is_said(tmp_path):

@@ -30,6 +30,15 @@ def test_each_pair_is_the_paired_difference_with_holm_over_all(results):
     assert (tie.p, tie.sign) == (f"{adjusted[1]:.3f}", "")
 
 
+def test_pairs_of_one_seed_have_the_interval_of_their_p_value(make_run, tmp_path):
+    for label, win in (("sft", 0.3), ("token_ppo", 0.5)):
+        make_run(label, 0, win)
+    matrix, groups = matrix_of(tmp_path / "results")
+    found = difference(*groups, Instructions(groups), "win_rate", bootstrap=False)
+    low, high = (f"{100 * end:+.1f}" for end in found.ci95)
+    assert matrix.rows[0][1].interval == f"[{low}, {high}]"
+
+
 def test_the_other_half_is_the_mirror(results):
     matrix, _ = matrix_of(results)
     for i, row in enumerate(matrix.rows):

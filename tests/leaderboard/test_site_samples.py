@@ -3,6 +3,7 @@ import math
 
 import pytest
 
+from bench.record import Damage
 from leaderboard.runs import load
 from leaderboard.site.samples import by_seed, full_scale, level
 
@@ -47,6 +48,7 @@ def test_a_missing_file_is_no_problem_but_a_broken_one_is(results):
         False, False, True,
     ]  # fmt: skip
     assert len(problems) == 1
+    assert isinstance(problems[0], Damage)
     assert "sft-s1/samples.jsonl, line 1: prompt" in problems[0]
 
 

@@ -209,6 +209,14 @@ def test_paired_difference_without_spread():
     assert paired_difference([1.0], [0.0]).p_value == 1
 
 
+def test_a_spread_that_is_rounding_is_none():
+    """.4 - .3, .6 - .5 and .9 - .8 differ in the last bits."""
+    found = paired_difference([0.4, 0.6, 0.9], [0.3, 0.5, 0.8])
+    assert found.standard_error > 0
+    assert found.p_value == 0.25
+    assert paired_difference([0.1 + 0.2] * 3, [0.3] * 3).p_value == 1
+
+
 def test_paired_difference_needs_equal_lengths():
     with pytest.raises(ValueError, match=r"a has shape \(2,\), but b has shape \(3,\)"):
         paired_difference([1, 2], [1, 2, 3])

@@ -48,6 +48,13 @@ def test_one_that_ties_with_both_neighbours_stays_above():
     assert rank_groups({"a": 3.0, "b": 2.0, "c": 1.0}, p_values) == {"a": 1, "b": 1, "c": 2}
 
 
+def test_a_pair_that_was_not_compared_is_no_tie():
+    assert rank_groups({"a": 2.0, "b": 1.0}, {}) == {}
+    means = {"a": 4.0, "b": 3.0, "c": 2.0, "odd": 1.0}
+    p_values = {("a", "b"): 0.5, ("a", "c"): 0.001, ("c", "b"): 0.001, ("c", "odd"): 0.9}
+    assert rank_groups(means, p_values) == {"a": 1, "b": 1, "c": 2}
+
+
 def test_holm_is_applied():
     """.03 alone separates; as one of three it does not."""
     assert rank_groups({"a": 2.0, "b": 1.0}, {("a", "b"): 0.03}) == {"a": 1, "b": 2}
