@@ -61,5 +61,17 @@ def write_atomically(path: Path, text: str) -> None:
             temporary.unlink()
 
 
+def write_json_option(path: Path, text: str) -> None:
+    """Write the file that a verb's `--json` names.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"cannot write --json {path}: {error.strerror}") from error
+
+
 def _temporary(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench import registry
 from bench.errors import UserError
+from bench.files import write_json_option
 from bench.jobs import Job, run_jobs
 from bench.loading import PLUGINS, load_config, plugin_options
 from bench.terminal import table
@@ -136,14 +137,14 @@ def examine(
     from bench.store import default_root
 
     if report is not None:
-        _write(report, "")  # a path that cannot be written is told before the checks, not after
+        write_json_option(report, "")  # what cannot be written is told before the checks, not after
     place = store or default_root()
     width = max(map(len, doctor.checks(place)))
     findings = doctor.examine(
         doctor.load_patient(config), place, lambda finding: say(finding.line(width))
     )
     if report is not None:
-        _write(report, json.dumps(_report(config, findings), indent=1) + "\n")
+        write_json_option(report, json.dumps(_report(config, findings), indent=1) + "\n")
     return findings
 
 
@@ -162,13 +163,6 @@ def _report(config: RunConfig, findings: Sequence[Finding]) -> dict[str, Any]:
         "packages": package_versions(),
         "hardware": hardware(dtype_name(config.model), torch.get_num_threads()),
     }
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"cannot write --json {path}: {error.strerror}") from error
 
 
 def run_here(

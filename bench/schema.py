@@ -3,6 +3,8 @@
 Each class refuses what it does not know; `bench.record` reads and writes them.
 """
 
+import hashlib
+import json
 from typing import Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
@@ -210,3 +212,13 @@ class CurvePoint(Row):
     def values(self) -> dict[str, float | None]:
         """The numeric keys of this step."""
         return self.__pydantic_extra__ or {}
+
+
+def texts_sha(texts: list[str]) -> str:
+    """The hash by which a record names its references and its instructions."""
+    return hashlib.sha256(json.dumps(texts).encode()).hexdigest()[:16]
+
+
+def prompt_sha(prompt: str) -> str:
+    """The hash by which `items.jsonl` names an instruction."""
+    return texts_sha([prompt])

@@ -1,7 +1,5 @@
 """The instructions on which two methods differ most, with what they wrote there."""
 
-import hashlib
-import json
 import textwrap
 from dataclasses import dataclass
 from itertools import chain, zip_longest
@@ -9,6 +7,7 @@ from itertools import chain, zip_longest
 import numpy as np
 
 from bench.record import SAMPLES, Damage, RecordError, Sample, read_samples
+from bench.schema import prompt_sha
 from leaderboard.rows import number
 from leaderboard.runs import Floats, Group, Instructions
 from leaderboard.show import verdict
@@ -147,11 +146,6 @@ def _samples(group: Group, metric: str, seeds: list[int], problems: list[str]) -
             if sample.greedy == metric.endswith("_greedy"):
                 found.setdefault((seed, prompt_sha(sample.prompt)), sample)
     return found
-
-
-def prompt_sha(prompt: str) -> str:
-    """The hash by which `items.jsonl` names an instruction."""
-    return hashlib.sha256(json.dumps([prompt]).encode()).hexdigest()[:16]
 
 
 def flip_lines(flips: Flips) -> tuple[str, list[tuple[int, str]]]:

@@ -89,14 +89,12 @@ def agree(
     ] = None,
 ) -> None:
     """How far two judges agree, instruction by instruction, and beyond chance."""
+    from bench.files import write_json_option
     from judges.agreement import agree as agreement
 
     found = agreement(first, second)
     if json_file is not None:
-        try:
-            json_file.write_text(json.dumps(found.as_dict(), indent=1) + "\n", encoding="utf-8")
-        except OSError as error:
-            raise UserError(f"cannot write --json {json_file}: {error.strerror}") from error
+        write_json_option(json_file, json.dumps(found.as_dict(), indent=1) + "\n")
     show(found.render())
 
 

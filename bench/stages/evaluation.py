@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter
 from pathlib import Path
@@ -19,6 +18,7 @@ from bench.pipeline import Context
 from bench.protocols import GoldSuite, Verdict
 from bench.record import Metric
 from bench.rl import masked_sum
+from bench.schema import prompt_sha, texts_sha
 from bench.stages.judging import check_missing, make_judge
 from bench.stages.measures import Metrics, mean_metric, to_json
 from bench.stages.reward_models import batch_of
@@ -138,20 +138,16 @@ def build_judgement(context: Context, out: Path, inputs: list[Path]) -> dict[str
             "cost_usd": details.pop("cost_usd", None),
             "details": details,
         },
-        "reference": {"name": f"{suite.name} references", "sha": sha(references)},
+        "reference": {"name": f"{suite.name} references", "sha": texts_sha(references)},
         "data": {
-            name: {"n": len(texts), "sha": sha(texts)} for name, texts in outputs["prompts"].items()
+            name: {"n": len(texts), "sha": texts_sha(texts)}
+            for name, texts in outputs["prompts"].items()
         },
     }
     (out / "judgement.json").write_text(json.dumps(result, indent=1) + "\n")
     _write_jsonl(out / "items.jsonl", items)
     _write_jsonl(out / "samples.jsonl", shown)
     return {}
-
-
-def sha(texts: list[str]) -> str:
-    """Hash of a list of texts."""
-    return hashlib.sha256(json.dumps(texts).encode()).hexdigest()[:16]
 
 
 def _write_jsonl(path: Path, rows: list[dict[str, Any]]) -> None:
@@ -180,7 +176,7 @@ def _items(
     for i, prompt in enumerate(prompts):
         row: dict[str, Any] = {
             "index": i,
-            "prompt_sha": sha([prompt]),
+            "prompt_sha": prompt_sha(prompt),
             "win_rate": _mean([_share(judged[i]) for judged in sampled]),
             "win_rate_greedy": _share(greedy[i]),
             "length": fmean(lengths[i] for lengths in outputs["lengths"]),

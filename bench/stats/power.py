@@ -9,6 +9,7 @@ by up to 33 at 2.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -153,17 +154,8 @@ def needed_seeds(
         alpha: as for `power`.
         comparisons: as for `power`.
     """
-    return _fewest(
-        lambda seeds: power(
-            difference,
-            components,
-            seeds=seeds,
-            instructions=instructions,
-            alpha=alpha,
-            comparisons=comparisons,
-        ),
-        target,
-    )
+    test = partial(power, difference, components, alpha=alpha, comparisons=comparisons)
+    return _fewest(lambda n: test(seeds=n, instructions=instructions), target)
 
 
 def needed_instructions(
@@ -189,17 +181,8 @@ def needed_instructions(
         alpha: as for `power`.
         comparisons: as for `power`.
     """
-    return _fewest(
-        lambda instructions: power(
-            difference,
-            components,
-            seeds=seeds,
-            instructions=instructions,
-            alpha=alpha,
-            comparisons=comparisons,
-        ),
-        target,
-    )
+    test = partial(power, difference, components, alpha=alpha, comparisons=comparisons)
+    return _fewest(lambda n: test(seeds=seeds, instructions=n), target)
 
 
 def _fewest(reached: Callable[[int], float], target: float) -> int | None:

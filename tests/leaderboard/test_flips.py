@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from bench.record import read_items, read_samples
+from bench.schema import prompt_sha
 from leaderboard.compare import compare
-from leaderboard.flips import Flips, flip_lines, prompt_sha
+from leaderboard.flips import Flips, flip_lines
 
 COMMITTED = Path(__file__).parents[2] / "results" / "testbed"
 
