@@ -1,4 +1,4 @@
-"""Errors that a user can cause: shown as one line, never as a traceback."""
+"""Errors that a user can cause, and a run that diverged: one line, never a traceback."""
 
 
 class UserError(Exception):
@@ -12,3 +12,7 @@ class UserError(Exception):
     def __init__(self, message: str, *, exit_code: int = 2) -> None:
         super().__init__(message)
         self.exit_code = exit_code
+
+
+class Diverged(RuntimeError):
+    """Training produced a NaN or an infinity."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.config import RunConfig
-from bench.errors import UserError
+from bench.errors import Diverged, UserError
 from bench.loading import config_sha, plugin_options
 from bench.pipeline import Context, Executed, Stage, execute
 from bench.provenance import code_state, hardware, package_versions
@@ -138,8 +138,6 @@ def _check_ready(planned: Plan, context: Context, store: Store) -> None:
 def _status(failure: BaseException | None) -> str:
     """What a record says of how a run ended."""
     import torch
-
-    from bench.training.optimisation import Diverged
 
     kinds: dict[str, type[BaseException] | tuple[type[BaseException], ...]] = {
         "diverged": Diverged,

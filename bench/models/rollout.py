@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bench.errors import Diverged
 from bench.models.backbone import Backbone
 from bench.models.cache import roomy_cache
 from bench.models.sequences import pad_left, positions
@@ -90,6 +91,9 @@ def draw_responses(
 
     Returns:
         The responses with what was measured of each draw, in the order of `prompts`.
+
+    Raises:
+        Diverged: if the model gives a token of no known probability.
     """
     responses = [Draw() for _ in prompts]
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
@@ -139,6 +143,8 @@ def _decode(
         tokens, *measured = draw(output.logits[:, -1], sampling.temperature, generator)
         if value is not None:
             measured.append(value(output.hidden_states[-1][:, -1]).cpu())
+        if measured[0][running].isnan().any():
+            raise Diverged("the logits of a rollout are not numbers: the run diverged")
         columns.append((rows, running.clone(), tokens, *measured))
         running &= tokens != backbone.tokens.eos_id
         if not running.any():
@@ -179,7 +185,7 @@ def draw(
 
     The draw inverts the cumulative distribution at one uniform number a row. Returned with it:
     the token's log-probability and the distribution's entropy, nats (at temperature 0 those of
-    temperature 1, since greedy has none).
+    temperature 1, since greedy has none). Of logits with a NaN both are NaN, the token any.
     """
     logprobs = torch.log_softmax(logits.float() / (temperature or 1.0), dim=-1)
     probabilities = logprobs.exp()
@@ -190,6 +196,7 @@ def draw(
         uniform = torch.rand(len(logits), 1, generator=generator, dtype=torch.float64)
         point = uniform.to(logits.device) * cumulative[:, -1:]
         tokens = torch.searchsorted(cumulative, point, right=True).squeeze(1)
+        tokens = tokens.clamp(max=logits.shape[1] - 1)  # NaN is above them all, where no token is
     chosen = logprobs.gather(1, tokens.unsqueeze(1)).squeeze(1)
     entropy = -(probabilities * logprobs.clamp(min=torch.finfo(torch.float32).min)).sum(dim=-1)
     return tokens.cpu(), chosen.cpu(), entropy.cpu()

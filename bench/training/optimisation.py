@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
+from bench.errors import Diverged
+
 BETAS = (0.9, 0.98)
 BUCKET = 8  # batches from which rows of like length are put together
 
@@ -98,7 +100,3 @@ def finite(loss: Tensor, what: str) -> Tensor:
     if not torch.isfinite(loss):
         raise Diverged(f"{what} is {loss.item()}: the run diverged")
     return loss
-
-
-class Diverged(RuntimeError):
-    """Training produced a NaN or an infinity."""

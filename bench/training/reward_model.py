@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from bench.config import LoRAConfig, RewardModelConfig
 from bench.data import Preference, Ranking
-from bench.errors import UserError
+from bench.errors import Diverged, UserError
 from bench.models.backbone import Backbone
 from bench.models.heads import Granularity, RewardModel, ScalarHead
 from bench.models.sequences import Sequences
@@ -24,7 +24,6 @@ from bench.rl import (
 )
 from bench.training.comparisons import Group, tokenise
 from bench.training.optimisation import (
-    Diverged,
     adamw,
     finite,
     generator,

@@ -6,6 +6,7 @@ import pytest
 import torch
 from transformers import DynamicCache
 
+from bench.errors import Diverged
 from bench.models.backbone import Backbone
 from bench.models.cache import roomy_cache
 from bench.models.rollout import Sampling, draw, draw_responses, sample
@@ -89,6 +90,16 @@ def test_a_token_without_probability_is_never_drawn() -> None:
     assert set(drawn.tolist()) == {1, 3}
     torch.testing.assert_close(logprobs, torch.full((5_000,), 0.5).log())
     torch.testing.assert_close(entropies, torch.full((5_000,), 2.0).log())
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.0])
+def test_logits_that_are_not_numbers_are_a_diverged_run(temperature: float) -> None:
+    backbone = tiny_backbone()
+    with torch.no_grad():
+        backbone.model.model.norm.weight[0] = torch.nan
+    prompts, _ = random_rows(4)
+    with pytest.raises(Diverged, match="the logits of a rollout"):
+        sample(backbone, None, prompts, Sampling(8, temperature), rng())
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.7])

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from bench.config import PPOConfig
+from bench.errors import Diverged
 from bench.models.backbone import Backbone
 from bench.protocols import Method
 from bench.rl import segment_rewards, token_rewards
 from bench.training.experience import Assign, RewardSource, Rollout, reward_tokens
-from bench.training.optimisation import Diverged
 from bench.training.ppo import PPO, new_value
 from bench.training.updates import POLICY
 from methods.fine_grained_ppo import FineGrainedPPO
