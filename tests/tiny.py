@@ -6,19 +6,20 @@ import torch
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from bench.config import LoRAConfig
-from bench.models.backbone import Backbone, Tokens
+from bench.models.backbone import Backbone
 from bench.models.sequences import Sequences
+from bench.models.tokens import Tokens
 from bench.suites.testbed.suite import Testbed
 
 LORA = LoRAConfig(r=4, alpha=8)
 
 
-def tiny_backbone(seed: int = 0, hidden: int = 32) -> Backbone:
-    """Two layers, hidden 32, the testbed's vocabulary."""
+def tiny_backbone(seed: int = 0, hidden: int = 32, padded: int = 0) -> Backbone:
+    """Two layers, hidden 32, the testbed's vocabulary and `padded` ids beyond it."""
     torch.manual_seed(seed)
     tokenizer = AutoTokenizer.from_pretrained(Testbed.model_path)
     config = LlamaConfig(
-        vocab_size=len(tokenizer),
+        vocab_size=len(tokenizer) + padded,
         hidden_size=hidden,
         intermediate_size=2 * hidden,
         num_hidden_layers=2,

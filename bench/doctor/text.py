@@ -11,7 +11,7 @@ import torch
 
 from bench.doctor.findings import Finding, held
 from bench.doctor.patient import PROBE, Patient
-from bench.models.backbone import Tokens
+from bench.models.tokens import Tokens
 from bench.training.experience import Rollout
 
 
@@ -30,12 +30,12 @@ def eos(patient: Patient) -> Finding:
     total = len(played.outputs) + len(patient.rollout.outputs)
     apart = _scored_apart(patient)
     allowed = patient.tolerance.logprob
-    same = "the same id as padding" if tokens.eos_id == tokens.pad_id else "not the padding's id"
+    same = "the same id as padding" if tokens.pad_id in tokens.eos_ids else "not the padding's id"
     return held(
         not wrong and apart <= allowed,
-        f"EOS is {tokens.eos_id}, {same}; {ended} of {total} responses seen to end in it, "
-        f"{len(wrong)} miscounted (0); its log-probability is {apart:.1e} nats off that of the "
-        f"bare model ({allowed:g})",
+        f"EOS is {' or '.join(map(str, tokens.eos_ids))}, {same}; {ended} of {total} responses "
+        f"seen to end in it, {len(wrong)} miscounted (0); its log-probability is {apart:.1e} nats "
+        f"off that of the bare model ({allowed:g})",
         "; ".join(dict.fromkeys(wrong))
         or "EOS must be scored like any token: mask padding by position, never by id",
     )
@@ -43,15 +43,15 @@ def eos(patient: Patient) -> Finding:
 
 def _miscounted(patient: Patient, rollout: Rollout) -> list[str]:
     """What is wrong with the end of each response."""
-    end, most = patient.backbone.tokens.eos_id, patient.config.ppo.max_new_tokens
+    ends, most = patient.backbone.tokens.eos_ids, patient.config.ppo.max_new_tokens
     wrong = []
     for ids, mask, finished in zip(
         rollout.batch.responses, rollout.batch.mask, rollout.finished.tolist(), strict=True
     ):
         counted = ids[mask].tolist()
-        if finished != (counted[-1:] == [end]):
+        if finished != (counted[-1] in ends):
             wrong.append("a response's `finished` does not say whether EOS is its last token")
-        elif end in counted[:-1]:
+        elif set(ends) & set(counted[:-1]):
             wrong.append("a response goes on behind EOS")
         elif not finished and len(counted) != most:
             wrong.append("an unfinished response counts fewer tokens than ppo.max_new_tokens")
@@ -69,8 +69,8 @@ def _scored_apart(patient: Patient) -> float:
     for i, (prompt, response) in enumerate(zip(prompts, responses, strict=True)):
         ids = torch.tensor([prompt + response], device=backbone.device)
         with backbone.using(PROBE) as model:
-            logits = model(input_ids=ids, use_cache=False).logits[0, -2].float()
-        expected = torch.log_softmax(logits, dim=-1)[response[-1]]
+            logits = model(input_ids=ids, use_cache=False).logits[0, -2, : backbone.vocabulary]
+        expected = torch.log_softmax(logits.float(), dim=-1)[response[-1]]
         apart = max(apart, float((found[i, len(response) - 1] - expected).abs()))
     return apart
 
@@ -90,6 +90,7 @@ def _played_by(patient: Patient, token: int) -> Iterator[None]:
     real = backbone.tokens
     backbone.tokens = copy.copy(real)
     backbone.tokens.eos_id = backbone.tokens.pad_id = token
+    backbone.tokens.eos_ids = [token]
     try:
         yield
     finally:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,62 +21,9 @@ from bench.models.devices import pick_device, pick_dtype
 from bench.models.lora import quicken
 from bench.models.narrowing import last_mlp_at
 from bench.models.packing import Packing, can_pack
-from bench.models.sequences import Sequences, join
+from bench.models.sequences import Sequences
+from bench.models.tokens import Tokens
 from bench.rl import token_logprobs
-
-SENTENCE_ENDS = (".", "!", "?", "\n")
-
-
-class Tokens:
-    """A tokenizer with the suite's prompt template: text to ids and back.
-
-    Attributes:
-        eos_id: ends a response and is scored like any other token of it.
-        pad_id: fills up batches; which positions are padding is known from masks alone.
-    """
-
-    def __init__(self, tokenizer: Any, template: str) -> None:
-        self.tokenizer = tokenizer
-        self.template = template
-        if tokenizer.eos_token_id is None:
-            raise UserError(f"the tokenizer {tokenizer.name_or_path} has no EOS token: set one")
-        self.eos_id: int = tokenizer.eos_token_id
-        self.pad_id: int = self.eos_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
-
-    def prompt(self, text: str) -> list[int]:
-        """Ids of the prompt in its template, BOS included where the tokenizer has one."""
-        ids: list[int] = self.tokenizer.encode(
-            self.template.format(prompt=text), add_special_tokens=True
-        )
-        return ids[:-1] if len(ids) > 1 and ids[-1] == self.eos_id else ids
-
-    def response(self, text: str) -> list[int]:
-        """Ids of a complete response, EOS at the end."""
-        return [*self.tokenizer.encode(text, add_special_tokens=False), self.eos_id]
-
-    def text(self, ids: list[int]) -> str:
-        """The text of a response, special tokens left out."""
-        return str(self.tokenizer.decode(ids, skip_special_tokens=True))
-
-    def pieces(self, ids: list[int]) -> list[str]:
-        """One readable piece of text a token."""
-        return [str(self.tokenizer.decode([i])) for i in ids]
-
-    def offsets(self, text: str) -> list[tuple[int, int]]:
-        """Character span of each token of a response, EOS left out."""
-        encoded = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-        return [(start, end) for start, end in encoded["offset_mapping"]]
-
-    @cached_property
-    def sentence_ends(self) -> Tensor:
-        """(n,) the ids whose text ends a sentence: with ".", "!", "?" or a line break."""
-        texts = self.pieces(list(range(len(self.tokenizer))))
-        ends = [i for i, text in enumerate(texts) if text.rstrip(" ").endswith(SENTENCE_ENDS)]
-        return torch.tensor(ends, dtype=torch.long)
-
-    def join(self, prompts: list[list[int]], responses: list[list[int]]) -> Sequences:
-        """A padded batch of token ids."""
-        return join(prompts, responses, self.pad_id)
 
 
 class Backbone:
@@ -88,6 +34,8 @@ class Backbone:
         tokens: its tokenizer.
         device: where it lives.
         packs: whether batches go through without padding (`bench.models.packing`).
+        vocabulary: V, the ids that may be drawn; logits beyond, of a vocabulary that was padded
+            to a round size, stand for no token and get no probability anywhere.
     """
 
     def __init__(self, model: Any, tokens: Tokens, device: torch.device) -> None:
@@ -95,6 +43,7 @@ class Backbone:
         self.tokens = tokens
         self.device = device
         self.packs = can_pack(self.model)
+        self.vocabulary = min(tokens.size, self.model.get_output_embeddings().weight.shape[0])
 
     @classmethod
     def load(cls, path: str, config: ModelConfig, template: str) -> Backbone:
@@ -114,7 +63,7 @@ class Backbone:
                 f"cannot load the model {path}: {str(error).splitlines()[0]} "
                 "(model.path takes a folder or a hub id)"
             ) from error
-        return cls(model, Tokens(tokenizer, template), device)
+        return cls(model, Tokens(tokenizer, template, eos_ids(model)), device)
 
     @property
     def hidden_size(self) -> int:
@@ -221,7 +170,7 @@ class Backbone:
         """(B, T, V): the distribution that each response token was drawn from; padded."""
         with self.using(adapter) as model:
             output = model(**_padded(batch), logits_to_keep=batch.mask.shape[1] + 1)
-        return output.logits[:, :-1]
+        return output.logits[:, :-1, : self.vocabulary]
 
     def logprobs(self, batch: Sequences, adapter: str | None, temperature: float = 1.0) -> Tensor:
         """(B, T) float32 log-probabilities of the response tokens; 0 at padding."""
@@ -250,6 +199,7 @@ class Backbone:
             logits = output.logits[:, :-1][batch.mask].unsqueeze(0)
         else:
             logits = output.logits
+        logits = logits[..., : self.vocabulary]
         tokens = batch.responses[batch.mask].unsqueeze(0)
         found = token_logprobs(logits.float() / temperature, tokens)[0]
         logprobs = found.new_zeros(batch.mask.shape).masked_scatter(batch.mask, found)
@@ -292,6 +242,12 @@ class Backbone:
         if packing is None:
             return hidden[:, batch.prompt_width - 1 :]
         return hidden[0, packing.states]
+
+
+def eos_ids(model: Any) -> list[int]:
+    """What ends a response by the model's own generation settings: none, one or several ids."""
+    ids = model.generation_config.eos_token_id
+    return [] if ids is None else [ids] if isinstance(ids, int) else list(ids)
 
 
 def _padded_states(batch: Sequences) -> Tensor:

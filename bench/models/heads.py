@@ -87,7 +87,7 @@ class RewardModel:
         """
         tokens = self.backbone.tokens
         ends = torch.isin(batch.responses, tokens.sentence_ends.to(batch.ids.device)) & batch.mask
-        final = last_counted(batch.mask) & (batch.responses == tokens.eos_id)
+        final = last_counted(batch.mask) & tokens.ends(batch.responses)
         return ends & ~torch.nn.functional.pad((ends | final)[:, 1:], (0, 1))
 
     def response_scores(self, outputs: Tensor, batch: Sequences) -> Tensor:

@@ -140,13 +140,15 @@ def _decode(
             logits_to_keep=1,
             output_hidden_states=value is not None,
         )
-        tokens, *measured = draw(output.logits[:, -1], sampling.temperature, generator)
+        tokens, *measured = draw(
+            output.logits[:, -1, : backbone.vocabulary], sampling.temperature, generator
+        )
         if value is not None:
             measured.append(value(output.hidden_states[-1][:, -1]).cpu())
         if measured[0][running].isnan().any():
             raise Diverged("the logits of a rollout are not numbers: the run diverged")
         columns.append((rows, running.clone(), tokens, *measured))
-        running &= tokens != backbone.tokens.eos_id
+        running &= ~backbone.tokens.ends(tokens)
         if not running.any():
             break
         if running.float().mean() < COMPACT_BELOW:

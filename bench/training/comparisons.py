@@ -10,7 +10,7 @@ from operator import ne
 
 from bench.data import Preference, Ranking
 from bench.editing import align_edit
-from bench.models.backbone import Tokens
+from bench.models.tokens import Tokens
 
 
 @dataclass(frozen=True)

@@ -160,7 +160,7 @@ class PPO:
             prompts=[self.prompts[i] for i in index],
             outputs=[tokens.text(response) for response in responses],
             batch=tokens.join(prompts, responses).to(device),
-            finished=torch.tensor([r[-1] == tokens.eos_id for r in responses], device=device),
+            finished=torch.tensor([r[-1] in tokens.eos_ids for r in responses], device=device),
             logprobs=_padded([draw.logprobs for draw in drawn], device),
             entropies=_padded([draw.entropies for draw in drawn], device),
             values=None if read is None else _padded([draw.values for draw in drawn], device),

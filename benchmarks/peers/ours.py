@@ -7,8 +7,9 @@ from typing import Any, Literal
 import torch
 
 from bench.config import PPOConfig, RewardModelConfig
-from bench.models.backbone import Backbone, Tokens
+from bench.models.backbone import Backbone
 from bench.models.heads import RewardModel, ScalarHead
+from bench.models.tokens import Tokens
 from bench.rl import sequence_rewards
 from bench.training.ppo import PPO, new_value
 from bench.training.reward_model import Objective, train_reward_model

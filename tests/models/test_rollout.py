@@ -10,6 +10,7 @@ from bench.errors import Diverged
 from bench.models.backbone import Backbone
 from bench.models.cache import roomy_cache
 from bench.models.rollout import Sampling, draw, draw_responses, sample
+from bench.models.tokens import Tokens
 from bench.rl import entropy
 from tests.tiny import LORA, random_rows, stir, tiny_backbone
 
@@ -65,6 +66,43 @@ def test_eos_ends_a_response_and_the_limit_does_too() -> None:
         assert 1 <= len(response) <= 12
         assert eos not in response[:-1]
         assert response[-1] == eos or len(response) == 12
+
+
+def test_any_of_the_model_s_ends_ends_a_response() -> None:
+    """A chat model closes a turn with a token of its own beside the tokenizer's EOS."""
+    backbone = tiny_backbone()
+    eager_to_stop(backbone)
+    prompts, _ = random_rows(40)
+    before = sample(backbone, None, prompts, Sampling(12), rng())
+    ids = [i for response in before for i in response[:-1]]
+    turn = max(set(ids), key=ids.count)
+    backbone.tokens = Tokens(backbone.tokens.tokenizer, "{prompt}", [turn])
+    ends = {turn, backbone.tokens.eos_id}
+    responses = sample(backbone, None, prompts, Sampling(12), rng())
+    assert {response[-1] for response in responses} >= ends
+    for response in responses:
+        assert not ends & set(response[:-1])
+        assert response[-1] in ends or len(response) == 12
+
+
+@pytest.mark.parametrize("merge", [True, False])
+def test_ids_beyond_the_tokenizer_s_are_never_drawn_and_have_no_probability(merge: bool) -> None:
+    """Half of the head's rows stand for no token, as where a vocabulary is padded."""
+    backbone = tiny_backbone(padded=1024)
+    assert backbone.vocabulary == 1024
+    backbone.add_adapter("policy", LORA)
+    stir(backbone, "policy")
+    prompts, _ = random_rows(12)
+    drawn = draw_responses(backbone, "policy", prompts, Sampling(16, merge=merge), rng())
+    assert max(i for response in drawn for i in response.ids) < 1024
+    batch = backbone.tokens.join(prompts, [response.ids for response in drawn])
+    assert backbone.logits(batch, "policy").shape[2] == 1024
+    for packs in (True, False):
+        backbone.packs = packs
+        again = backbone.logprobs(batch, "policy").detach()
+        for i, response in enumerate(drawn):
+            kept = torch.tensor(response.logprobs)
+            torch.testing.assert_close(kept, again[i, : len(kept)], rtol=1e-4, atol=1e-4)
 
 
 def test_draws_follow_the_probabilities() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bench.data import Preference, Ranking
-from bench.models.backbone import Tokens
+from bench.models.tokens import Tokens
 from bench.training.comparisons import Group, tokenise
 from tests.tiny import tiny_backbone
 

@@ -236,6 +236,16 @@ def test_a_nan_reward_is_a_diverged_run() -> None:
         run(ppo)
 
 
+def test_a_response_is_finished_by_any_of_the_model_s_ends() -> None:
+    ppo = trainer()
+    ppo.backbone.tokens.eos_ids = [1, *range(512, 768)]  # a quarter of the vocabulary
+    rollout = ppo.rollout()
+    last = rollout.batch.responses.gather(1, rollout.batch.lengths.unsqueeze(1) - 1).squeeze(1)
+    ended = (last >= 512) & (last < 768)
+    assert ended.any()
+    assert rollout.finished[ended].all()
+
+
 def test_prompts_are_all_used_before_one_comes_again() -> None:
     ppo = trainer(SMALL.model_copy(update={"batch_size": 2}))
     drawn = ppo._next_prompts() + ppo._next_prompts()

@@ -87,7 +87,7 @@ def test_a_token_model_blames_the_right_token() -> None:
 
 def batch_of_rejected(tokens: object, pairs: list[Preference]) -> Sequences:
     """The rejected responses as a batch."""
-    from bench.models.backbone import Tokens
+    from bench.models.tokens import Tokens
 
     assert isinstance(tokens, Tokens)
     return tokens.join(

@@ -1,0 +1,84 @@
+"""Text to token ids and back: the tokenizer, the prompt template, and what ends a response."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bench.errors import UserError
+from bench.models.sequences import Sequences, join
+
+SENTENCE_ENDS = (".", "!", "?", "\n")
+
+
+class Tokens:
+    """A tokenizer with the suite's prompt template: text to ids and back.
+
+    Args:
+        tokenizer: of the model's library.
+        template: the suite's prompt template.
+        eos_ids: what else than the tokenizer's EOS ends a response of this model.
+
+    Attributes:
+        eos_id: is put behind a response that is complete, and scored like any other token of it.
+        eos_ids: each ends a response: that one, and what the model says (a turn's end in a chat).
+        pad_id: fills up batches; which positions are padding is known from masks alone.
+    """
+
+    def __init__(self, tokenizer: Any, template: str, eos_ids: Iterable[int] = ()) -> None:
+        self.tokenizer = tokenizer
+        self.template = template
+        if tokenizer.eos_token_id is None:
+            raise UserError(f"the tokenizer {tokenizer.name_or_path} has no EOS token: set one")
+        self.eos_id: int = tokenizer.eos_token_id
+        self.eos_ids = sorted({self.eos_id, *(i for i in eos_ids if i < self.size)})
+        self.pad_id: int = self.eos_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+
+    @cached_property
+    def size(self) -> int:
+        """Ids from 0 on that the tokenizer can read; a model's vocabulary may be padded beyond."""
+        return 1 + max(self.tokenizer.get_vocab().values())
+
+    def ends(self, ids: Tensor) -> Tensor:
+        """Which of the ids end a response; bool, same shape."""
+        return torch.isin(ids, torch.tensor(self.eos_ids, device=ids.device))
+
+    def prompt(self, text: str) -> list[int]:
+        """Ids of the prompt in its template, BOS included where the tokenizer has one."""
+        ids: list[int] = self.tokenizer.encode(
+            self.template.format(prompt=text), add_special_tokens=True
+        )
+        return ids[:-1] if len(ids) > 1 and ids[-1] == self.eos_id else ids
+
+    def response(self, text: str) -> list[int]:
+        """Ids of a complete response, EOS at the end."""
+        return [*self.tokenizer.encode(text, add_special_tokens=False), self.eos_id]
+
+    def text(self, ids: list[int]) -> str:
+        """The text of a response, special tokens left out."""
+        ended = bool(ids) and ids[-1] in self.eos_ids  # an end of turn may be no special token
+        return str(self.tokenizer.decode(ids[:-1] if ended else ids, skip_special_tokens=True))
+
+    def pieces(self, ids: list[int]) -> list[str]:
+        """One readable piece of text a token."""
+        return [str(self.tokenizer.decode([i])) for i in ids]
+
+    def offsets(self, text: str) -> list[tuple[int, int]]:
+        """Character span of each token of a response, EOS left out."""
+        encoded = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        return [(start, end) for start, end in encoded["offset_mapping"]]
+
+    @cached_property
+    def sentence_ends(self) -> Tensor:
+        """(n,) the ids whose text ends a sentence: with ".", "!", "?" or a line break."""
+        texts = self.pieces(list(range(len(self.tokenizer))))
+        ends = [i for i, text in enumerate(texts) if text.rstrip(" ").endswith(SENTENCE_ENDS)]
+        return torch.tensor(ends, dtype=torch.long)
+
+    def join(self, prompts: list[list[int]], responses: list[list[int]]) -> Sequences:
+        """A padded batch of token ids."""
+        return join(prompts, responses, self.pad_id)

@@ -1,0 +1,37 @@
+"""Text to tokens and back: what ends a response."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from transformers import AutoTokenizer
+
+from bench.config import ModelConfig
+from bench.models.backbone import Backbone
+from bench.models.tokens import Tokens
+from bench.suites.testbed.suite import Testbed
+from tests.tiny import tiny_backbone
+
+
+def tokens(template: str = Testbed.prompt_template, eos_ids: tuple[int, ...] = ()) -> Tokens:
+    return Tokens(AutoTokenizer.from_pretrained(Testbed.model_path), template, eos_ids)
+
+
+def test_the_ends_are_the_tokenizer_s_and_the_generation_settings(tmp_path: Path) -> None:
+    """As Llama 3's <|eot_id|>, Gemma's <end_of_turn> and Phi-3's <|end|>; 9999 is no token."""
+    backbone = tiny_backbone()
+    backbone.model.generation_config.eos_token_id = [77, 1, 9999]
+    backbone.model.save_pretrained(tmp_path)
+    backbone.tokens.tokenizer.save_pretrained(tmp_path)
+    loaded = Backbone.load(str(tmp_path), ModelConfig(device="cpu"), "{prompt}").tokens
+    assert loaded.eos_id == 1
+    assert loaded.eos_ids == [1, 77]
+    assert loaded.ends(torch.tensor([[5, 77], [1, 0]])).tolist() == [[False, True], [True, False]]
+
+
+def test_the_end_is_no_text_even_where_the_tokenizer_calls_it_ordinary() -> None:
+    words = tokens(eos_ids=(77,))
+    ids = words.tokenizer.encode("Red.", add_special_tokens=False)
+    assert words.text([*ids, 77]) == words.text([*ids, words.eos_id]) == "Red."
+    assert words.text([77, *ids]) != "Red."
