@@ -48,7 +48,8 @@ class LoRAConfig(Section):
     r: int = Field(16, ge=1, description="rank")
     alpha: int = Field(32, ge=1, description="scale numerator: the update is alpha / r * B A")
     target_modules: Literal["all-linear"] | list[str] = Field(
-        "all-linear", description="which linear layers carry adapters"
+        "all-linear",
+        description="linear layers that carry adapters, by name; no embedding, no head tied to it",
     )
 
 

@@ -116,7 +116,8 @@ def run(config: RunConfig, *, store: Store, results: Path, progress: Progress) -
 
 
 def _check_ready(planned: Plan, context: Context, store: Store) -> None:
-    """Find out now, not after hours of training, that judge or editor lacks its key."""
+    """Find out now, not after hours: judge or editor lacks its key, the model does not fit."""
+    from bench.stages.checks import check_model
     from bench.stages.judging import make_judge
     from bench.stages.preferences import make_editor
 
@@ -133,6 +134,7 @@ def _check_ready(planned: Plan, context: Context, store: Store) -> None:
         make_judge(context, config.validation_judge).ready()
     if "edits" in missing and (editor := make_editor(context)):
         editor.ready()
+    check_model(context.config, context.suite, missing)
 
 
 def _status(failure: BaseException | None) -> str:

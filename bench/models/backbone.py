@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import PeftModel
 from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from bench.config import LoRAConfig, ModelConfig
-from bench.errors import UserError
+from bench.models.adapters import adapter_parameters, attach
 from bench.models.devices import pick_device, pick_dtype
+from bench.models.loading import load_model, load_tokenizer
 from bench.models.lora import quicken
 from bench.models.narrowing import last_mlp_at
 from bench.models.packing import Packing, can_pack
@@ -54,15 +54,7 @@ class Backbone:
         """
         device = pick_device(config.device)
         dtype = pick_dtype(config.dtype, device)
-        local = {} if Path(path).exists() else {"revision": config.revision}
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(path, **local)
-            model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, **local)
-        except (OSError, ValueError) as error:
-            raise UserError(
-                f"cannot load the model {path}: {str(error).splitlines()[0]} "
-                "(model.path takes a folder or a hub id)"
-            ) from error
+        tokenizer, model = load_tokenizer(path, config), load_model(path, config, dtype)
         return cls(model, Tokens(tokenizer, template, eos_ids(model)), device)
 
     @property
@@ -73,31 +65,22 @@ class Backbone:
     def add_adapter(
         self, name: str, lora: LoRAConfig | None = None, folder: Path | None = None
     ) -> None:
-        """Add adapter `name`: new, its output 0 (`lora`), or read from a PEFT `folder`."""
+        """Add adapter `name`: new, its output 0 (`lora`), or read from a PEFT `folder`.
+
+        Raises:
+            UserError: `lora` names layers that the model lacks or that cannot be trained.
+        """
         self.drop_adapter(name)
         if folder is not None and isinstance(self.model, PeftModel):
             self.model.load_adapter(str(folder), adapter_name=name)
         elif folder is not None:
             self.model = PeftModel.from_pretrained(self.model, str(folder), adapter_name=name)
         elif lora is not None:
-            self._create(name, lora)
+            self.model = attach(self.model, name, lora)
         else:
             raise TypeError("add_adapter takes lora or folder")
         quicken(self.model)
         self.model.eval()
-
-    def _create(self, name: str, lora: LoRAConfig) -> None:
-        config = LoraConfig(
-            r=lora.r,
-            lora_alpha=lora.alpha,
-            lora_dropout=0.0,  # rollouts and updates must see the same policy
-            target_modules=lora.target_modules,
-            task_type="CAUSAL_LM",
-        )
-        if isinstance(self.model, PeftModel):
-            self.model.add_adapter(name, config)
-        else:
-            self.model = get_peft_model(self.model, config, adapter_name=name)
 
     def drop_adapter(self, name: str) -> None:
         """Remove adapter `name` if it is there."""
@@ -128,8 +111,7 @@ class Backbone:
 
     def parameters(self, name: str) -> list[torch.nn.Parameter]:
         """The weights of adapter `name`."""
-        ours = (f"lora_A.{name}.", f"lora_B.{name}.")
-        return [p for n, p in self.model.named_parameters() if any(part in n for part in ours)]
+        return adapter_parameters(self.model, name)
 
     @contextmanager
     def using(self, adapter: str | None) -> Iterator[Any]:

@@ -198,6 +198,24 @@ def test_what_is_not_there_is_named_before_anything_runs(
         runner.plan(config("method=token_ppo", override), store)
 
 
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("lora.target_modules=[embed_tokens]", "is an embedding"),
+        ("lora.target_modules=[q_proj, lm_head]", "shares its weight"),
+        ("lora.target_modules=[q_proj, v_prj]", "did you mean 'v_proj'"),
+        ("model.path=/no/such/model", "cannot load the model"),
+    ],
+)
+def test_a_model_that_cannot_run_is_refused_before_sft(
+    override: str, message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=message):
+        run(config("method=token_ppo", override), Store(tmp_path / "store"), tmp_path / "results")
+    assert not list((tmp_path / "store").glob("*/*"))
+    assert not (tmp_path / "results").exists()
+
+
 def test_an_interruption_is_written_down_and_never_over_a_finished_record(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
