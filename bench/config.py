@@ -40,6 +40,12 @@ class ModelConfig(Section):
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="of the frozen base; auto: bfloat16 on a GPU, float32 on a CPU"
     )
+    prompt_max_tokens: int | None = Field(
+        None,
+        ge=1,
+        description="longer prompts lose their end, template aside, and are counted; none: one "
+        "that does not fit the model's context beside its response is an error",
+    )
 
 
 class LoRAConfig(Section):
@@ -61,7 +67,9 @@ class SFTConfig(Section):
     batch_size: int = Field(64, ge=1, description="demonstrations a step")
     lr: float = Field(1e-3, gt=0, description="peak learning rate (AdamW), annealed to 0")
     seed: int = Field(0, description="its own seed: one SFT model serves all seeds of a benchmark")
-    max_length: int = Field(256, ge=8, description="prompt + response tokens; longer ones are cut")
+    max_length: int = Field(
+        256, ge=8, description="prompt + response tokens; longer demonstrations are left out"
+    )
     full: bool = Field(
         True, description="train all weights; false: a LoRA adapter, merged afterwards"
     )

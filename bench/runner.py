@@ -18,7 +18,8 @@ from bench.record import Record, read_record, write_record
 from bench.registry import METHODS, SUITES
 from bench.stages import Stages
 
-COUNTS = ("pairs", "unchanged", "identical", "truncated")  # of a stage's data, for the record
+# of a stage's data, for the record
+COUNTS = ("pairs", "unchanged", "identical", "truncated", "dropped", "cut_prompts")
 
 if TYPE_CHECKING:
     from bench.progress import Progress

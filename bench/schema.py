@@ -46,7 +46,8 @@ class StageRecord(_Strict):
     """One stage; the cost is that of computing it, also where it was found in the store.
 
     Attributes:
-        counts: of its data, as "pairs", "identical" (left out) and "truncated" (responses cut).
+        counts: of its data, as "pairs", "identical" and "dropped" (left out), "truncated"
+            (responses cut) and "cut_prompts".
     """
 
     name: str

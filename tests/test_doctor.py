@@ -242,6 +242,27 @@ def test_bfloat16_passes_within_its_own_tolerance_and_is_slow_on_a_cpu(tmp_path:
     assert "(0.25)" in findings["batch size"].measured
 
 
+@pytest.mark.parametrize(
+    ("new", "rope", "status", "said"),
+    [
+        (80, None, "pass", "128 there"),
+        (120, None, "FAIL", "ppo.max_new_tokens=120 it does not fit the model's 128 positions"),
+        (80, "dynamic", "pass", "dynamic rope: behind them a row depends on the others"),
+        (120, "dynamic", "FAIL", "its dynamic rope changes a row beside a longer one"),
+    ],
+)
+def test_what_does_not_fit_the_context_is_found(
+    new: int, rope: str | None, status: str, said: str
+) -> None:
+    backbone = tiny_backbone()
+    if rope:
+        backbone.model.config.rope_parameters["rope_type"] = rope
+    config = SMALL.model_copy(update={"ppo": PPOConfig(max_new_tokens=new)})
+    finding = doctor.text.context(patient.Patient(config, backbone, Testbed()))
+    assert finding.status == status
+    assert said in finding.measured + finding.remedy
+
+
 def test_memory_is_counted() -> None:
     """r (d_in + d_out) weights a LoRA layer, 4 bytes each; 16 bytes a weight for full SFT."""
     backbone = tiny_backbone()
@@ -292,7 +313,7 @@ def test_a_crash_is_a_failure_and_the_others_run(tmp_path: Path, monkeypatch: Pa
     findings = examine(tmp_path)
     assert failed(findings) == {"padding"}
     assert findings["padding"].measured == "crashed: RuntimeError: no such kernel"
-    assert len(findings) == 14
+    assert len(findings) == 15
 
 
 def bench(tmp_path: Path, *arguments: str) -> Any:
@@ -321,7 +342,7 @@ def test_a_failed_check_ends_with_1(tmp_path: Path, monkeypatch: Patch) -> None:
     report = tmp_path / "report.json"
     result = bench(tmp_path, "--set", "ppo.max_new_tokens=4", "--json", str(report))
     assert result.exit_code == 1
-    assert "doctor: 1 of 14 checks failed: memory" in result.stderr
+    assert "doctor: 1 of 15 checks failed: memory" in result.stderr
     assert "FAIL  memory" in result.stdout
     assert not json.loads(report.read_text())["ok"]
 

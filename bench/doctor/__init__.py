@@ -40,6 +40,7 @@ def checks(store: Path) -> dict[str, Check]:
         "EOS": text.eos,
         "ending": text.ending,
         "template": text.template,
+        "context": text.context,
         "memory": machine.memory,
         "disk": partial(machine.disk, store=store),
         "speed": machine.speed,

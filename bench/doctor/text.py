@@ -11,7 +11,9 @@ import torch
 
 from bench.doctor.findings import Finding, held
 from bench.doctor.patient import PROBE, Patient
+from bench.models.context import batch_rope
 from bench.models.tokens import Tokens
+from bench.stages.checks import context_needs, too_short
 from bench.training.experience import Rollout
 
 
@@ -130,6 +132,22 @@ def template(patient: Patient) -> Finding:
         f"token, {lost} responses changed by the tokenizer (0)",
         "; ".join(problems),
         otherwise="FAIL" if shared else "warn",
+    )
+
+
+def context(patient: Patient) -> Finding:
+    """Every prompt of the run and its response fit the model's positions."""
+    backbone = patient.backbone
+    settings = backbone.model.config
+    needs = context_needs(patient.config, patient.suite, backbone.tokens)
+    worst = max(needs, key=lambda need: need.total)
+    there = "no limit stated" if backbone.context is None else f"{backbone.context} there"
+    rope, problem = batch_rope(settings), too_short(settings, needs)
+    return held(
+        problem is None,
+        f"prompt and response take {worst.prompt} + {worst.new} positions at most, {there}"
+        + (f"; {rope} rope: behind them a row depends on the others" if rope else ""),
+        problem or "",
     )
 
 

@@ -15,7 +15,9 @@ from peft import PeftModel
 from torch import Tensor
 
 from bench.config import LoRAConfig, ModelConfig
+from bench.errors import UserError
 from bench.models.adapters import adapter_parameters, attach
+from bench.models.context import context_length
 from bench.models.devices import pick_device, pick_dtype
 from bench.models.loading import load_model, load_tokenizer
 from bench.models.lora import quicken
@@ -36,6 +38,7 @@ class Backbone:
         packs: whether batches go through without padding (`bench.models.packing`).
         vocabulary: V, the ids that may be drawn; logits beyond, of a vocabulary that was padded
             to a round size, stand for no token and get no probability anywhere.
+        context: positions that a sequence may have; None: no limit.
     """
 
     def __init__(self, model: Any, tokens: Tokens, device: torch.device) -> None:
@@ -43,6 +46,7 @@ class Backbone:
         self.tokens = tokens
         self.device = device
         self.packs = can_pack(self.model)
+        self.context = context_length(self.model.config)
         self.vocabulary = min(tokens.size, self.model.get_output_embeddings().weight.shape[0])
 
     @classmethod
@@ -55,7 +59,8 @@ class Backbone:
         device = pick_device(config.device)
         dtype = pick_dtype(config.dtype, device)
         tokenizer, model = load_tokenizer(path, config), load_model(path, config, dtype)
-        return cls(model, Tokens(tokenizer, template, eos_ids(model)), device)
+        tokens = Tokens(tokenizer, template, eos_ids(model), config.prompt_max_tokens)
+        return cls(model, tokens, device)
 
     @property
     def hidden_size(self) -> int:
@@ -150,6 +155,7 @@ class Backbone:
 
     def logits(self, batch: Sequences, adapter: str | None) -> Tensor:
         """(B, T, V): the distribution that each response token was drawn from; padded."""
+        self._check_context(batch)
         with self.using(adapter) as model:
             output = model(**_padded(batch), logits_to_keep=batch.mask.shape[1] + 1)
         return output.logits[:, :-1, : self.vocabulary]
@@ -212,6 +218,7 @@ class Backbone:
         **options: Any,
     ) -> Any:
         """Output of the whole model or of the decoder alone, right at the states that are read."""
+        self._check_context(batch)
         inputs = _padded(batch) if packing is None else packing.inputs()
         places = _padded_states(batch)[read] if packing is None else packing.read
         with self.using(adapter) as model:
@@ -219,11 +226,41 @@ class Backbone:
             with last_mlp_at(decoder, places, inputs["input_ids"].shape):
                 return (model if whole else decoder)(**inputs, **options)
 
+    def within(self, most: int) -> int:
+        """`most` tokens, or the model's context where that is less."""
+        return most if self.context is None else min(most, self.context)
+
+    def pair(self, prompt: str, response: str) -> tuple[list[int], list[int]]:
+        """Ids of prompt and complete response, cut before its EOS where both do not fit."""
+        asked, answer = self.tokens.prompt(prompt), self.tokens.response(response)
+        room = self.within(len(asked) + len(answer)) - len(asked)
+        return asked, [*answer[: room - 1], answer[-1]] if 0 < room < len(answer) else answer
+
+    def batch_of(self, texts: list[tuple[str, str]]) -> Sequences:
+        """(prompt, response) texts as one batch on the model's device; see `pair`."""
+        pairs = [self.pair(prompt, response) for prompt, response in texts]
+        batch = self.tokens.join([asked for asked, _ in pairs], [answer for _, answer in pairs])
+        return batch.to(self.device)
+
+    def _check_context(self, batch: Sequences) -> None:
+        """Refuse what is longer than the context, at no cost where the padded batch is not."""
+        most = self.within(batch.ids.shape[1])
+        if most < batch.ids.shape[1] and (longest := int(batch.attention.sum(1).max())) > most:
+            raise too_long(longest, most)
+
     @staticmethod
     def _states(hidden: Tensor, batch: Sequences, packing: Packing | None) -> Tensor:
         if packing is None:
             return hidden[:, batch.prompt_width - 1 :]
         return hidden[0, packing.states]
+
+
+def too_long(tokens: int, context: int) -> UserError:
+    """What to say of a sequence that the model has no positions for."""
+    return UserError(
+        f"a sequence of {tokens} tokens does not fit the model's {context} positions: lower the "
+        "max_new_tokens or max_length that it comes from, or cut prompts (model.prompt_max_tokens)"
+    )
 
 
 def eos_ids(model: Any) -> list[int]:

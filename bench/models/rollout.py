@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from bench.errors import Diverged
-from bench.models.backbone import Backbone
+from bench.models.backbone import Backbone, too_long
 from bench.models.cache import roomy_cache
 from bench.models.sequences import pad_left, positions
 
@@ -94,7 +94,11 @@ def draw_responses(
 
     Raises:
         Diverged: if the model gives a token of no known probability.
+        UserError: a prompt and `max_new_tokens` do not fit the model's context.
     """
+    longest = max(map(len, prompts), default=0) + sampling.max_new_tokens
+    if longest > (most := backbone.within(longest)):
+        raise too_long(longest, most)
     responses = [Draw() for _ in prompts]
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
     with _policy(backbone, adapter, sampling) as model:

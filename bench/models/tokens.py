@@ -22,6 +22,7 @@ class Tokens:
         tokenizer: of the model's library.
         template: the suite's prompt template.
         eos_ids: what else than the tokenizer's EOS ends a response of this model.
+        prompt_max_tokens: longer prompts lose the end of their text; None: they do not.
 
     Attributes:
         eos_id: is put behind a response that is complete, and scored like any other token of it.
@@ -29,9 +30,16 @@ class Tokens:
         pad_id: fills up batches; which positions are padding is known from masks alone.
     """
 
-    def __init__(self, tokenizer: Any, template: str, eos_ids: Iterable[int] = ()) -> None:
+    def __init__(
+        self,
+        tokenizer: Any,
+        template: str,
+        eos_ids: Iterable[int] = (),
+        prompt_max_tokens: int | None = None,
+    ) -> None:
         self.tokenizer = tokenizer
         self.template = template
+        self.prompt_max_tokens = prompt_max_tokens
         if tokenizer.eos_token_id is None:
             raise UserError(f"the tokenizer {tokenizer.name_or_path} has no EOS token: set one")
         self.eos_id: int = tokenizer.eos_token_id
@@ -48,7 +56,33 @@ class Tokens:
         return torch.isin(ids, torch.tensor(self.eos_ids, device=ids.device))
 
     def prompt(self, text: str) -> list[int]:
-        """Ids of the prompt in its template, BOS included where the tokenizer has one."""
+        """Ids of the prompt in its template, BOS included where the tokenizer has one.
+
+        Raises:
+            UserError: the template alone is longer than `prompt_max_tokens`.
+        """
+        ids, most = self._templated(text), self.prompt_max_tokens
+        if most is None or len(ids) <= most:
+            return ids
+        spans = self.offsets(text)
+        kept = len(spans)
+        while len(ids) > most:
+            kept -= len(ids) - most
+            if kept < 0:
+                raise UserError(
+                    f"model.prompt_max_tokens={most}: the prompt template alone is longer"
+                )
+            ids = self._templated(text[: spans[kept - 1][1]] if kept else "")
+        return ids
+
+    def cut_prompts(self, texts: Iterable[str]) -> dict[str, int]:
+        """{"cut_prompts"}: how many different ones `prompt_max_tokens` cuts; {}: it is None."""
+        most = self.prompt_max_tokens
+        if most is None:
+            return {}
+        return {"cut_prompts": sum(len(self._templated(text)) > most for text in set(texts))}
+
+    def _templated(self, text: str) -> list[int]:
         ids: list[int] = self.tokenizer.encode(
             self.template.format(prompt=text), add_special_tokens=True
         )

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from bench.config import RunConfig
+from bench.errors import UserError
 from bench.models.adapters import attach
-from bench.models.loading import load_outline
+from bench.models.context import batch_rope, context_length
+from bench.models.loading import load_outline, load_tokenizer
+from bench.models.tokens import Tokens
+
+STAGES = ("samples", "ppo", "outputs")  # those that generate
 
 
 def check_model(config: RunConfig, suite: Any, missing: set[str]) -> None:
@@ -18,10 +24,81 @@ def check_model(config: RunConfig, suite: Any, missing: set[str]) -> None:
         missing: names of the stages that are not in the store yet.
 
     Raises:
-        UserError: the model cannot be read, or `lora.target_modules` does not fit it.
+        UserError: the model cannot be read, `lora.target_modules` does not fit it, or a prompt
+            does not fit its context.
     """
-    trained = {"reward_model", "ppo"} if config.sft.full else {"sft", "reward_model", "ppo"}
-    if not missing & trained:
+    adapted = {"reward_model", "ppo"} if config.sft.full else {"sft", "reward_model", "ppo"}
+    generating = missing.intersection(STAGES)
+    if not (missing & adapted or generating):
         return
-    outline = load_outline(config.model.path or suite.model_path, config.model)
-    attach(outline, "outline", config.lora, outline=True)
+    path = config.model.path or suite.model_path
+    outline = load_outline(path, config.model)
+    if generating:
+        tokenizer, most = load_tokenizer(path, config.model), config.model.prompt_max_tokens
+        tokens = Tokens(tokenizer, suite.prompt_template, prompt_max_tokens=most)
+        needs = context_needs(config, suite, tokens, generating)
+        if problem := too_short(outline.config, needs):
+            raise UserError(problem)
+    if missing & adapted:
+        attach(outline, "outline", config.lora, outline=True)
+
+
+@dataclass(frozen=True)
+class Need:
+    """The positions that generation on one split's prompts may take.
+
+    Attributes:
+        split: of the suite's prompts.
+        prompt: tokens of the longest prompt.
+        field: the configuration's field that limits the response.
+        new: its value.
+    """
+
+    split: str
+    prompt: int
+    field: str
+    new: int
+
+    @property
+    def total(self) -> int:
+        """Prompt and response."""
+        return self.prompt + self.new
+
+
+def context_needs(
+    config: RunConfig, suite: Any, tokens: Tokens, stages: set[str] | None = None
+) -> list[Need]:
+    """What each generating stage needs; None: all stages."""
+    pairs, evaluation = config.preferences, config.evaluation
+    splits = [
+        ("samples", "preference", pairs.pairs + pairs.held_out, "preferences"),
+        ("ppo", "ppo", config.ppo.prompts, "ppo"),
+        ("ppo", "validation", evaluation.validation_prompts, "evaluation"),
+        ("outputs", "test", evaluation.test_prompts, "evaluation"),
+        ("outputs", "unseen", evaluation.unseen_prompts, "evaluation"),
+    ]
+    needs = []
+    for stage, split, n, section in splits:
+        if stages is None or stage in stages:
+            prompts = suite.prompts(split, n, config.seed)
+            longest = max((len(tokens.prompt(text)) for text in prompts), default=0)
+            new: int = getattr(config, section).max_new_tokens
+            needs.append(Need(split, longest, f"{section}.max_new_tokens", new))
+    return needs
+
+
+def too_short(settings: Any, needs: list[Need]) -> str | None:
+    """What is wrong where a need exceeds the context of a model's configuration; None: nothing."""
+    context = context_length(settings)
+    worst = max(needs, key=lambda need: need.total)
+    if context is None or worst.total <= context:
+        return None
+    rope = batch_rope(settings)
+    why = f" (behind them its {rope} rope changes a row beside a longer one)" if rope else ""
+    room = context - worst.new
+    cut = f", or cut prompts with model.prompt_max_tokens={room}" if room > 0 else ""
+    return (
+        f"the longest prompt of the {worst.split} split has {worst.prompt} tokens: with "
+        f"{worst.field}={worst.new} it does not fit the model's {context} positions{why}; lower "
+        f"{worst.field}{cut}"
+    )

@@ -21,7 +21,6 @@ from bench.rl import masked_sum
 from bench.schema import prompt_sha, texts_sha
 from bench.stages.judging import check_missing, make_judge
 from bench.stages.measures import Metrics, mean_metric, to_json
-from bench.stages.reward_models import batch_of
 from bench.stages.sft import load_sft
 from bench.stats import win_rate
 from bench.training.optimisation import generator
@@ -67,7 +66,8 @@ def build_outputs(context: Context, out: Path, inputs: list[Path]) -> dict[str, 
         task.advance(1)
     (out / OUTPUTS).write_text(json.dumps(outputs) + "\n")
     backbone.drop_adapter(POLICY)
-    return {"tokens": sum(map(sum, outputs["lengths"]))}
+    cut = backbone.tokens.cut_prompts([*splits["test"], *splits["unseen"]])
+    return {"tokens": sum(map(sum, outputs["lengths"]))} | cut
 
 
 def _responses(
@@ -260,15 +260,15 @@ def _score_with(
     """Put token rewards into `shown`; returns how the reward model's score follows gold."""
     backbone = load_sft(context, inputs[1])
     model = RewardModel.load(backbone, REWARD, inputs[2])
-    batch = batch_of(backbone, [(row["prompt"], row["output"]) for row in shown])
+    batch = backbone.batch_of([(row["prompt"], row["output"]) for row in shown])
     rewards = model.token_scores(batch).cpu()
     for i, row in enumerate(shown):
-        ids = backbone.tokens.response(row["output"])
+        _, ids = backbone.pair(row["prompt"], row["output"])
         row["tokens"] = backbone.tokens.pieces(ids)
         row["token_rewards"] = [round(x, 4) for x in rewards[i, : len(ids)].tolist()]
     prompts = outputs["prompts"]["test"]
     texts = list(zip(prompts, outputs["sampled"][0], strict=True))
-    proxy = model.scores(batch_of(backbone, texts)).cpu().tolist()
+    proxy = model.scores(backbone.batch_of(texts)).cpu().tolist()
     backbone.drop_adapter(REWARD)
     gold = [v.score for v in sampled[0]]
     if any(x is None for x in gold) or len(set(gold)) < 2:

@@ -20,12 +20,12 @@ from bench.models.rollout import Sampling, sample
 from bench.pipeline import Context
 from bench.protocols import GoldSuite, Method
 from bench.stages.judging import make_judge
-from bench.stages.reward_models import batch_of
-from bench.stages.sft import load_sft
+from bench.stages.sft import demonstrations, load_sft
 from bench.training.experience import RewardSource, Rollout
 from bench.training.optimisation import generator
 from bench.training.ppo import PPO, VALUE, new_value
 from bench.training.reward_model import ADAPTER as REWARD
+from bench.training.sft import fitting
 from bench.training.updates import POLICY, Demonstrations
 
 CHECKPOINT = Path("checkpoint") / "ppo.pt"
@@ -69,17 +69,15 @@ def build_ppo(context: Context, out: Path, inputs: list[Path], method: Method) -
     (out / "metrics.jsonl").write_text(text)
     for name in (POLICY, VALUE, REWARD):
         backbone.drop_adapter(name)
-    return {"tokens": trainer.tokens, "steps": config.ppo.steps, "best_step": best.step}
+    stats = {"tokens": trainer.tokens, "steps": config.ppo.steps, "best_step": best.step}
+    return stats | backbone.tokens.cut_prompts(prompts)
 
 
 def _demonstrations(context: Context, backbone: Backbone) -> Demonstrations:
     """What PPO-ptx mixes in: the demonstrations of SFT."""
     if context.config.ppo.ptx_coef == 0:
         return ()
-    wanted, tokens = context.config.sft, backbone.tokens
-    pairs = context.suite.demonstrations(wanted.demonstrations, wanted.seed)
-    rows = [(tokens.prompt(prompt), tokens.response(response)) for prompt, response in pairs]
-    return [(p, r[: max(1, wanted.max_length - len(p))]) for p, r in rows]
+    return fitting(backbone, demonstrations(context), context.config.sft)
 
 
 def _reward_source(
@@ -107,7 +105,7 @@ def _model_scores(backbone: Backbone, model: RewardModel, rollout: Rollout) -> T
     if model.granularity != "sequence":
         return model.token_scores(rollout.batch)
     texts = list(zip(rollout.prompts, rollout.outputs, strict=True))
-    return model.scores(batch_of(backbone, texts))
+    return model.scores(backbone.batch_of(texts))
 
 
 def _restore(trainer: PPO, out: Path) -> list[dict[str, float]]:

@@ -52,7 +52,7 @@ def build_samples(context: Context, out: Path, inputs: list[Path]) -> dict[str, 
         write_rows(
             out / RANKINGS, [Ranking(prompt=p, responses=y, ranks=ties) for p, y in rankings]
         )
-    return {"pairs": len(rows)}
+    return {"pairs": len(rows)} | backbone.tokens.cut_prompts(prompts)
 
 
 def build_preferences(context: Context, out: Path, inputs: list[Path]) -> dict[str, Any]:

@@ -10,7 +10,6 @@ from bench.config import RewardModelConfig
 from bench.data import Comparison, Preference, read_rows
 from bench.models.backbone import Backbone
 from bench.models.heads import Granularity, RewardModel
-from bench.models.sequences import Sequences
 from bench.pipeline import Context
 from bench.protocols import GoldSuite
 from bench.record import Metric
@@ -66,7 +65,7 @@ def build_reward_model(
     for text in warnings(counts, settings):
         context.progress.say(f"{name}: {text}")
     samples = read_rows(inputs[2] / SAMPLES, Comparison)[: settings.normalisation_samples]
-    normalise(model, batch_of(backbone, [(row.prompt, row.output_1) for row in samples]))
+    normalise(model, backbone.batch_of([(row.prompt, row.output_1) for row in samples]))
     model.save(out)
     backbone.drop_adapter(ADAPTER)
     return counts
@@ -81,18 +80,9 @@ def warnings(counts: dict[str, int], config: RewardModelConfig) -> list[str]:
     if n := counts["truncated"]:
         found.append(
             f"{n} responses cut to reward_model.max_length = {config.max_length} tokens with "
-            "their prompt: raise it to keep them whole"
+            "their prompt (or the model's context, if less): raise it to keep them whole"
         )
     return found
-
-
-def batch_of(backbone: Backbone, texts: list[tuple[str, str]]) -> Sequences:
-    """(prompt, response) texts as one batch on the model's device."""
-    tokens = backbone.tokens
-    return tokens.join(
-        [tokens.prompt(prompt) for prompt, _ in texts],
-        [tokens.response(response) for _, response in texts],
-    ).to(backbone.device)
 
 
 def build_rm_evaluation(context: Context, out: Path, inputs: list[Path]) -> dict[str, Any]:
@@ -162,14 +152,15 @@ def _localisation(model: RewardModel, suite: GoldSuite, pairs: list[Preference])
     The standard error is over responses: tokens of one response are not independent.
     """
     texts = [(pair.prompt, pair.rejected) for pair in pairs]
-    batch = batch_of(model.backbone, texts)
+    batch = model.backbone.batch_of(texts)
     rewards = model.token_scores(batch).cpu()
     scores: list[list[float]] = []
     labels: list[list[int]] = []
     for i, (prompt, response) in enumerate(texts):
         wrong = wrong_tokens(model.backbone, response, suite.wrong_spans(prompt, response))
-        labels.append([int(flag) for flag in wrong])
-        scores.append((-rewards[i, : len(wrong)]).tolist())
+        there = min(len(wrong), int(batch.lengths[i]) - 1)  # fewer where the context cuts it
+        labels.append([int(flag) for flag in wrong[:there]])
+        scores.append((-rewards[i, :there]).tolist())
     return _clustered_auroc(scores, labels)
 
 

@@ -19,12 +19,9 @@ def build_sft(context: Context, out: Path, inputs: list[Path]) -> dict[str, Any]
     dtype = backbone.model.dtype
     if config.full:
         backbone.model.float()  # in bfloat16 a small learning rate is rounded away
-    rows = [
-        Demonstration(prompt=prompt, response=response)
-        for prompt, response in context.suite.demonstrations(config.demonstrations, config.seed)
-    ]
+    rows = demonstrations(context)
     with context.progress.task("SFT", total=config.steps) as task:
-        tokens = train_sft(
+        counts = train_sft(
             backbone,
             rows,
             config,
@@ -36,7 +33,20 @@ def build_sft(context: Context, out: Path, inputs: list[Path]) -> dict[str, Any]
         backbone.tokens.tokenizer.save_pretrained(str(out / "model"))
     else:
         backbone.save_adapter(ADAPTER, out / "adapter")
-    return {"tokens": tokens, "steps": config.steps}
+    if n := counts["dropped"]:
+        context.progress.say(
+            f"SFT: {n} of {len(rows)} demonstrations left out: with their prompt they have more "
+            f"than sft.max_length = {config.max_length} tokens, or than the model's context"
+        )
+    cut = backbone.tokens.cut_prompts(row.prompt for row in rows)
+    return counts | {"steps": config.steps} | cut
+
+
+def demonstrations(context: Context) -> list[Demonstration]:
+    """What SFT imitates, and PPO-ptx mixes in."""
+    wanted = context.config.sft
+    found = context.suite.demonstrations(wanted.demonstrations, wanted.seed)
+    return [Demonstration(prompt=prompt, response=response) for prompt, response in found]
 
 
 def load_sft(context: Context, folder: Path) -> Backbone:

@@ -83,7 +83,7 @@ def train_reward_model(
         Diverged: if the loss is not finite.
         UserError: if the rankings are not of one size, or `config` or `objective` is for pairs.
     """
-    groups, counts = tokenise(backbone.tokens, rows, config.max_length)
+    groups, counts = tokenise(backbone.tokens, rows, backbone.within(config.max_length))
     _check_sizes({len(group.responses) for group in groups}, objective, config)
     torch.manual_seed(seed)
     backbone.add_adapter(ADAPTER, lora)
@@ -194,13 +194,11 @@ def normalise(model: RewardModel, samples: Sequences) -> None:
 
 def preference_accuracy(model: RewardModel, pairs: Sequence[Preference]) -> list[float]:
     """1 where the chosen response scores higher, 0 where lower, .5 where equal; one a pair."""
-    tokens = model.backbone.tokens
-    prompts = [tokens.prompt(pair.prompt) for pair in pairs]
     sides = [
-        model.scores(tokens.join(prompts, responses).to(model.backbone.device))
-        for responses in (
-            [tokens.response(pair.chosen) for pair in pairs],
-            [tokens.response(pair.rejected) for pair in pairs],
+        model.scores(model.backbone.batch_of(texts))
+        for texts in (
+            [(pair.prompt, pair.chosen) for pair in pairs],
+            [(pair.prompt, pair.rejected) for pair in pairs],
         )
     ]
     gaps = (sides[0] - sides[1]).cpu().tolist()

@@ -8,6 +8,7 @@ import torch
 
 from bench.config import LoRAConfig, SFTConfig
 from bench.data import Demonstration
+from bench.errors import UserError
 from bench.models.backbone import Backbone
 from bench.training.optimisation import (
     adamw,
@@ -29,7 +30,7 @@ def train_sft(
     config: SFTConfig,
     lora: LoRAConfig,
     on_step: Callable[[dict[str, float]], None] = lambda row: None,
-) -> int:
+) -> dict[str, int]:
     """Fine-tune the base in place (`config.full`) or in an adapter named "sft".
 
     Args:
@@ -40,12 +41,13 @@ def train_sft(
         on_step: called with {"step", "loss"} (nats a token) after every step.
 
     Returns:
-        Response tokens trained on.
+        {"tokens"} of responses trained on, and {"dropped"} demonstrations (see `fitting`).
 
     Raises:
         Diverged: if the loss is not finite.
+        UserError: no demonstration fits `config.max_length` and the model's context.
     """
-    rows = [_tokenise(backbone, row, config.max_length) for row in demonstrations]
+    rows = fitting(backbone, demonstrations, config)
     parameters = _trainable(backbone, config, lora)
     optimiser = adamw([(parameters, config.lr)])
     schedule = linear_schedule(optimiser, config.steps, WARMUP)
@@ -65,14 +67,28 @@ def train_sft(
             if done == config.steps:
                 break
     backbone.model.requires_grad_(False)
-    return tokens
+    return {"tokens": tokens, "dropped": len(demonstrations) - len(rows)}
 
 
-def _tokenise(
-    backbone: Backbone, row: Demonstration, max_length: int
-) -> tuple[list[int], list[int]]:
-    prompt = backbone.tokens.prompt(row.prompt)
-    return prompt, backbone.tokens.response(row.response)[: max(1, max_length - len(prompt))]
+def fitting(
+    backbone: Backbone, demonstrations: Sequence[Demonstration], config: SFTConfig
+) -> list[tuple[list[int], list[int]]]:
+    """The demonstrations' prompt and response ids, those left out that are too long.
+
+    One that is cut would teach to go on where a response ends, or to end in the middle of one.
+
+    Raises:
+        UserError: none is left.
+    """
+    tokens, most = backbone.tokens, backbone.within(config.max_length)
+    pairs = [(tokens.prompt(row.prompt), tokens.response(row.response)) for row in demonstrations]
+    rows = [pair for pair in pairs if sum(map(len, pair)) <= most]
+    if pairs and not rows:
+        raise UserError(
+            f"none of {len(pairs)} demonstrations fits {most} tokens (sft.max_length and the "
+            "model's context): raise sft.max_length, or cut prompts with model.prompt_max_tokens"
+        )
+    return rows
 
 
 def _trainable(backbone: Backbone, config: SFTConfig, lora: LoRAConfig) -> list[torch.nn.Parameter]:

@@ -205,6 +205,9 @@ def test_what_is_not_there_is_named_before_anything_runs(
         ("lora.target_modules=[q_proj, lm_head]", "shares its weight"),
         ("lora.target_modules=[q_proj, v_prj]", "did you mean 'v_proj'"),
         ("model.path=/no/such/model", "cannot load the model"),
+        ("ppo.max_new_tokens=250", "lower ppo.max_new_tokens, or cut .*prompt_max_tokens=6"),
+        ("evaluation.max_new_tokens=250", "the (validation|test|unseen) split"),
+        ("model.prompt_max_tokens=1", "the prompt template alone is longer"),
     ],
 )
 def test_a_model_that_cannot_run_is_refused_before_sft(
@@ -214,6 +217,15 @@ def test_a_model_that_cannot_run_is_refused_before_sft(
         run(config("method=token_ppo", override), Store(tmp_path / "store"), tmp_path / "results")
     assert not list((tmp_path / "store").glob("*/*"))
     assert not (tmp_path / "results").exists()
+
+
+def test_cut_prompts_and_dropped_demonstrations_are_counted(store: Store, tmp_path: Path) -> None:
+    settings = config("method=sft", "model.prompt_max_tokens=12", "sft.max_length=40")
+    record = run(settings, store, tmp_path)
+    counts = {stage.name: stage.counts for stage in record.stages}
+    assert 0 < counts["sft"]["dropped"] < 64
+    assert counts["sft"]["cut_prompts"] > 0
+    assert 0 < counts["outputs"]["cut_prompts"] <= 12
 
 
 def test_an_interruption_is_written_down_and_never_over_a_finished_record(

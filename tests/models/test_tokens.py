@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import torch
 from transformers import AutoTokenizer
 
 from bench.config import ModelConfig
+from bench.errors import UserError
 from bench.models.backbone import Backbone
 from bench.models.tokens import Tokens
 from bench.suites.testbed.suite import Testbed
 from tests.tiny import tiny_backbone
 
 
-def tokens(template: str = Testbed.prompt_template, eos_ids: tuple[int, ...] = ()) -> Tokens:
-    return Tokens(AutoTokenizer.from_pretrained(Testbed.model_path), template, eos_ids)
+def tokens(
+    template: str = Testbed.prompt_template, eos_ids: tuple[int, ...] = (), most: int | None = None
+) -> Tokens:
+    tokenizer = AutoTokenizer.from_pretrained(Testbed.model_path)
+    return Tokens(tokenizer, template, eos_ids, most)
 
 
 def test_the_ends_are_the_tokenizer_s_and_the_generation_settings(tmp_path: Path) -> None:
@@ -35,3 +40,22 @@ def test_the_end_is_no_text_even_where_the_tokenizer_calls_it_ordinary() -> None
     ids = words.tokenizer.encode("Red.", add_special_tokens=False)
     assert words.text([*ids, 77]) == words.text([*ids, words.eos_id]) == "Red."
     assert words.text([77, *ids]) != "Red."
+
+
+@pytest.mark.parametrize("most", [3, 8, 17, 18, 100])
+def test_a_long_prompt_loses_the_end_of_its_text_and_keeps_its_template(most: int) -> None:
+    text = "Name a country of the south, its capital and its currency."
+    whole, cut = tokens().prompt(text), tokens(most=most)
+    ids = cut.prompt(text)
+    assert len(ids) == min(most, len(whole))
+    assert (ids[0], ids[-1]) == (whole[0], whole[-1])
+    assert ids[:-1] == whole[: len(ids) - 1]
+    long = int(most < len(whole))
+    assert cut.cut_prompts([text, text, ""]) == {"cut_prompts": long}
+    assert tokens().cut_prompts([text]) == {}
+
+
+def test_a_template_that_leaves_no_room_is_an_error() -> None:
+    with pytest.raises(UserError, match=r"model\.prompt_max_tokens=1: the prompt template alone"):
+        tokens(most=1).prompt("Go.")
+    assert len(tokens(most=2).prompt("Go.")) == 2

@@ -7,7 +7,6 @@ import torch
 
 from bench.models.heads import Granularity, RewardModel, ScalarHead
 from bench.stages.policy import _model_scores
-from bench.stages.reward_models import batch_of
 from bench.training.experience import Rollout
 from tests.tiny import LORA, stir, tiny_backbone
 
@@ -34,7 +33,7 @@ def scored(granularity: Granularity, *, finished: bool) -> tuple[RewardModel, Ro
 def test_a_sequence_model_always_reads_its_score_off_eos(finished: bool) -> None:
     """A cut-off response gets an EOS: elsewhere the model was never trained, its score is noise."""
     model, rollout = scored("sequence", finished=finished)
-    expected = model.scores(batch_of(model.backbone, list(zip(PROMPTS, OUTPUTS, strict=True))))
+    expected = model.scores(model.backbone.batch_of(list(zip(PROMPTS, OUTPUTS, strict=True))))
     torch.testing.assert_close(_model_scores(model.backbone, model, rollout), expected)
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from bench.config import SFTConfig
 from bench.data import Demonstration
+from bench.errors import UserError
 from bench.models.rollout import Sampling, sample
-from bench.training.sft import ADAPTER, train_sft
+from bench.training.sft import ADAPTER, fitting, train_sft
 from tests.tiny import LORA, random_batch, tiny_backbone
 
 ROWS = [
@@ -20,9 +22,10 @@ def test_full_fine_tuning_learns_the_demonstrations_by_heart() -> None:
     backbone = tiny_backbone(hidden=64)
     losses: list[float] = []
     config = SFTConfig(steps=80, batch_size=2, lr=1e-2)
-    tokens = train_sft(backbone, ROWS, config, LORA, lambda row: losses.append(row["loss"]))
+    counts = train_sft(backbone, ROWS, config, LORA, lambda row: losses.append(row["loss"]))
     assert losses[-1] < 0.05 < losses[0]
-    assert tokens == 80 * sum(len(backbone.tokens.response(row.response)) for row in ROWS)
+    tokens = 80 * sum(len(backbone.tokens.response(row.response)) for row in ROWS)
+    assert counts == {"tokens": tokens, "dropped": 0}
     prompts = [backbone.tokens.prompt(row.prompt) for row in ROWS]
     drawn = sample(backbone, None, prompts, Sampling(20, 0.0), torch.Generator())
     assert [backbone.tokens.text(r) for r in drawn] == [row.response for row in ROWS]
@@ -41,6 +44,29 @@ def test_loss_is_on_the_response_alone() -> None:
     config = SFTConfig(steps=1, batch_size=1)
     train_sft(backbone, [row], config, LORA, lambda r: losses.append(r["loss"]))
     assert abs(losses[0] - expected) < 1e-5
+
+
+def test_a_demonstration_that_is_too_long_is_left_out_and_counted() -> None:
+    """Cut, it would lose its EOS: the model would learn to go on where a response ends."""
+    backbone = tiny_backbone()
+    lengths = [sum(map(len, backbone.pair(row.prompt, row.response))) for row in ROWS]
+    assert lengths[0] < lengths[1]
+    rows = fitting(backbone, ROWS, SFTConfig(max_length=lengths[1] - 1))
+    assert rows == [backbone.pair(ROWS[0].prompt, ROWS[0].response)]
+    assert rows[0][1][-1] == backbone.tokens.eos_id
+    assert len(fitting(backbone, ROWS, SFTConfig(max_length=lengths[1]))) == 2
+    config = SFTConfig(steps=1, batch_size=2, max_length=lengths[1] - 1)
+    assert train_sft(backbone, ROWS, config, LORA) == {"tokens": len(rows[0][1]), "dropped": 1}
+
+
+def test_demonstrations_must_fit_the_context_too() -> None:
+    backbone = tiny_backbone()
+    config = SFTConfig(max_length=256)
+    backbone.context = sum(map(len, backbone.pair(ROWS[0].prompt, ROWS[0].response)))
+    assert len(fitting(backbone, ROWS, config)) == 1
+    backbone.context = 4
+    with pytest.raises(UserError, match="none of 2 demonstrations fits 4 tokens"):
+        train_sft(backbone, ROWS, config, LORA)
 
 
 def test_an_adapter_leaves_the_base_alone() -> None:
