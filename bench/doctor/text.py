@@ -12,7 +12,6 @@ import torch
 from bench.doctor.findings import Finding, held
 from bench.doctor.patient import PROBE, Patient
 from bench.models.context import batch_rope
-from bench.models.tokens import Tokens
 from bench.stages.checks import context_needs, too_short
 from bench.training.experience import Rollout
 
@@ -119,7 +118,7 @@ def template(patient: Patient) -> Finding:
     prompts = [tokens.prompt(prompt) for prompt, _ in texts]
     shared = len({prompt for prompt, _ in texts}) - len(set(map(tuple, prompts)))
     cut = sum(
-        prompt + tokens.response(response)[:-1] != _whole(tokens, asked, response)
+        prompt + tokens.response(response)[:-1] != tokens.joined(asked, response)
         for prompt, (asked, response) in zip(prompts, texts, strict=True)
     )
     lost = sum(tokens.text(tokens.response(response)) != response for _, response in texts)
@@ -159,13 +158,6 @@ _CUT = (
 _LOST = (
     "responses do not survive tokenizer and back: judges see other text than the demonstrations'"
 )
-
-
-def _whole(tokens: Tokens, prompt: str, response: str) -> list[int]:
-    """Ids of prompt and response tokenised as one text, as a chat would be."""
-    text = tokens.template.format(prompt=prompt) + response
-    ids: list[int] = tokens.tokenizer.encode(text, add_special_tokens=True)
-    return ids[:-1] if ids[-1] == tokens.eos_id else ids
 
 
 def _chat_problems(patient: Patient, prompts: list[list[int]]) -> list[str]:

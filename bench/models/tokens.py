@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from functools import cached_property
 from typing import Any
@@ -58,6 +59,8 @@ class Tokens:
     def prompt(self, text: str) -> list[int]:
         """Ids of the prompt in its template, BOS included where the tokenizer has one.
 
+        The template's special tokens are special; what spells one in the text is text.
+
         Raises:
             UserError: the template alone is longer than `prompt_max_tokens`.
         """
@@ -82,15 +85,51 @@ class Tokens:
             return {}
         return {"cut_prompts": sum(len(self._templated(text)) > most for text in set(texts))}
 
-    def _templated(self, text: str) -> list[int]:
-        ids: list[int] = self.tokenizer.encode(
-            self.template.format(prompt=text), add_special_tokens=True
-        )
-        return ids[:-1] if len(ids) > 1 and ids[-1] == self.eos_id else ids
+    def joined(self, prompt: str, response: str) -> list[int]:
+        """Ids of the prompt in its template and of the response behind it, as one text."""
+        return self._templated(prompt, response)
 
     def response(self, text: str) -> list[int]:
         """Ids of a complete response, EOS at the end."""
-        return [*self.tokenizer.encode(text, add_special_tokens=False), self.eos_id]
+        return [*self._plain(text), self.eos_id]
+
+    def _plain(self, text: str) -> list[int]:
+        """Ids of text as text: what spells a special token is none."""
+        ids: list[int] = self.tokenizer.encode(
+            text, add_special_tokens=False, split_special_tokens=True
+        )
+        return ids
+
+    def _templated(self, text: str, behind: str = "") -> list[int]:
+        if self._special.search(text) or self._special.search(behind):
+            return self._spelled(text, behind)
+        whole = self.template.format(prompt=text) + behind
+        ids: list[int] = self.tokenizer.encode(whole, add_special_tokens=True)
+        return ids[:-1] if len(ids) > 1 and ids[-1] == self.eos_id else ids
+
+    def _spelled(self, text: str, behind: str) -> list[int]:
+        """The same where a text spells special tokens: the template's alone are ones.
+
+        What stands between two of those is tokenised by itself. A tokenizer does the same, but
+        one that puts a space before a text's first word puts it here before each part's.
+        """
+        parts = self._special.split(self.template)  # text, token, text, ...
+        parts[-1] += behind.replace("{", "{{").replace("}", "}}")
+        bare, framed = (self.tokenizer.encode("a", add_special_tokens=x) for x in (False, True))
+        ids: list[int] = framed[: framed.index(bare[0])]  # BOS, where the tokenizer adds it
+        for i, part in enumerate(parts):
+            if i % 2:
+                ids.append(self.tokenizer.convert_tokens_to_ids(part))
+            else:
+                ids += self._plain(part.format(prompt=text))
+        return ids
+
+    @cached_property
+    def _special(self) -> re.Pattern[str]:
+        """The special tokens as they are spelled, the longest first; a group for `split`."""
+        added = self.tokenizer.added_tokens_decoder.values()
+        spelled = sorted((t.content for t in added if t.special), key=len, reverse=True)
+        return re.compile(f"({'|'.join(map(re.escape, spelled)) or '(?!)'})")
 
     def text(self, ids: list[int]) -> str:
         """The text of a response, special tokens left out."""
@@ -103,7 +142,12 @@ class Tokens:
 
     def offsets(self, text: str) -> list[tuple[int, int]]:
         """Character span of each token of a response, EOS left out."""
-        encoded = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        encoded = self.tokenizer(
+            text,
+            add_special_tokens=False,
+            split_special_tokens=True,
+            return_offsets_mapping=True,
+        )
         return [(start, end) for start, end in encoded["offset_mapping"]]
 
     @cached_property
