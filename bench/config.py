@@ -71,7 +71,7 @@ class SFTConfig(Section):
         256, ge=8, description="prompt + response tokens; longer demonstrations are left out"
     )
     full: bool = Field(
-        True, description="train all weights; false: a LoRA adapter, merged afterwards"
+        True, description="train all weights; false: a LoRA adapter, merged into them afterwards"
     )
 
 

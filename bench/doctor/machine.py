@@ -139,8 +139,7 @@ def disk(patient: Patient, store: Path) -> Finding:
     """Room for what one run stores: the SFT model, adapters and checkpoints."""
     place = next(folder for folder in (store, *store.absolute().parents) if folder.exists())
     free = shutil.disk_usage(place).free
-    needed = ADAPTERS_STORED * _adapter_bytes(patient)
-    needed += _base_bytes(patient) if patient.config.sft.full else 0
+    needed = ADAPTERS_STORED * _adapter_bytes(patient) + _base_bytes(patient)
     return held(
         2 * needed <= free,
         f"a run stores about {needed / GIB:.2g} GiB, {free / GIB:.3g} GiB free at {place}",

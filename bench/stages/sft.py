@@ -11,9 +11,14 @@ from bench.models.backbone import Backbone
 from bench.pipeline import Context
 from bench.training.sft import ADAPTER, train_sft
 
+MODEL = "model"  # folder of the SFT model in its artifact
+
 
 def build_sft(context: Context, out: Path, inputs: list[Path]) -> dict[str, Any]:
-    """Fine-tune the base; writes the whole model (`sft.full`) or a PEFT adapter."""
+    """Fine-tune the base; writes the whole model, which all later adapters stand on.
+
+    Without `sft.full` the PEFT adapter that was merged into it is written as well.
+    """
     config: SFTConfig = context.config.sft
     backbone = _load_base(context)
     dtype = backbone.model.dtype
@@ -28,11 +33,11 @@ def build_sft(context: Context, out: Path, inputs: list[Path]) -> dict[str, Any]
             context.config.lora,
             lambda row: task.advance(1, note=f"loss {row['loss']:.3f}"),
         )
-    if config.full:
-        backbone.model.to(dtype).save_pretrained(str(out / "model"))
-        backbone.tokens.tokenizer.save_pretrained(str(out / "model"))
-    else:
+    if not config.full:
         backbone.save_adapter(ADAPTER, out / "adapter")
+        backbone.merge_adapter(ADAPTER)
+    backbone.model.to(dtype).save_pretrained(str(out / MODEL))
+    backbone.tokens.tokenizer.save_pretrained(str(out / MODEL))
     if n := counts["dropped"]:
         context.progress.say(
             f"SFT: {n} of {len(rows)} demonstrations left out: with their prompt they have more "
@@ -58,12 +63,11 @@ def load_sft(context: Context, folder: Path) -> Backbone:
 
 
 def _load(context: Context, folder: Path) -> Backbone:
-    if (folder / "model").exists():
-        template = context.suite.prompt_template
-        return Backbone.load(str(folder / "model"), context.config.model, template)
-    backbone = _load_base(context)
-    backbone.add_adapter(ADAPTER, folder=folder / "adapter")
-    backbone.merge_adapter(ADAPTER)
+    config, template = context.config.model, context.suite.prompt_template
+    backbone = Backbone.load(str(folder / MODEL), config, template)
+    # What PEFT writes into an adapter's configuration: from the store's root, so that a store can
+    # be moved and names no machine.
+    backbone.model.name_or_path = f"{folder.parent.name}/{folder.name}/{MODEL}"
     return backbone
 
 

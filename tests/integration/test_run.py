@@ -7,14 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from peft import AutoPeftModelForCausalLM, PeftModel
+from transformers import AutoModelForCausalLM
 
 from bench import runner
 from bench.config import RunConfig
 from bench.errors import UserError
 from bench.loading import load_config
+from bench.pipeline import Context
 from bench.progress import Progress
 from bench.record import read_items, read_record, read_samples
+from bench.stages.sft import load_sft
 from bench.store import Store
+from bench.suites.testbed.suite import Testbed
 
 SMALL = [
     "sft.steps=2",
@@ -226,6 +232,34 @@ def test_cut_prompts_and_dropped_demonstrations_are_counted(store: Store, tmp_pa
     assert 0 < counts["sft"]["dropped"] < 64
     assert counts["sft"]["cut_prompts"] > 0
     assert 0 < counts["outputs"]["cut_prompts"] <= 12
+
+
+@pytest.mark.parametrize("full", [True, False])
+def test_saved_adapters_load_in_plain_peft_on_the_base_that_they_name(
+    full: bool, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The README's user: no GrainBench, two artifacts, and the numbers of the run."""
+    settings = config("method=token_ppo", f"sft.full={full}", "sft.lr=0.01", "ppo.steps=2")
+    record = run(settings, store, tmp_path)
+    keys = {stage.name: stage.key for stage in record.stages}
+    context = Context(settings, Testbed(), Progress(), tmp_path)
+    backbone = load_sft(context, store.root / "sft" / keys["sft"])
+    ids = torch.tensor([backbone.tokens.prompt("Name a town.")])
+    monkeypatch.chdir(store.root)
+    for folder in (f"reward_model/{keys['reward_model']}/adapter", f"ppo/{keys['ppo']}/policy"):
+        settled = json.loads((store.root / folder / "adapter_config.json").read_text())
+        assert settled["base_model_name_or_path"] == f"sft/{keys['sft']}/model"
+        base = AutoModelForCausalLM.from_pretrained(settled["base_model_name_or_path"])
+        plain = PeftModel.from_pretrained(base, folder)
+        auto = AutoPeftModelForCausalLM.from_pretrained(folder)
+        backbone.add_adapter("ours", folder=store.root / folder)
+        with torch.no_grad(), backbone.using("ours") as model:
+            expected = model(input_ids=ids).logits
+            for loaded in (plain, auto):
+                torch.testing.assert_close(loaded(input_ids=ids).logits, expected)
+            with backbone.using(None) as reference:
+                moved = not torch.allclose(reference(input_ids=ids).logits, expected, atol=1e-3)
+        assert moved or folder.startswith("ppo")  # the best policy may be the one it began with
 
 
 def test_an_interruption_is_written_down_and_never_over_a_finished_record(
