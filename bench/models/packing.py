@@ -14,7 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers import AttentionInterface, AttentionMaskInterface
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.integrations.sdpa_attention import (
+    repeat_kv,
+    sdpa_attention_forward,
+    use_gqa_in_sdpa,
+)
 from transformers.masking_utils import sdpa_mask
 
 from bench.models.sequences import Sequences
@@ -53,13 +57,23 @@ class Block:
         return cls(queries, keys, mask, queries.flatten()[places], places)
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, **options: Any) -> Tensor:
-        """(n, H * d) results for `tokens`, from packed tensors (1, H, N, d)."""
+        """(n, H * d) results for `tokens`, from packed tensors (1, H, N, d).
+
+        Keys and values may have fewer heads. The kernel groups the queries itself where the library
+        says that a fast one does (with a mask none does on a GPU), else they are repeated.
+        """
+        key, value = _rows(key, self.keys), _rows(value, self.keys)
+        groups = query.shape[1] // key.shape[1]
+        grouped = groups > 1 and use_gqa_in_sdpa(self.mask, key, value)
+        if groups > 1 and not grouped:
+            key, value = repeat_kv(key, groups), repeat_kv(value, groups)
         found = torch.nn.functional.scaled_dot_product_attention(
             _rows(query, self.queries),
-            _rows(key, self.keys),
-            _rows(value, self.keys),
+            key,
+            value,
             attn_mask=self.mask,
             is_causal=self.mask is None,
+            enable_gqa=grouped,
             **options,
         )
         return found.transpose(1, 2).flatten(2).flatten(0, 1).index_select(0, self.places)
@@ -198,7 +212,6 @@ def attention_forward(
         value,
         last=module.layer_idx == config.num_hidden_layers - 1,
         scale=scaling,
-        enable_gqa=query.shape[1] != key.shape[1],
     )
     return attended, None
 

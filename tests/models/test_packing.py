@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -12,6 +14,8 @@ from bench.models.backbone import Backbone
 from bench.models.packing import Packing, can_pack
 from bench.models.sequences import Sequences
 from tests.tiny import LORA, random_rows, stir, tiny_backbone
+
+Patch = pytest.MonkeyPatch
 
 
 def backbone(packs: bool) -> Backbone:
@@ -115,6 +119,28 @@ def test_other_families_pack_too() -> None:
     ).eval()
     assert can_pack(grouped)
     assert can_pack(learned)
+
+
+def test_a_masked_block_asks_no_kernel_for_grouped_queries(monkeypatch: Patch) -> None:
+    """A GPU has no fast kernel for groups with a mask: the math one would run unnoticed."""
+    torch.manual_seed(0)
+    model = LlamaForCausalLM(LlamaConfig(**SMALL, num_key_value_heads=2)).eval()
+    tokens = tiny_backbone().tokens
+    whom = Backbone(model, tokens, torch.device("cpu"))
+    attend, asked = torch.nn.functional.scaled_dot_product_attention, []
+
+    def watched(query: Tensor, key: Tensor, *rest: Any, **options: Any) -> Tensor:
+        asked.append((options["attn_mask"] is None, options["enable_gqa"], key.shape[1]))
+        return attend(query, key, *rest, **options)
+
+    batch = tokens.join([[7, 8], [9]], [[11, 12], [21, 22]])
+    with torch.no_grad():
+        whom.packs = False
+        expected = whom.logprobs(batch, None)
+        whom.packs = True
+        monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", watched)
+        torch.testing.assert_close(whom.logprobs(batch, None), expected, rtol=1e-4, atol=1e-5)
+    assert set(asked) == {(True, True, 2), (False, False, 4)}
 
 
 def test_what_packing_would_change_stays_padded() -> None:
