@@ -13,6 +13,7 @@ from bench.errors import UserError
 from bench.registry import unknown
 
 FIELD = "lora.target_modules"
+BYPASSED = ("dt_proj",)  # Mamba mixers (Jamba's too) multiply by its weight and never call it
 
 
 def attach(model: Any, name: str, lora: LoRAConfig, *, outline: bool = False) -> PeftModel:
@@ -46,6 +47,7 @@ def attach(model: Any, name: str, lora: LoRAConfig, *, outline: bool = False) ->
             f"{FIELD}: {' '.join(what.split())[:200]}; its linear layers: "
             f"{', '.join(sorted(_linear_layers(model)))}"
         ) from error
+    _refuse_bypassed(model, name)
     _refuse_missing(model, name, lora)
     if not adapter_parameters(model, name):
         raise UserError(f"{FIELD}={lora.target_modules}: no weight of the model would be trained")
@@ -82,6 +84,17 @@ def _refuse_embeddings(model: Any, lora: LoRAConfig) -> None:
             raise UserError(
                 f"{FIELD}: {path} shares its weight with the input embedding "
                 "(tie_word_embeddings), which merging the adapter would change too; leave it out"
+            )
+
+
+def _refuse_bypassed(model: PeftModel, name: str) -> None:
+    """An adapter on a layer that is never called changes nothing until it is merged."""
+    for path, module in model.named_modules():
+        if name in getattr(module, "lora_A", ()) and path.endswith(BYPASSED):
+            others = sorted(_linear_layers(model) - set(BYPASSED))
+            raise UserError(
+                f"{FIELD}: the model reads the weight of {path.rpartition('.')[2]} around its "
+                f"adapter; name the other layers: {', '.join(others)}"
             )
 
 

@@ -24,6 +24,7 @@ from bench.models.lora import quicken
 from bench.models.narrowing import last_mlp_at
 from bench.models.packing import Packing, can_pack
 from bench.models.sequences import Sequences
+from bench.models.stateful import check_decoding
 from bench.models.tokens import Tokens
 from bench.rl import token_logprobs
 
@@ -54,13 +55,15 @@ class Backbone:
         """Load base and tokenizer from a folder or the hub.
 
         Raises:
-            UserError: if they cannot be loaded; says from where.
+            UserError: if they cannot be loaded, or not be sampled from; says from where.
         """
         device = pick_device(config.device)
         dtype = pick_dtype(config.dtype, device)
         tokenizer, model = load_tokenizer(path, config), load_model(path, config, dtype)
         tokens = Tokens(tokenizer, template, eos_ids(model), config.prompt_max_tokens)
-        return cls(model, tokens, device)
+        backbone = cls(model, tokens, device)
+        check_decoding(backbone.model)
+        return backbone
 
     @property
     def hidden_size(self) -> int:
@@ -141,17 +144,19 @@ class Backbone:
         products. The base's own tensors come back untouched.
         """
         layers = [m for m in self.model.modules() if adapter in getattr(m, "lora_A", ())]
-        originals = [layer.base_layer.weight for layer in layers]
+        # Fused experts are parameters of one module, wrapped one in the other; PEFT names each.
+        places = [(m.get_base_layer(), getattr(m, "parameter_name", "weight")) for m in layers]
+        originals = [getattr(module, name) for module, name in places]
         try:
             with torch.no_grad(), self.using(None) as model:
-                for layer, weight in zip(layers, originals, strict=True):
+                for layer, (module, name), weight in zip(layers, places, originals, strict=True):
                     # another parameter, not other data: tied weights stay what they are elsewhere
                     merged = (weight + layer.get_delta_weight(adapter)).to(weight.dtype)
-                    layer.base_layer.weight = torch.nn.Parameter(merged, requires_grad=False)
+                    setattr(module, name, torch.nn.Parameter(merged, requires_grad=False))
                 yield model
         finally:
-            for layer, weight in zip(layers, originals, strict=True):
-                layer.base_layer.weight = weight
+            for (module, name), weight in zip(places, originals, strict=True):
+                setattr(module, name, weight)
 
     def logits(self, batch: Sequences, adapter: str | None) -> Tensor:
         """(B, T, V): the distribution that each response token was drawn from; padded."""

@@ -1,4 +1,7 @@
-"""A key-value cache that writes into room set aside, where the library's copies itself a token."""
+"""A key-value cache that writes into room set aside, where the library's copies itself a token.
+
+Layers that carry a state instead (Mamba, linear attention) keep the library's own.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 from transformers import DynamicCache
-from transformers.cache_utils import DynamicLayer
+from transformers.cache_utils import DynamicLayer, LinearAttentionCacheLayerMixin
 
 
 class RoomyLayer(DynamicLayer):
@@ -44,6 +47,15 @@ class RoomyLayer(DynamicLayer):
 
     def _view(self) -> None:
         self.keys, self.values = (buffer[:, :, : self.length] for buffer in self.buffers)
+
+
+def select_rows(cache: DynamicCache, rows: Tensor) -> None:
+    """Keep the rows of a batch that `rows` lists, in every layer of the cache."""
+    for layer in cache.layers:
+        if isinstance(layer, LinearAttentionCacheLayerMixin):
+            layer.reorder_cache(rows)  # these have no method for it by name; keys and values too
+        else:
+            layer.batch_select_indices(rows)
 
 
 def roomy_cache(config: Any, capacity: int) -> DynamicCache:

@@ -12,27 +12,32 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from bench.config import ModelConfig
 from bench.errors import UserError
+from bench.models.stateful import check_cache
 
 
 def load_model(path: str, config: ModelConfig, dtype: torch.dtype) -> Any:
     """The causal language model of a folder or the hub.
 
     Raises:
-        UserError: it cannot be loaded.
+        UserError: it cannot be loaded, or cannot be sampled from here.
     """
     with _told(path):
-        return AutoModelForCausalLM.from_pretrained(path, dtype=dtype, **_revision(path, config))
+        model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, **_revision(path, config))
+    check_cache(model)
+    return model
 
 
 def load_outline(path: str, config: ModelConfig) -> Any:
     """The same model on the device "meta": every layer, no weight; takes under a second.
 
     Raises:
-        UserError: its configuration cannot be read.
+        UserError: its configuration cannot be read, or it cannot be sampled from here.
     """
     with _told(path), torch.device("meta"):
         settings = AutoConfig.from_pretrained(path, **_revision(path, config))
-        return AutoModelForCausalLM.from_config(settings)
+        model = AutoModelForCausalLM.from_config(settings)
+    check_cache(model)
+    return model
 
 
 def load_tokenizer(path: str, config: ModelConfig) -> Any:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from bench.errors import Diverged
 from bench.models.backbone import Backbone, too_long
-from bench.models.cache import roomy_cache
+from bench.models.cache import roomy_cache, select_rows
 from bench.models.sequences import pad_left, positions
 
 COMPACT_BELOW = 0.75  # rows still running / rows in the batch at which the batch is cut down
@@ -157,7 +157,7 @@ def _decode(
             break
         if running.float().mean() < COMPACT_BELOW:
             kept = running.nonzero().flatten()
-            cache.batch_select_indices(kept.to(backbone.device))
+            select_rows(cache, kept.to(backbone.device))
             attention, position = attention[kept], position[kept]
             tokens, running, rows = tokens[kept], running[kept], rows[kept]
         ids = tokens.unsqueeze(1).to(backbone.device)
