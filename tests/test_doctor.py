@@ -41,6 +41,19 @@ def examine(
     return {finding.name: finding for finding in doctor.examine(whom, tmp_path, lambda _: None)}
 
 
+def test_the_first_ratio_is_1_to_the_bit_at_equal_shape_only(tmp_path: Path) -> None:
+    """What the finding says: one batch twice is the same; its rows in other batches are near."""
+    whom = patient.Patient(SMALL, tiny_backbone(), Testbed())
+    batch, near = whom.level, []
+    assert torch.equal(*(whom.backbone.logprobs(batch, patient.PROBE) for _ in range(2)))
+    whole = whom.backbone.logprobs(batch, patient.PROBE).detach()
+    for i in range(len(batch)):
+        alone = whom.backbone.logprobs(batch.rows([i]), patient.PROBE)[0].detach()
+        near.append(float((alone - whole[i, : len(alone)]).abs().max()))
+    assert 0 < max(near) < 1e-4
+    assert "0 in batches of equal shape only" in doctor.first_step.ratio(whom).measured
+
+
 def failed(findings: dict[str, Finding]) -> set[str]:
     return {name for name, finding in findings.items() if finding.status == "FAIL"}
 

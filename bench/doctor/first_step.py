@@ -18,7 +18,11 @@ MODES = ("forward", "generation")
 
 
 def ratio(patient: Patient) -> Finding:
-    """Probability ratios of the first minibatch, old log-probabilities taken either way."""
+    """Probability ratios of the first minibatch, old log-probabilities taken either way.
+
+    They are 1 up to rounding: to the bit only where a minibatch has the shape of the batch that the
+    old ones were computed in.
+    """
     apart = {}
     for mode in MODES:
         trainer = patient.trainer(stirred=True, rollout_logprobs=mode)
@@ -31,7 +35,8 @@ def ratio(patient: Patient) -> Finding:
     wrong = [mode for mode in MODES if not apart[mode] <= allowed]
     return held(
         not wrong,
-        f"largest |ratio - 1| on the first minibatch: {listed} ({allowed:g}); the run uses {used}",
+        f"largest |ratio - 1| on the first minibatch: {listed} ({allowed:g}; 0 in batches of equal "
+        f"shape only); the run uses {used}",
         f"the policy that is updated is not the one that drew (ppo.rollout_logprobs="
         f"{', '.join(wrong)}): temperature, dropout, padding or precision differ between "
         f"generation and update" + ("" if "forward" in wrong else "; use forward"),
@@ -40,7 +45,10 @@ def ratio(patient: Patient) -> Finding:
 
 
 def kl(patient: Patient) -> Finding:
-    """KL of the untrained policy from the reference: 0, and to the bit where both are forwards."""
+    """KL of the untrained policy from the reference: 0.
+
+    To the bit where both are forwards, which are then asked in batches of equal shape.
+    """
     found, tokens = {}, 1.0
     for mode in MODES:
         trainer = patient.trainer(rollout_logprobs=mode)
