@@ -13,6 +13,11 @@ from bench.files import content_sha
 from bench.llm.requests import Request
 
 TransportName = Literal["messages", "batches", "replay", "openai"]
+OPERATIONAL = frozenset(
+    {"concurrency", "max_retries", "timeout_s", "deadline_s", "poll_s"}
+    | {"max_usd", "prices", "api_key_env"}
+)
+"""Options that say how a model is asked, and for what money; no answer depends on them."""
 
 
 class LLMOptions(Section):
@@ -93,9 +98,7 @@ class LLMOptions(Section):
         Raises:
             UserError: the file of recorded answers cannot be read.
         """
-        operational = {"concurrency", "max_retries", "timeout_s", "deadline_s", "poll_s"}
-        money = {"max_usd", "prices", "api_key_env"}
-        values = self.model_dump(exclude=operational | money | {"base_url", "replay"})
+        values = self.model_dump(exclude={*OPERATIONAL, "base_url", "replay"})
         values["endpoint"] = self.endpoint
         if self.transport == "batches":
             values["transport"] = "messages"

@@ -11,6 +11,7 @@ import pytest
 from bench import runner
 from bench.config import RunConfig
 from bench.errors import UserError
+from bench.labels import run_id
 from bench.loading import load_config
 from bench.progress import Progress
 from bench.record import read_items, read_record, read_samples
@@ -205,7 +206,7 @@ def test_an_interruption_is_written_down_and_never_over_a_finished_record(
     monkeypatch.setattr(runner, "execute", _interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(settings, store, tmp_path)
-    folder = tmp_path / "testbed" / runner.run_id(settings)
+    folder = tmp_path / "testbed" / run_id(settings)
     assert read_record(folder).status == "interrupted"
     monkeypatch.undo()
     assert run(settings, store, tmp_path).status == "ok"
