@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from bench.config import Section
     from bench.pipeline import Stage
     from bench.stages import Stages
+    from bench.training.experience import Rollout
 
 
 class Suite(Protocol):
@@ -222,6 +223,31 @@ class Editor(Protocol):
         ...
 
 
+RowSum = Literal["score", "score up to a constant", "nothing in particular"]
+
+
+class TokenSource(Protocol):
+    """Turns signals into what each token of a response is paid."""
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+        ...
+
+    @property
+    def row_sum(self) -> RowSum:
+        """What a row of `paid` sums to, of `scores`; the tests hold a source to it."""
+        ...
+
+    def paid(self, rollout: Rollout) -> Tensor:
+        """(B, T) reward units, the KL penalty apart: finite, and 0 at padding."""
+        ...
+
+    def scores(self, rollout: Rollout) -> Tensor:
+        """(B,) R, the score of each response, reward units."""
+        ...
+
+
 class Method(Protocol):
     """One way from pairs to a policy.
 
@@ -244,9 +270,10 @@ class Method(Protocol):
         """The stage that makes the policy; what it needs hangs on it. Computes nothing."""
         ...
 
-    def rewards(self, scores: Tensor, kl: Tensor, mask: Tensor, *, kl_coef: float) -> Tensor:
-        """(B, T) rewards from the reward model's scores, (B,) or (B, T), and the KL (B, T).
+    def rewards(self, paid: Tensor, mask: Tensor) -> Tensor:
+        """(B, T) rewards from what the token source pays (B, T); finite, and 0 where `mask` is not.
 
-        Only called by `stages.ppo`; a method without it (SFT, DPO, ...) need not have it.
+        Only called by `stages.ppo`; a method without it (SFT, DPO, ...) need not have it. The
+        trainer then prices a missing EOS and takes the KL off, for every method alike.
         """
         ...

@@ -186,6 +186,7 @@ class Stages:
             )
         inputs = (self.sft(),) if reward_model is None else (self.sft(), reward_model)
         sources = (
+            "bench.stages.sources",
             "bench.training.ppo",
             "bench.training.experience",
             "bench.training.updates",
