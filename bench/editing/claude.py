@@ -19,11 +19,13 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field
 
+from bench.data import Text
 from bench.editing.acceptance import EditResult, assess
 from bench.editing.report import EditReport
 from bench.llm import Answer, Asker, LLMOptions, Request, once_more
+from bench.llm.json_answers import Remark, find_answer
 from bench.llm.templates import Template
 from bench.llm.transport import Say
 
@@ -156,10 +158,10 @@ class Claude:
 
 
 class _Reply(BaseModel):
-    """What the model answers, `SCHEMA`."""
+    """What the model answers, `SCHEMA`; what counts is the edited text."""
 
-    fault: str
-    edited: str
+    fault: Remark = ""
+    edited: Text
 
 
 @dataclass
@@ -203,11 +205,9 @@ class _Session:
         if answer.outcome != "answered":
             return EditResult(*pair, answer.outcome, _why_not(answer))
         try:
-            reply = _Reply.model_validate_json(answer.text)
-        except ValidationError as error:
-            first = error.errors()[0]
-            what = ".".join(map(str, first["loc"])) or "the answer"
-            return EditResult(*pair, "parse_error", f"{what}: {first['msg']}")
+            reply = find_answer(answer.text, _Reply, "edited")
+        except ValueError as error:
+            return EditResult(*pair, "parse_error", str(error))
         limit = self.editor.options.max_changed
         return assess(*pair, reply.edited, reply.fault, max_changed=limit)
 

@@ -2,6 +2,7 @@
 
 requests.py     a question and its key
 retries.py      when a question is asked again
+json_answers.py the JSON of an answer: asked for in words, found in a text
 asking.py       store, budget and rounds: what judge and editor call
 answers.py      the append-only store
 transport.py    the protocol; messages, batches, replay and openai_chat implement it

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from bench.config import Section
 from bench.files import content_sha
+from bench.llm.json_answers import in_words
 from bench.llm.requests import Request
 
 TransportName = Literal["messages", "batches", "replay", "openai"]
@@ -31,6 +32,15 @@ class LLMOptions(Section):
     )
     effort: Literal["low", "medium", "high", "xhigh", "max"] | None = Field(
         None, description="how much the model thinks; none: its own default"
+    )
+    answer_format: Literal["schema", "text"] = Field(
+        "schema",
+        description="schema: the API holds the answer to its JSON form; text: the prompt alone "
+        "asks for it",
+    )
+    token_limit: Literal["max_completion_tokens", "max_tokens"] = Field(
+        "max_completion_tokens",
+        description="what an OpenAI-compatible endpoint calls the limit of max_tokens",
     )
     replay: str | None = Field(None, description="file of recorded answers (transport replay)")
     base_url: str | None = Field(
@@ -63,7 +73,7 @@ class LLMOptions(Section):
         return self.base_url or ""
 
     def request(self, prompt: str, schema: Mapping[str, Any], order: int = 0) -> Request:
-        """A question that is answered in JSON of this schema (structured output).
+        """A question that is answered in JSON of this schema.
 
         Args:
             prompt: the user's turn, which is all there is.
@@ -79,6 +89,8 @@ class LLMOptions(Section):
             "messages": [{"role": "user", "content": prompt}],
             "output_config": config,
         }
+        if self.answer_format == "text":
+            body = in_words(body)
         return Request(body, order, endpoint=self.endpoint)
 
     def patience(self, request: Request) -> float:
@@ -94,6 +106,7 @@ class LLMOptions(Section):
             UserError: the file of recorded answers cannot be read.
         """
         operational = {"concurrency", "max_retries", "timeout_s", "deadline_s", "poll_s"}
+        operational |= {"token_limit"}  # another name for the same limit
         money = {"max_usd", "prices", "api_key_env"}
         values = self.model_dump(exclude=operational | money | {"base_url", "replay"})
         values["endpoint"] = self.endpoint
