@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from bench.data import TIE
-from bench.llm import Answer, Asker, LLMOptions, Request, once_more
+from bench.llm import Answer, Asker, LLMOptions, Request
 from bench.llm.json_answers import ZERO_WIDTH, Remark, find_answer
 from bench.llm.templates import Template
 from bench.protocols import OrderVerdict, Verdict
@@ -194,7 +194,7 @@ class Pairwise:
         def receive(request: Request, answer: Answer) -> Request | None:
             pair = asked[request.key]
             verdict = read(answer, request.order)
-            if more := once_more(request, verdict.status, self.options.max_tokens):
+            if more := self.asker.follow_up(request, verdict.status):
                 asked[more.key] = pair
             else:
                 found[pair][request.order] = verdict

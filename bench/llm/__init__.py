@@ -15,7 +15,7 @@ from bench.llm.answers import Answer, AnswerStore, Usage
 from bench.llm.asking import Asker, Receive, Tally
 from bench.llm.options import LLMOptions
 from bench.llm.requests import Request
-from bench.llm.retries import once_more
+from bench.llm.retries import mending, once_more
 
 __all__ = [
     "Answer",
@@ -26,5 +26,6 @@ __all__ = [
     "Request",
     "Tally",
     "Usage",
+    "mending",
     "once_more",
 ]

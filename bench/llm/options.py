@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from bench.config import Section
 from bench.files import content_sha
 from bench.llm.json_answers import in_words
 from bench.llm.requests import Request
+from bench.llm.retries import RetryStatus
 
 TransportName = Literal["messages", "batches", "replay", "openai"]
 
@@ -66,6 +67,17 @@ class LLMOptions(Section):
     prices: str | None = Field(
         None, description="YAML file of prices; none: bench/llm/prices.yaml and its date"
     )
+    retry: list[RetryStatus] = Field(
+        [], description="ask, and pay, once more for stored answers that ended so; as a,b or [a, b]"
+    )
+
+    @field_validator("retry", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        """The names of a list that is given as text, with commas."""
+        if isinstance(value, str):
+            return [name.strip() for name in value.split(",") if name.strip()]
+        return value
 
     @property
     def endpoint(self) -> str:
@@ -106,7 +118,7 @@ class LLMOptions(Section):
             UserError: the file of recorded answers cannot be read.
         """
         operational = {"concurrency", "max_retries", "timeout_s", "deadline_s", "poll_s"}
-        operational |= {"token_limit"}  # another name for the same limit
+        operational |= {"retry", "token_limit"}  # the latter is a name for the same limit
         money = {"max_usd", "prices", "api_key_env"}
         values = self.model_dump(exclude=operational | money | {"base_url", "replay"})
         values["endpoint"] = self.endpoint

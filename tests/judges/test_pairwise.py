@@ -302,3 +302,24 @@ def test_about_is_json(server: Server, claude: Make) -> None:
     judge = claude(canaries=1)
     one(judge)
     assert json.loads(json.dumps(judge.about())) == judge.about()
+
+
+def test_a_refused_order_is_asked_again_where_that_is_wanted(server: Server, claude: Make) -> None:
+    """Only the order that ended so; the newest answer is valid from then on."""
+    server.answer = prefers(good)
+    server.faults = lambda body, _: Kind.REFUSAL if shown(body).first == "good" else None
+    assert one(claude()).status == "refusal"
+    assert one(claude(retry="parse_error,truncated")).status == "refusal"
+    assert server.calls == 2
+    assert one(claude(retry="refusal")).status == "refusal"
+    assert server.calls == 3
+    server.faults = None
+    assert one(claude()).status == "refusal"  # the same command again does not ask
+    judge = claude(retry="refusal")
+    assert one(judge).preference == 2.0
+    assert server.calls == 4
+    assert judge.about()["cost_usd"] == pytest.approx(cost(server))
+    later = claude()
+    assert one(later).preference == 2.0
+    assert server.calls == 4
+    assert later.about()["cost_usd"] == pytest.approx(cost(server))

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from bench.errors import UserError
 from bench.llm import LLMOptions
@@ -18,6 +19,7 @@ from bench.llm import LLMOptions
         {"max_usd": 1.0},
         {"timeout_s": 5.0},
         {"replay": "unused"},
+        {"retry": "refusal"},
         {"token_limit": "max_tokens"},
     ],
 )
@@ -37,6 +39,13 @@ def test_the_way_to_an_answer_does_not_decide_it(same: dict[str, object]) -> Non
 )
 def test_what_is_asked_decides(other: dict[str, object]) -> None:
     assert LLMOptions(**other).deciding() != LLMOptions().deciding()
+
+
+@pytest.mark.parametrize("given", ["parse_error, refusal", ["parse_error", "refusal"]])
+def test_statuses_are_a_list_or_parted_by_commas(given: object) -> None:
+    assert LLMOptions(retry=given).retry == ["parse_error", "refusal"]
+    with pytest.raises(ValidationError, match="'parse_error', 'refusal' or 'truncated'"):
+        LLMOptions(retry="parse_error,api_error")
 
 
 @pytest.mark.parametrize("effort", [None, "low"])
