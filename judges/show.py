@@ -84,7 +84,7 @@ def _banners(report: Report) -> list[str]:
     if report.invalid:
         lines.append(
             f"NOT VALID: {report.missing} of {report.n} instructions have no verdict, more than "
-            f"{MAX_MISSING:.0%}; run again, or quote the bounds"
+            f"{MAX_MISSING:.0%}; quote the bounds instead"
         )
     if report.shared_family:
         lines.append(

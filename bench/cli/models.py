@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,6 +27,14 @@ DryRun = Annotated[
 ]
 MaxUsd = Annotated[
     float | None, typer.Option(min=0, help="Spend at most this; what would exceed it is left out.")
+]
+Retry = Annotated[
+    str | None,
+    typer.Option(
+        metavar="STATUS,...",
+        help="Ask, and pay, once more where a stored answer ended as parse_error, refusal or "
+        "truncated.",
+    ),
 ]
 AllowMissing = Annotated[
     bool, typer.Option("--allow-missing", help="Go on and exit with 0, whatever has no answer.")
@@ -53,6 +61,7 @@ def judge(
     dry_run: DryRun = False,
     canary: Annotated[bool, typer.Option("--canary", help="Only try the canaries.")] = False,
     max_usd: MaxUsd = None,
+    retry: Retry = None,
     allow_missing: AllowMissing = False,
     store: Store = None,
 ) -> None:
@@ -61,7 +70,7 @@ def judge(
     from judges.judging import judge_file, read_comparisons, try_canaries
 
     plugin = JUDGES.get(judge)
-    chosen = _options(plugin, options, f"judge {judge}", "judge", max_usd)
+    chosen = _options(plugin, options, f"judge {judge}", "judge", max_usd=max_usd, retry=retry)
     made = plugin(None, chosen, answers=_answers(store, "judge"), say=_say)
     if dry_run:
         _show_estimate(made, read_comparisons(outputs, reference).texts)
@@ -71,12 +80,17 @@ def judge(
         return
     report = judge_file(outputs, reference, made, out=out, editor=_editor_of(edits))
     show(report.render())
+    how = _mending(made, report.counts)
     if report.invalid and not allow_missing:
         fail(
-            f"not valid: {report.missing} of {report.n} instructions have no verdict; run the same "
-            "command again to ask for them, or give --allow-missing",
+            f"not valid: {report.missing} of {report.n} instructions have no verdict; {how}"
+            f"{', or ' if how else ''}give --allow-missing",
             3,
         )
+    if how:
+        _say(how)
+    if problem := report.details.get("cross_check"):
+        fail(f"error: the win rate is {problem}", 1)
 
 
 @app.command()
@@ -109,6 +123,7 @@ def edit(
     options: Options = None,
     dry_run: DryRun = False,
     max_usd: MaxUsd = None,
+    retry: Retry = None,
     allow_missing: AllowMissing = False,
     store: Store = None,
 ) -> None:
@@ -117,25 +132,31 @@ def edit(
     from bench.registry import EDITORS
 
     plugin = EDITORS.get(editor)
-    chosen = _options(plugin, options, f"editor {editor}", "editor", max_usd)
+    chosen = _options(plugin, options, f"editor {editor}", "editor", max_usd=max_usd, retry=retry)
     made = plugin(chosen, answers=_answers(store, "edit"), say=_say)
     if dry_run:
         pairs = read_responses(preferences)[0]
         _show_estimate(made, (pairs,), repeated=[original for _, original in pairs])
         return
-    show(edit_file(preferences, out, made, allow_missing=allow_missing).render())
+    report = edit_file(preferences, out, made, allow_missing=allow_missing)
+    show(report.render())
+    if how := _mending(made, report.outcomes):
+        _say(how)
 
 
-def _options(
-    plugin: Any, given: list[str] | None, who: str, section: str, max_usd: float | None
-) -> Any:
-    """The plug-in's options, of which the limit has a flag of its own."""
+def _options(plugin: Any, given: list[str] | None, who: str, section: str, **flags: Any) -> Any:
+    """The plug-in's options, of which some have flags of their own."""
     from bench.loading import named_options, parse_options
 
     values = parse_options(given or [], section)
-    if max_usd is not None:
-        values["max_usd"] = max_usd
+    values |= {name: value for name, value in flags.items() if value is not None}
     return named_options(plugin, values, who, section)
+
+
+def _mending(asking: Any, counts: Mapping[str, int]) -> str:
+    """How what is missing is asked for again; "" where nothing is, or nobody was asked."""
+    asker = getattr(asking, "asker", None)
+    return asker.mending(counts, "--retry ") if asker else ""
 
 
 def _answers(store: Path | None, name: str) -> Path:

@@ -49,6 +49,8 @@ class Answer(Section):
         model: the name that the API returned.
         category: of a refusal, where the API names one.
         cost_usd: None where the price is not known.
+        replaced_usd: cost of the answers to this question that this one takes the place of (the
+            option retry); None where one's is not known.
         seconds: from sending to receiving, retries included; None in a batch.
         at: when it came, ISO 8601, UTC.
         error: what went wrong, in words.
@@ -64,6 +66,7 @@ class Answer(Section):
     category: str | None = None
     usage: Usage = Usage()
     cost_usd: FiniteFloat | None = None
+    replaced_usd: FiniteFloat | None = 0.0
     seconds: FiniteFloat | None = None
     request_id: str | None = None
     transport: str = ""
@@ -80,6 +83,17 @@ class Answer(Section):
     def paid(self) -> bool:
         """Whether it need not be asked again."""
         return self.outcome in PAID
+
+    @property
+    def total_usd(self) -> float | None:
+        """Cost of all answers to this question."""
+        if self.cost_usd is None or self.replaced_usd is None:
+            return None
+        return self.cost_usd + self.replaced_usd
+
+    def replacing(self, earlier: Answer) -> Answer:
+        """This answer, with what the one before it has cost."""
+        return self.model_copy(update={"replaced_usd": earlier.total_usd})
 
 
 class AnswerStore:

@@ -246,8 +246,12 @@ class _Round:
         answer = answer.model_copy(update=about)
         if request is not None:
             self._deliver(request, answer)
-        elif (stored := self._of.answers.get(key)) is None or not stored.paid:
+            return
+        stored = self._of.answers.get(key)
+        if stored is None or not stored.paid:
             self._of.answers.append(answer)
+        elif stored.at <= batch.order.at and stored.request_id != batch.id:
+            self._of.answers.append(answer.replacing(stored))  # it was ordered to replace that one
 
     def _failed(self, request: Request, result: Any) -> None:
         told = Told.in_batch(result.error.error) if result.type == "errored" else None

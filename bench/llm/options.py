@@ -6,16 +6,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from bench.config import Section
 from bench.files import content_sha
+from bench.llm.json_answers import in_words
 from bench.llm.requests import Request
+from bench.llm.retries import RetryStatus
 
 TransportName = Literal["messages", "batches", "replay", "openai"]
 OPERATIONAL = frozenset(
-    {"concurrency", "max_retries", "timeout_s", "deadline_s", "poll_s"}
+    {"concurrency", "max_retries", "timeout_s", "deadline_s", "poll_s", "retry"}
     | {"max_usd", "prices", "api_key_env"}
+    | {"token_limit"}  # another name for the same limit
 )
 """Options that say how a model is asked, and for what money; no answer depends on them."""
 
@@ -36,6 +39,15 @@ class LLMOptions(Section):
     )
     effort: Literal["low", "medium", "high", "xhigh", "max"] | None = Field(
         None, description="how much the model thinks; none: its own default"
+    )
+    answer_format: Literal["schema", "text"] = Field(
+        "schema",
+        description="schema: the API holds the answer to its JSON form; text: the prompt alone "
+        "asks for it",
+    )
+    token_limit: Literal["max_completion_tokens", "max_tokens"] = Field(
+        "max_completion_tokens",
+        description="what an OpenAI-compatible endpoint calls the limit of max_tokens",
     )
     replay: str | None = Field(None, description="file of recorded answers (transport replay)")
     base_url: str | None = Field(
@@ -61,6 +73,17 @@ class LLMOptions(Section):
     prices: str | None = Field(
         None, description="YAML file of prices; none: bench/llm/prices.yaml and its date"
     )
+    retry: list[RetryStatus] = Field(
+        [], description="ask, and pay, once more for stored answers that ended so; as a,b or [a, b]"
+    )
+
+    @field_validator("retry", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        """The names of a list that is given as text, with commas."""
+        if isinstance(value, str):
+            return [name.strip() for name in value.split(",") if name.strip()]
+        return value
 
     @property
     def endpoint(self) -> str:
@@ -68,7 +91,7 @@ class LLMOptions(Section):
         return self.base_url or ""
 
     def request(self, prompt: str, schema: Mapping[str, Any], order: int = 0) -> Request:
-        """A question that is answered in JSON of this schema (structured output).
+        """A question that is answered in JSON of this schema.
 
         Args:
             prompt: the user's turn, which is all there is.
@@ -84,6 +107,8 @@ class LLMOptions(Section):
             "messages": [{"role": "user", "content": prompt}],
             "output_config": config,
         }
+        if self.answer_format == "text":
+            body = in_words(body)
         return Request(body, order, endpoint=self.endpoint)
 
     def patience(self, request: Request) -> float:

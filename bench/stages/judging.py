@@ -11,6 +11,8 @@ from bench.pipeline import Context
 from bench.protocols import Judge, Verdict
 from bench.registry import JUDGES
 
+_RETRY = "--set judge.retry="  # what goes before the statuses that are to be asked again
+
 
 def make_judge(context: Context, name: str) -> Judge:
     """The judge of this name for the run's suite; the options are the configured judge's.
@@ -44,11 +46,12 @@ def check_missing(judge: Judge, judged: Mapping[str, list[list[Verdict]]], limit
         missing = Counter(status for status in statuses if status is not None)
         if missing.total() > limit * len(statuses):
             counts = ", ".join(f"{n} {status}" for status, n in missing.most_common())
+            asker = getattr(judge, "asker", None)  # who asks nobody says the same every time
+            how = asker.mending(missing, _RETRY) if asker else ""
             raise UserError(
                 f"{metric}: the judge {judge.name} gave no verdict on {missing.total()} of "
                 f"{len(statuses)} instructions ({counts}), more than evaluation.max_missing="
-                f"{limit:g}; what was answered is kept, run the same command again to ask for "
-                "the rest",
+                f"{limit:g}" + (f"; what was answered is kept: {how}" if how else ""),
                 exit_code=3,
             )
 

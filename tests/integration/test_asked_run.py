@@ -78,6 +78,29 @@ def test_too_many_missing_verdicts_stop_the_run_and_nothing_is_asked_twice(
     assert sum(map(len, server.paid.values())) > paid
 
 
+def test_a_refusal_is_asked_again_where_the_option_says_so(
+    server: Server, store: Store, tmp_path: Path
+) -> None:
+    """How often is asked is in no stage's key: what was refused left no artifact."""
+    server.answer = answer
+    asked = (*ASKED, "judge.max_tokens=2048", "method=sft")
+    server.faults = lambda body, _: Kind.REFUSAL if odd_one(body) else None
+    with pytest.raises(
+        UserError, match=r"add --set judge\.retry=refusal to ask, and pay, once more"
+    ):
+        run(store, tmp_path, *asked)
+    server.faults, calls = None, server.calls
+    with pytest.raises(UserError, match=r"more than evaluation\.max_missing"):
+        run(store, tmp_path, *asked)
+    assert server.calls == calls
+    record = run(store, tmp_path, *asked, "judge.retry=refusal")
+    assert record.status == "ok"
+    assert server.calls > calls
+    calls = server.calls
+    assert run(store, tmp_path, *asked).judge.counts == record.judge.counts
+    assert server.calls == calls
+
+
 def test_a_model_edits_and_the_record_says_so(server: Server, store: Store, tmp_path: Path) -> None:
     server.answer = answer
     record = run(store, tmp_path, *EDITED)

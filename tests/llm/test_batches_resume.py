@@ -10,7 +10,7 @@ import pytest
 from bench.errors import UserError
 from bench.llm import Asker
 from bench.llm.transport import now
-from tests.llm.faults import Body, Kind
+from tests.llm.faults import Body, Kind, in_turn
 from tests.llm.ordering import ask, asker, batches, created, ledger, seen, stored
 from tests.llm.sending import budget, child, kill_when, options, request, send
 from tests.llm.server import Server
@@ -178,3 +178,25 @@ def test_money_for_what_was_ordered_earlier_is_held(server: Server, tmp_path: Pa
     answers = ask(asker(tmp_path, max_usd=room), [request(0), request("a"), request("b")])
     assert [answer.outcome for answer in answers] == ["answered"] * 3
     assert [len(batch.requests) for batch in server.batches] == [30, 1, 1]
+
+
+def test_what_was_ordered_to_replace_an_answer_does_so(server: Server, tmp_path: Path) -> None:
+    """Also where the process that ordered it is gone, and nobody has it renewed now."""
+    server.item_faults = in_turn(Kind.REFUSAL)
+    [refused] = ask(asker(tmp_path), [request("q")])
+    assert refused.outcome == "refusal"
+
+    def say(line: str) -> None:
+        raise KeyboardInterrupt
+
+    left = Asker(options(transport="batches"), tmp_path / "answers.jsonl", say)
+    with pytest.raises(KeyboardInterrupt):
+        left.ask([request("q").renew()], lambda *_: None)
+    ask(asker(tmp_path), [request("another")])
+    renewed = asker(tmp_path)
+    [answer] = ask(renewed, [request("q")])
+    assert answer.outcome == "answered"
+    assert answer.replaced_usd == refused.cost_usd
+    assert renewed.tally.cost_usd == pytest.approx(refused.cost_usd + answer.cost_usd)
+    assert len(server.batches) == 3
+    assert stored(tmp_path).count(request("q").key) == 2
