@@ -180,8 +180,8 @@ class Asker:
         if twice := sum(request.key in ordered for request in drawn):
             raise UserError(
                 f"{twice:,} of these questions are ordered in an open batch and would be paid "
-                "twice: use transport batches, which collects them, or remove "
-                f"{ledger.path} to give them up"
+                "twice: use transport batches, which collects them; removing "
+                f"{ledger.path} instead gives them up, and pays for them again"
             )
         return iter(drawn)
 

@@ -24,7 +24,7 @@ from bench.llm.calls import IN_A_ROW, UNREADABLE
 from bench.llm.claude import find_service, open_client, read_message
 from bench.llm.ledger import Ledger, Order
 from bench.llm.options import LLMOptions
-from bench.llm.ordering import Ordering, gave_up, size
+from bench.llm.ordering import Ordering, gave_up, not_found, size, young
 from bench.llm.outcomes import Told
 from bench.llm.requests import Request
 from bench.llm.transport import Deliver, Say, Stopped, now
@@ -71,10 +71,16 @@ class _Batch:
     waiting: set[str]
     done: int = 0
     canceled: bool = False
+    seen: bool = False  # with this key, so that it is not another's
+    missed: bool = False  # as young as it is
 
 
 class _Missed(Exception):
     """A batch could not be looked at, for now."""
+
+
+class _NotYet(_Missed):
+    """A batch does not show, and may be too young to."""
 
 
 class _Round:
@@ -169,30 +175,36 @@ class _Round:
             try:
                 ended += await self._look_at(batch)
                 self._failures = 0
+            except _NotYet as error:
+                if not batch.missed:
+                    self._of.say(f"batch {batch.id}: does not show yet ({error}); asking on")
+                batch.missed = True
             except _Missed as error:
                 self._failures += 1
                 if self._failures >= IN_A_ROW:
-                    cause = error.__cause__ or error
-                    raise gave_up(cause, self._service, self._of.options.model) from error
+                    raise self._gave_up(batch, error.__cause__ or error) from error
                 if self._failures == 1:
                     self._of.say(f"batch {batch.id}: no answer about it ({error}); asking on")
         return ended
+
+    def _gave_up(self, batch: _Batch, error: BaseException) -> Stopped:
+        if isinstance(error, anthropic.NotFoundError):
+            told = self._service.scrub(str(Told.by(error)))
+            return not_found(batch.id, batch.order, self._of.ledger, told)
+        return gave_up(error, self._service, self._of.options.model)
 
     async def _look_at(self, batch: _Batch) -> bool:
         """Look whether a batch has ended, and take its results.
 
         Raises:
             _Missed: the API does not answer; what came is delivered.
+            Stopped: it will not answer, or the batch is not of this key.
         """
         try:
             state = await self._client.messages.batches.retrieve(batch.id)
-        except anthropic.NotFoundError as error:
-            raise Stopped(
-                f"batch {batch.id}, noted in {self._of.ledger.path}, does not exist for this key: "
-                "use the key that ordered it, or remove that file to ask anew"
-            ) from error
         except anthropic.AnthropicError as error:
-            raise self._missed(error) from error
+            raise self._missed(batch, error) from error
+        batch.seen = True
         if state.cancel_initiated_at and not batch.canceled:
             batch.canceled = True
             self._of.say(f"batch {batch.id} was canceled; what it has not answered is left out")
@@ -213,13 +225,18 @@ class _Round:
             async for line in await self._client.messages.batches.results(batch.id):
                 yield line
         except _CUT as error:
-            raise self._missed(error) from error
+            raise self._missed(batch, error) from error
 
-    def _missed(self, error: BaseException) -> Stopped | _Missed:
+    def _missed(self, batch: _Batch, error: BaseException) -> Stopped | _Missed:
         """What to raise where the API did not answer: it may do later, or never will."""
         told = Told.by(error)
-        stopped = told.stopped(self._service, self._of.options.model)
-        return stopped or _Missed(self._service.scrub(str(told)))
+        said = self._service.scrub(str(told))
+        if isinstance(error, anthropic.NotFoundError):
+            if batch.seen:  # it was there a moment ago
+                return _Missed(said)
+            recent = young(batch.order.noted_at(batch.id), self._of.options.poll_s)
+            return _NotYet(said) if recent else self._gave_up(batch, error)
+        return told.stopped(self._service, self._of.options.model) or _Missed(said)
 
     def _take(self, batch: _Batch, key: str, result: Any) -> None:
         """Deliver one result, unless it came before the stream was cut."""

@@ -1,10 +1,15 @@
-"""Ordering batches of Anthropic's API so that none is lost and none is ordered twice."""
+"""Ordering batches of Anthropic's API so that none is lost and none is ordered twice.
+
+The API is eventually consistent: a batch may answer 404, or be missing from the list, for a minute
+or two after it was created (https://github.com/anthropics/anthropic-sdk-python/issues/1432). What
+is not seen at once is therefore looked for again before it is taken to be gone.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import anthropic
@@ -15,6 +20,10 @@ from bench.llm.options import LLMOptions
 from bench.llm.outcomes import Service, Told
 from bench.llm.requests import Request
 from bench.llm.transport import Stopped
+
+_YOUNG_S = 600.0  # a batch of this age may not be everywhere yet
+_YOUNG_POLLS = 5  # nor one that was looked at less often than this since
+_LOOKS = 4  # in the list, for an order whose reply was lost
 
 
 class Ordering:
@@ -47,7 +56,7 @@ class Ordering:
         self._ledger.read()
         for order in self._ledger.orders.values():
             if order.lost:
-                await self._search(order)
+                await self._search(order, _LOOKS if young(order.at, self._options.poll_s) else 1)
                 if order.lost:
                     self._ledger.dropped(order)
         return [order for order in self._ledger.orders.values() if order.open]
@@ -72,7 +81,7 @@ class Ordering:
                 batch = await self._create(requests=items)
             except _Lost:
                 await asyncio.sleep(self._options.poll_s)
-                await self._search(order)
+                await self._search(order, _LOOKS)
             except anthropic.AnthropicError as error:
                 self._ledger.dropped(order)
                 raise gave_up(error, self._service, self._options.model) from error
@@ -90,7 +99,16 @@ class Ordering:
             raise gave_up(error, self._service, self._options.model) from error
         return page.data[0].id if page.data else None
 
-    async def _search(self, order: Order) -> None:
+    async def _search(self, order: Order, looks: int) -> None:
+        """Look for what came of an order, several times where the list may lag behind."""
+        for look in range(looks):
+            if look:
+                await asyncio.sleep(self._options.poll_s)
+            await self._look_for(order)
+            if order.batches:
+                return
+
+    async def _look_for(self, order: Order) -> None:
         """Note the batches that may have come of an order: newer, as large, not known otherwise.
 
         Whether one really did is seen by its results, which carry the requests' keys.
@@ -112,6 +130,28 @@ def size(batch: MessageBatch) -> int:
     counts = batch.request_counts
     ended = counts.succeeded + counts.errored + counts.canceled + counts.expired
     return counts.processing + ended
+
+
+def young(at: str, poll_s: float) -> bool:
+    """Whether what was noted at this time may not be everywhere yet.
+
+    Args:
+        at: ISO 8601; a time that lies as far ahead, by a clock that was set, counts as well.
+        poll_s: seconds between two looks.
+    """
+    age_s = (datetime.now(UTC) - datetime.fromisoformat(at)).total_seconds()
+    return abs(age_s) <= max(_YOUNG_S, _YOUNG_POLLS * poll_s)
+
+
+def not_found(batch: str, order: Order, ledger: Ledger, told: str) -> Stopped:
+    """What to do about a batch that the API does not show: above all not to pay for it twice."""
+    return Stopped(
+        f"batch {batch}, noted in {ledger.path}, does not show for this key ({told}). Ordered at "
+        f"{order.noted_at(batch)}, it may still exist, run and be billed: look for it in the "
+        "console (https://platform.claude.com, Batches), and use a key of the workspace that "
+        "ordered it. To remove that file instead forgets every batch in it: the "
+        f"{len(order.keys):,} requests of this one are ordered anew and may be paid a second time"
+    )
 
 
 def gave_up(error: BaseException, service: Service, model: str) -> Stopped:
