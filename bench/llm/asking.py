@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.errors import UserError
-from bench.llm.answers import Answer, AnswerStore
+from bench.llm.answers import Answer, AnswerStore, sum_known
 from bench.llm.budget import Budget
 from bench.llm.ledger import Ledger
 from bench.llm.options import LLMOptions
@@ -19,6 +19,7 @@ from bench.llm.running import run
 from bench.llm.transport import Say, Transport, open_transport
 
 _LINE_EVERY_S = 10.0
+_LATEST = 200  # stored answers that say what such questions take
 
 Receive = Callable[[Request, Answer], Request | None]
 """Takes a request's answer; what it returns, if anything, is asked in the next round."""
@@ -31,7 +32,8 @@ class Tally:
     Attributes:
         stored: questions whose answer was in the store.
         outcomes: of the new ones, by kind.
-        cost_usd: of all answers, old and new, each counted once; None if one's price is not known.
+        cost_usd: known to be billed: of all answers, old and new, each counted once; None if one's
+            price is not known.
         models: names that the API returned, and how often.
         first_at, last_at: when the oldest and the newest answer came.
     """
@@ -44,6 +46,7 @@ class Tally:
     last_at: str | None = None
     # Keys of what is counted: a canary may be asked again as a pair.
     _paid: set[bytes] = field(default_factory=set, init=False, repr=False)
+    _lost: dict[bytes, float | None] = field(default_factory=dict, init=False, repr=False)
 
     def add(self, answer: Answer, *, new: bool) -> None:
         """Count an answer."""
@@ -52,6 +55,8 @@ class Tally:
         else:
             self.stored += 1
         key = bytes.fromhex(answer.key)
+        if answer.possibly_billed_usd != 0:
+            self._lost[key] = answer.possibly_billed_usd
         if not answer.paid or key in self._paid:
             return
         self._paid.add(key)
@@ -69,6 +74,15 @@ class Tally:
     def calls(self) -> int:
         """Answers that were not in the store before."""
         return self.outcomes.total()
+
+    @property
+    def possibly_billed_usd(self) -> float | None:
+        """Most that lost and unreadable answers to these questions may have cost beside `cost_usd`.
+
+        None if the price of one is not known. What an interrupted command had in flight is in no
+        store and so not in here.
+        """
+        return sum_known(0.0, *self._lost.values())
 
 
 class Asker:
@@ -131,6 +145,8 @@ class Asker:
 
     def _open(self) -> Transport:
         if self._transport is None:
+            if self.options.max_usd is not None:
+                self.budget.learn(*self.answers.latest(_LATEST))
             self._transport = open_transport(self.options, self.budget, self.answers, self.say)
         return self._transport
 
@@ -141,6 +157,9 @@ class Asker:
         twins: dict[str, list[Request]] = {}  # the same question again, while it is in flight
 
         def keep(request: Request, answer: Answer) -> None:
+            asked = {"kind": request.kind, "asked_bytes": request.size}
+            answer = self.answers.with_losses(answer.model_copy(update=asked))
+            self.budget.learn(answer)
             if answer.outcome != "skipped_budget":
                 self.answers.append(answer)
             self.tally.add(answer, new=True)

@@ -25,7 +25,7 @@ class Order:
     Attributes:
         name: of the order, in the ledger alone.
         keys: of its requests.
-        usd: most that it can cost.
+        usd: held back for it.
         newest: id of the newest batch there was before it, if there was one.
         at: when it was noted, ISO 8601.
         batches: ids of the batches that may be it; several only where that could not be told.

@@ -1,28 +1,21 @@
-"""Ordering batches of Anthropic's API so that none is lost and none is ordered twice.
-
-The API is eventually consistent: a batch may answer 404, or be missing from the list, for a minute
-or two after it was created (https://github.com/anthropics/anthropic-sdk-python/issues/1432). What
-is not seen at once is therefore looked for again before it is taken to be gone.
-"""
+"""Ordering batches of Anthropic's API so that none is lost and none is ordered twice."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import anthropic
-from anthropic.types.messages import MessageBatch
 
 from bench.llm.ledger import Ledger, Order
 from bench.llm.options import LLMOptions
-from bench.llm.outcomes import Service, Told
+from bench.llm.outcomes import Service
 from bench.llm.requests import Request
 from bench.llm.transport import Stopped
+from bench.llm.watching import gave_up, size, young
 
-_YOUNG_S = 600.0  # a batch of this age may not be everywhere yet
-_YOUNG_POLLS = 5  # nor one that was looked at less often than this since
 _LOOKS = 4  # in the list, for an order whose reply was lost
 
 
@@ -69,7 +62,7 @@ class Ordering:
 
         Args:
             requests: of different keys.
-            usd: most that they can cost.
+            usd: held back for them.
 
         Raises:
             Stopped: the API does not take it.
@@ -123,43 +116,6 @@ class Ordering:
                     self._ledger.created(order, batch.id)
         except anthropic.AnthropicError as error:
             raise gave_up(error, self._service, self._options.model) from error
-
-
-def size(batch: MessageBatch) -> int:
-    """How many requests a batch has."""
-    counts = batch.request_counts
-    ended = counts.succeeded + counts.errored + counts.canceled + counts.expired
-    return counts.processing + ended
-
-
-def young(at: str, poll_s: float) -> bool:
-    """Whether what was noted at this time may not be everywhere yet.
-
-    Args:
-        at: ISO 8601; a time that lies as far ahead, by a clock that was set, counts as well.
-        poll_s: seconds between two looks.
-    """
-    age_s = (datetime.now(UTC) - datetime.fromisoformat(at)).total_seconds()
-    return abs(age_s) <= max(_YOUNG_S, _YOUNG_POLLS * poll_s)
-
-
-def not_found(batch: str, order: Order, ledger: Ledger, told: str) -> Stopped:
-    """What to do about a batch that the API does not show: above all not to pay for it twice."""
-    return Stopped(
-        f"batch {batch}, noted in {ledger.path}, does not show for this key ({told}). Ordered at "
-        f"{order.noted_at(batch)}, it may still exist, run and be billed: look for it in the "
-        "console (https://platform.claude.com, Batches), and use a key of the workspace that "
-        "ordered it. To remove that file instead forgets every batch in it: the "
-        f"{len(order.keys):,} requests of this one are ordered anew and may be paid a second time"
-    )
-
-
-def gave_up(error: BaseException, service: Service, model: str) -> Stopped:
-    """Why there will be no batches, after the SDK's retries."""
-    told = Told.by(error)
-    return told.stopped(service, model) or Stopped(
-        f"{service.name} does not take or show batches: {service.scrub(str(told))}"
-    )
 
 
 class _Lost(anthropic.AnthropicError):

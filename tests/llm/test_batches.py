@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from bench.llm import Answer, ordering
+from bench.llm import Answer, watching
 from bench.llm import batches as module
 from bench.llm.transport import Stopped
 from tests.llm.faults import Fault, Kind, in_turn
@@ -198,8 +198,7 @@ def test_a_batch_that_was_seen_may_be_missing_for_a_while(
     endpoint: str,
     missing: tuple[int, ...],
 ) -> None:
-    monkeypatch.setattr(ordering, "young", lambda at, poll_s: False)
-    monkeypatch.setattr(module, "young", lambda at, poll_s: False)
+    monkeypatch.setattr(watching, "young", lambda at, poll_s: False)
     server.batch_polls = 3
     server.batch_faults = lambda called, n: (
         Kind.NOT_FOUND if called == endpoint and n in missing else None

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bench.errors import UserError
-from bench.llm import Asker, ordering
+from bench.llm import Asker, watching
 from bench.llm.transport import now
 from tests.llm.faults import Body, Kind
 from tests.llm.ordering import ask, asker, batches, created, ledger, seen, stored
@@ -107,7 +107,7 @@ def test_a_young_batch_that_never_shows_is_not_ordered_anew(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(ordering, "_YOUNG_S", 2.0)
+    monkeypatch.setattr(watching, "_YOUNG_S", 2.0)
     note_gone(tmp_path, "2026-01-01T00:00:00+00:00", at=now())  # killed, and found in the list
     with pytest.raises(UserError, match=r"msgbatch_gone, .* may still exist, run and be billed"):
         ask(asker(tmp_path, poll_s=0.05), [request("q")])
