@@ -166,6 +166,7 @@ class Pairwise:
         verdicts = [verdict for _, verdict in self._judged]
         return {
             "cost_usd": tally.cost_usd,
+            "possibly_billed_usd": tally.possibly_billed_usd,
             "calls": tally.calls,
             "stored": tally.stored,
             "models": dict(sorted(tally.models.items())),

@@ -136,6 +136,8 @@ def _provenance(report: Report) -> list[tuple[str, str]]:
     if report.template_sha:
         rows.append(("prompt", f"{about.get('template')} [{report.template_sha[:8]}]"))
     rows.append(("cost", dollars(about.get("cost_usd"))))
+    if (lost := about.get("possibly_billed_usd", 0.0)) != 0:
+        rows.append(("may be billed beside, at most", dollars(lost)))
     return rows
 
 

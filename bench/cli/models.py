@@ -26,7 +26,12 @@ DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Print calls, tokens, price and time; ask nothing.")
 ]
 MaxUsd = Annotated[
-    float | None, typer.Option(min=0, help="Spend at most this; what would exceed it is left out.")
+    float | None,
+    typer.Option(
+        min=0,
+        help="Spend this; what would exceed it, by what such calls have cost so far, is left out. "
+        "How far calls in flight may pass it: docs/judging.md.",
+    ),
 ]
 Retry = Annotated[
     str | None,

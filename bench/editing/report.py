@@ -61,6 +61,7 @@ class EditReport:
         changed_fraction, words_added, characters_added: of the accepted edits.
         calls, stored: answers that are new, and that were there before.
         cost_usd: of all of them; None where a price is not known.
+        possibly_billed_usd: most that lost and unreadable answers may have cost beside that.
         prices: date and source of the table that it comes from.
         models: names that the API returned, and how often.
         first_at, last_at: when the oldest and the newest answer came.
@@ -79,6 +80,7 @@ class EditReport:
     calls: int
     stored: int
     cost_usd: float | None
+    possibly_billed_usd: float | None
     prices: dict[str, Any]
     models: dict[str, int]
     first_at: str | None
@@ -113,6 +115,7 @@ class EditReport:
             calls=tally.calls,
             stored=tally.stored,
             cost_usd=tally.cost_usd,
+            possibly_billed_usd=tally.possibly_billed_usd,
             prices=prices.about(),
             models=dict(tally.models),
             first_at=tally.first_at,
@@ -141,11 +144,17 @@ class EditReport:
             ),
             ("calls", f"{self.calls:,} new, {self.stored:,} stored"),
             ("price", f"{dollars(self.cost_usd)} (prices of {self.prices['date']})"),
+            *self._lost(),
             ("models", ", ".join(f"{name} ({n:,})" for name, n in self.models.items()) or "none"),
             ("answered", f"{self.first_at} to {self.last_at}" if self.first_at else "never"),
             ("prompt", f"{self.template} {self.template_sha[:8]}"),
         ]
         return table("edits", ["", ""], rows)
+
+    def _lost(self) -> list[tuple[str, str]]:
+        if self.possibly_billed_usd == 0:
+            return []
+        return [("may be billed beside, at most", dollars(self.possibly_billed_usd))]
 
     def _sizes(self) -> RenderableType:
         headers = ["", "mean", "standard error", *(f"{q:.0%}" for q in QUANTILES)]

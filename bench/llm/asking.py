@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.errors import UserError
-from bench.llm.answers import Answer, AnswerStore
+from bench.llm.answers import Answer, AnswerStore, sum_known
 from bench.llm.budget import Budget
 from bench.llm.ledger import Ledger
 from bench.llm.options import LLMOptions
@@ -20,6 +20,7 @@ from bench.llm.running import run
 from bench.llm.transport import Say, Transport, open_transport
 
 _LINE_EVERY_S = 10.0
+_LATEST = 200  # stored answers that say what such questions take
 
 Receive = Callable[[Request, Answer], Request | None]
 """Takes a request's answer; what it returns, if anything, is asked in the next round."""
@@ -32,8 +33,8 @@ class Tally:
     Attributes:
         stored: questions whose answer was in the store.
         outcomes: of the new ones, by kind.
-        cost_usd: of all answers, old and new, those that newer ones took the place of included,
-            each counted once; None if one's price is not known.
+        cost_usd: known to be billed: of all answers, old and new, those that newer ones took the place
+            of included, each counted once; None if one's price is not known.
         models: names that the API returned, and how often.
         first_at, last_at: when the oldest and the newest answer came.
     """
@@ -46,6 +47,7 @@ class Tally:
     last_at: str | None = None
     # Keys of what is counted: a canary may be asked again as a pair.
     _paid: set[bytes] = field(default_factory=set, init=False, repr=False)
+    _lost: dict[bytes, float | None] = field(default_factory=dict, init=False, repr=False)
 
     def add(self, answer: Answer, *, new: bool) -> None:
         """Count an answer."""
@@ -54,6 +56,8 @@ class Tally:
         else:
             self.stored += 1
         key = bytes.fromhex(answer.key)
+        if answer.possibly_billed_usd != 0:
+            self._lost[key] = answer.possibly_billed_usd
         counted = key in self._paid
         if not answer.paid or (counted and not new):
             return
@@ -72,6 +76,15 @@ class Tally:
     def calls(self) -> int:
         """Answers that were not in the store before."""
         return self.outcomes.total()
+
+    @property
+    def possibly_billed_usd(self) -> float | None:
+        """Most that lost and unreadable answers to these questions may have cost beside `cost_usd`.
+
+        None if the price of one is not known. What an interrupted command had in flight is in no
+        store and so not in here.
+        """
+        return sum_known(0.0, *self._lost.values())
 
 
 class Asker:
@@ -156,6 +169,8 @@ class Asker:
 
     def _open(self) -> Transport:
         if self._transport is None:
+            if self.options.max_usd is not None:
+                self.budget.learn(*self.answers.latest(_LATEST))
             self._transport = open_transport(self.options, self.budget, self.answers, self.say)
         return self._transport
 
@@ -166,6 +181,9 @@ class Asker:
         twins: dict[str, list[Request]] = {}  # the same question again, while it is in flight
 
         def keep(request: Request, answer: Answer) -> None:
+            asked = {"kind": request.kind, "asked_bytes": request.size}
+            answer = self.answers.with_losses(answer.model_copy(update=asked))
+            self.budget.learn(answer)
             valid = self._store(request, answer)
             self.tally.add(answer, new=True)
             self._report()
@@ -196,6 +214,9 @@ class Asker:
         self._asked.add(bytes.fromhex(request.key))
         if earlier is not None and earlier.paid:
             if not answer.paid:
+                if answer.possibly_billed_usd != 0:
+                    lost = {"possibly_billed_usd": answer.possibly_billed_usd}
+                    self.answers.append(earlier.model_copy(update=lost))
                 return earlier
             answer = answer.replacing(earlier)
         if answer.outcome != "skipped_budget":
@@ -222,8 +243,8 @@ class Asker:
         if twice := sum(request.key in ordered for request in drawn):
             raise UserError(
                 f"{twice:,} of these questions are ordered in an open batch and would be paid "
-                "twice: use transport batches, which collects them, or remove "
-                f"{ledger.path} to give them up"
+                "twice: use transport batches, which collects them; removing "
+                f"{ledger.path} instead gives them up, and pays for them again"
             )
         return iter(drawn)
 

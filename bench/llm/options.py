@@ -68,7 +68,10 @@ class LLMOptions(Section):
     )
     poll_s: float = Field(30.0, gt=0, description="seconds between looks at a batch")
     max_usd: float | None = Field(
-        None, ge=0, description="most that a command may spend; what would exceed it is not asked"
+        None,
+        ge=0,
+        description="what a command may spend; what would exceed it, by what such calls have cost "
+        "so far, is not asked",
     )
     prices: str | None = Field(
         None, description="YAML file of prices; none: bench/llm/prices.yaml and its date"

@@ -42,6 +42,13 @@ class Request:
         return hashlib.sha256(canonical(parts).encode()).hexdigest()
 
     @cached_property
+    def kind(self) -> str:
+        """What the answer's length depends on beside the messages, hashed: model, effort, room."""
+        rest = {name: value for name, value in self.body.items() if name != "messages"}
+        parts = {"body": rest, "endpoint": self.endpoint}
+        return hashlib.sha256(canonical(parts).encode()).hexdigest()[:16]
+
+    @cached_property
     def size(self) -> int:
         """UTF-8 bytes of the body: no tokeniser makes more tokens of it."""
         return len(canonical(self.body).encode())

@@ -103,6 +103,18 @@ def test_a_second_run_asks_nothing(server: Server, claude: Make) -> None:
     assert about["cost_usd"] == pytest.approx(cost(server))
 
 
+def test_a_record_says_what_may_be_billed_beside_the_cost(
+    server: Server, claude: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("anthropic._base_client.INITIAL_RETRY_DELAY", 0.01)
+    server.faults = lambda body, attempt: Kind.LOST_REPLY if attempt == 1 else None
+    for judge in (claude(max_retries=2), claude()):
+        judge.compare(["q"], ["good"], ["bad"])
+        most = sum(map(judge.asker.budget.most, judge.requests(["q"], ["good"], ["bad"])))
+        assert judge.about()["possibly_billed_usd"] == pytest.approx(most)
+        assert judge.about()["cost_usd"] == pytest.approx(cost(server) / 2)  # half was lost
+
+
 @pytest.mark.parametrize(
     "change",
     [{"model": "claude-haiku-5-5"}, {"template": "mt_bench"}, {"effort": "low"}],
