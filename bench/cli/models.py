@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from bench.cli.app import app
 from bench.errors import UserError
 from bench.terminal import fail, guarded, show
+
+if TYPE_CHECKING:
+    from bench.record import Mark
 
 Options = Annotated[
     list[str] | None,
@@ -44,6 +47,10 @@ Retry = Annotated[
 AllowMissing = Annotated[
     bool, typer.Option("--allow-missing", help="Go on and exit with 0, whatever has no answer.")
 ]
+AllowInvalid = Annotated[
+    bool,
+    typer.Option("--allow-invalid", help="Exit with 0, whatever makes the result not valid."),
+]
 
 
 @app.command()
@@ -68,6 +75,7 @@ def judge(
     max_usd: MaxUsd = None,
     retry: Retry = None,
     allow_missing: AllowMissing = False,
+    allow_invalid: AllowInvalid = False,
     store: Store = None,
 ) -> None:
     """Compare outputs with a reference's, in both orders; what was answered is not asked again."""
@@ -86,12 +94,10 @@ def judge(
     report = judge_file(outputs, reference, made, out=out, editor=_editor_of(edits))
     show(report.render())
     how = _mending(made, report.counts)
-    if report.invalid and not allow_missing:
-        fail(
-            f"not valid: {report.missing} of {report.n} instructions have no verdict; {how}"
-            f"{', or ' if how else ''}give --allow-missing",
-            3,
-        )
+    allowed = {"missing"} if allow_missing else set()
+    reasons = [m for m in report.marks if m.level == "invalid" and m.what not in allowed]
+    if reasons and not allow_invalid:
+        fail("\n".join(f"not valid: {mark.text}; {_mend(mark, how)}" for mark in reasons), 3)
     if how:
         _say(how)
     if problem := report.details.get("cross_check"):
@@ -162,6 +168,13 @@ def _mending(asking: Any, counts: Mapping[str, int]) -> str:
     """How what is missing is asked for again; "" where nothing is, or nobody was asked."""
     asker = getattr(asking, "asker", None)
     return asker.mending(counts, "--retry ") if asker else ""
+
+
+def _mend(mark: Mark, how: str) -> str:
+    """What to do about a result that is not valid, or which flag takes it as it is."""
+    if mark.what != "missing":
+        return "or give --allow-invalid"
+    return f"{how}{', or ' if how else ''}give --allow-missing"
 
 
 def _answers(store: Path | None, name: str) -> Path:

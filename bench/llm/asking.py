@@ -33,8 +33,8 @@ class Tally:
     Attributes:
         stored: questions whose answer was in the store.
         outcomes: of the new ones, by kind.
-        cost_usd: known to be billed: of all answers, old and new, those that newer ones took the place
-            of included, each counted once; None if one's price is not known.
+        cost_usd: known to be billed: of all answers, old and new, those that newer ones took the
+            place of included, each counted once; None if one's price is not known.
         models: names that the API returned, and how often.
         first_at, last_at: when the oldest and the newest answer came.
     """
