@@ -172,7 +172,9 @@ class Judge(Protocol):
     def about(self) -> dict[str, Any]:
         """What a record says of the judge beside name, model and template, after `compare`.
 
-        Keys: "cost_usd" (None where a price is not known) and whatever else describes its work.
+        Keys: "cost_usd" (None where a price is not known), "marks" if something is to be said
+        against its verdicts (each what, level and text, as `bench.record.Mark`), and whatever else
+        describes its work.
         """
         ...
 

@@ -20,6 +20,7 @@ from bench.llm.templates import Template
 from bench.protocols import OrderVerdict, Verdict
 from judges.canaries import canary_pairs, check
 from judges.diagnostics import counts, diagnose, refusals
+from judges.marks import marks
 from judges.pairs import Pair, combine
 
 REFERENCE_FIRST, MODEL_FIRST = ORDERS = (0, 1)
@@ -152,9 +153,10 @@ class Pairwise:
             yield from (self._question(pair, order) for order in ORDERS)
 
     def about(self) -> dict[str, Any]:
-        """Cost, models and dates of the answers; canaries, counts and diagnostics of `compare`."""
+        """Cost, models and dates of the answers; canaries, counts, marks and more of `compare`."""
         tally = self.asker.tally
         verdicts = [verdict for _, verdict in self._judged]
+        diagnostics = diagnose(self._judged)
         return {
             "cost_usd": tally.cost_usd,
             "possibly_billed_usd": tally.possibly_billed_usd,
@@ -168,7 +170,8 @@ class Pairwise:
             "canaries": self._canaries or {},
             "counts": counts(verdicts),
             "refusals": refusals(verdicts),
-            "diagnostics": diagnose(self._judged),
+            "diagnostics": diagnostics,
+            "marks": [mark.model_dump() for mark in marks(self._judged, diagnostics)],
         }
 
     def _ask(self, pairs: Iterable[Pair]) -> dict[Pair, list[OrderVerdict]]:

@@ -92,7 +92,8 @@ def header(record: Record) -> Text:
         f"judge {judge.name}{model}{prompt} against {reference}{judged}",
         f"editor {editor.name} ({edited})" if editor else "",
     ]
-    return text.append("\n" + "\n".join(line for line in lines if line))
+    text.append("\n" + "\n".join(line for line in lines if line))
+    return text.append("".join(f"\n{mark}" for mark in judge.marks), style="bold red")
 
 
 def _dollars(cost: float | None) -> list[str]:

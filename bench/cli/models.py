@@ -36,6 +36,10 @@ MaxUsd = Annotated[
 AllowMissing = Annotated[
     bool, typer.Option("--allow-missing", help="Go on and exit with 0, whatever has no answer.")
 ]
+AllowInvalid = Annotated[
+    bool,
+    typer.Option("--allow-invalid", help="Exit with 0, whatever makes the result not valid."),
+]
 
 
 @app.command()
@@ -59,6 +63,7 @@ def judge(
     canary: Annotated[bool, typer.Option("--canary", help="Only try the canaries.")] = False,
     max_usd: MaxUsd = None,
     allow_missing: AllowMissing = False,
+    allow_invalid: AllowInvalid = False,
     store: Store = None,
 ) -> None:
     """Compare outputs with a reference's, in both orders; what was answered is not asked again."""
@@ -76,12 +81,10 @@ def judge(
         return
     report = judge_file(outputs, reference, made, out=out, editor=_editor_of(edits))
     show(report.render())
-    if report.invalid and not allow_missing:
-        fail(
-            f"not valid: {report.missing} of {report.n} instructions have no verdict; run the same "
-            "command again to ask for them, or give --allow-missing",
-            3,
-        )
+    allowed = {"missing"} if allow_missing else set()
+    reasons = [m for m in report.marks if m.level == "invalid" and m.what not in allowed]
+    if reasons and not allow_invalid:
+        fail("\n".join(f"not valid: {mark.text} ({_allowing(mark.what)})" for mark in reasons), 3)
 
 
 @app.command()
@@ -141,6 +144,12 @@ def _options(
     if max_usd is not None:
         values["max_usd"] = max_usd
     return named_options(plugin, values, who, section)
+
+
+def _allowing(what: str) -> str:
+    """Which flag takes a result as it is."""
+    flag = "--allow-missing" if what == "missing" else "--allow-invalid"
+    return f"{flag} takes it as it is"
 
 
 def _answers(store: Path | None, name: str) -> Path:

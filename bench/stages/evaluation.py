@@ -16,10 +16,10 @@ from bench.models.heads import RewardModel, map_rows
 from bench.models.rollout import Sampling, sample
 from bench.pipeline import Context
 from bench.protocols import GoldSuite, Verdict
-from bench.record import Metric
+from bench.record import JudgeRecord, Metric
 from bench.rl import masked_sum
 from bench.schema import prompt_sha, texts_sha
-from bench.stages.judging import check_missing, make_judge
+from bench.stages.judging import check_missing, make_judge, say_marks
 from bench.stages.measures import Metrics, mean_metric, to_json
 from bench.stages.reward_models import batch_of
 from bench.stages.sft import load_sft
@@ -128,16 +128,18 @@ def build_judgement(context: Context, out: Path, inputs: list[Path]) -> dict[str
         metrics |= _score_with(context, inputs, outputs, sampled, shown)
     statuses = Counter(v.status for judged in (*sampled, greedy) for v in judged)
     details = judge.about()
+    judged_by = JudgeRecord(
+        name=judge.name,
+        model=judge.model,
+        template_sha=judge.template_sha,
+        counts=dict(sorted(statuses.items())),
+        cost_usd=details.pop("cost_usd", None),
+        details=details,
+    )
+    say_marks(context, judged_by)
     result = {
         "metrics": to_json(metrics),
-        "judge": {
-            "name": judge.name,
-            "model": judge.model,
-            "template_sha": judge.template_sha,
-            "counts": dict(sorted(statuses.items())),
-            "cost_usd": details.pop("cost_usd", None),
-            "details": details,
-        },
+        "judge": judged_by.model_dump(),
         "reference": {"name": f"{suite.name} references", "sha": texts_sha(references)},
         "data": {
             name: {"n": len(texts), "sha": texts_sha(texts)}

@@ -1,4 +1,4 @@
-"""The judge of a run, and how many of its verdicts may be missing."""
+"""The judge of a run, how many of its verdicts may be missing, and what is to be said of them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from bench.errors import UserError
 from bench.loading import judge_options
 from bench.pipeline import Context
 from bench.protocols import Judge, Verdict
+from bench.record import JudgeRecord
 from bench.registry import JUDGES
 
 
@@ -51,6 +52,12 @@ def check_missing(judge: Judge, judged: Mapping[str, list[list[Verdict]]], limit
                 "the rest",
                 exit_code=3,
             )
+
+
+def say_marks(context: Context, judge: JudgeRecord) -> None:
+    """Say what a judge says against its own verdicts; they are kept, and the record has it too."""
+    for mark in judge.marks:
+        context.progress.say(f"the judge {judge.name}: {mark}")
 
 
 def _why_missing(verdicts: tuple[Verdict, ...]) -> str | None:
