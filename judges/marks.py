@@ -10,7 +10,8 @@ The thresholds:
 - Contradictions, not valid above 1/2. A judge that does not go by the position chooses an output
   with some probability p in either order, and contradicts itself with 2 p (1 - p) <= 1/2, whatever
   the texts: what is above is owed to the position. Marked above 1/3: GPT-4 contradicted itself on
-  35 % of MT-bench's pairs, GPT-3.5 on 54 % and Claude-v1 on 76 % (arXiv:2306.05685, Table 2).
+  35 % of MT-bench's pairs, GPT-3.5 on 54 % and Claude-v1 on 76 % (arXiv:2306.05685, Table 2, where
+  a tie beside a preference counts as well).
 - What is shown first (or second), not valid above 3/4 of the answers and marked above 2/3. Where
   all contradictions have one direction, f of them make a share of (1 + f) / 2; but a verdict in one
   order and a tie in the other is half a contradiction, and shows here alone.

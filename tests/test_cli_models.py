@@ -187,45 +187,6 @@ def test_a_judge_that_ties_everything_is_marked(server: Server, files: Path) -> 
     assert result.stdout.startswith("MARKED: 6 of 6 verdicts are ties, more than 50%")
 
 
-def test_a_judge_that_goes_by_the_position_is_not_valid(server: Server, files: Path) -> None:
-    """Always A: 50.0 ± 0.0, which nobody should quote."""
-    result = bench(f"{JUDGE} --out judged")
-    assert result.exit_code == 3
-    assert "50.0%" in result.stdout
-    assert result.stdout.startswith("NOT VALID: the two orders contradict each other in 6 of 6")
-    assert "not valid: the two orders contradict each other in 6 of 6" in result.stderr
-    assert "--allow-invalid" in result.stderr
-    assert "--allow-missing" not in result.stderr
-    report = json.loads((files / "judged" / "report.json").read_text())
-    assert report["invalid"] is True
-    (mark,) = report["marks"]
-    assert (mark["what"], mark["level"]) == ("flip_rate", "invalid")
-    assert mark["text"] in " ".join(result.stdout.split())
-    assert bench(f"{JUDGE} --allow-missing").exit_code == 3
-    assert bench(f"{JUDGE} --allow-invalid").exit_code == 0
-
-
-def test_every_reason_is_named_and_allowed_on_its_own(server: Server, files: Path) -> None:
-    server.faults = lambda body, _: (
-        Kind.REFUSAL if "Question 3?" in body["messages"][0]["content"] else None
-    )
-    both = bench(JUDGE)
-    assert both.exit_code == 3
-    assert "not valid: 1 of 6 instructions have no verdict" in both.stderr
-    assert "contradict each other in 5 of 5 comparisons" in both.stderr
-    one = bench(f"{JUDGE} --allow-missing")
-    assert one.exit_code == 3
-    assert "no verdict" not in one.stderr
-    assert bench(f"{JUDGE} --allow-invalid").exit_code == 0
-
-
-def test_a_judge_that_ties_everything_is_marked(server: Server, files: Path) -> None:
-    server.answer = prefers(lambda a, b: False)
-    result = bench(JUDGE)
-    assert result.exit_code == 0
-    assert result.stdout.startswith("MARKED: 6 of 6 verdicts are ties, more than 50%")
-
-
 def test_a_budget_leaves_out_what_would_exceed_it(server: Server, files: Path) -> None:
     result = bench(f"{JUDGE} --max-usd 0.01")  # less than one call can cost at most
     assert result.exit_code == 3
