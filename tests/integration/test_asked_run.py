@@ -99,7 +99,7 @@ def test_a_refusal_is_asked_again_where_the_option_says_so(
 ) -> None:
     """How often is asked is in no stage's key: what was refused left no artifact."""
     server.answer = answer
-    asked = (*ASKED, "judge.max_tokens=2048", "method=sft")
+    asked = (*ASKED, "judge.max_tokens=1024", "method=sft")
     server.faults = lambda body, _: Kind.REFUSAL if odd_one(body) else None
     with pytest.raises(
         UserError, match=r"add --set judge\.retry=refusal to ask, and pay, once more"
