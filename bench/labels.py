@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 from bench.config import RunConfig, flatten
@@ -46,6 +47,11 @@ def run_id(config: RunConfig) -> str:
     """A folder's name: readable, and unique to the configuration."""
     name = re.sub(r"[^A-Za-z0-9_.+-]+", "-", label(config)).strip("-")
     return f"{name[:_LONGEST]}-s{config.seed}-{config_sha(config)[:8]}"
+
+
+def folder_of(config: RunConfig, results: Path) -> Path:
+    """Where a run's record goes."""
+    return results / config.suite / run_id(config)
 
 
 def names_differences(label: str) -> bool:

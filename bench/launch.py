@@ -112,13 +112,6 @@ def check_folder(folder: Path, what: Literal["results", "store"], *, make: bool 
         ) from error
 
 
-def folder_of(config: RunConfig, results: Path) -> Path:
-    """The folder of a run's record."""
-    from bench.labels import run_id
-
-    return results / config.suite / run_id(config)
-
-
 def title(config: RunConfig) -> str:
     """Name a run for people."""
     return f"{config.method} seed {config.seed}"
@@ -194,6 +187,7 @@ def run_here(
     configs: Sequence[RunConfig], store: Store, results: Path, progress: Progress
 ) -> list[str]:
     """Run one after the other; returns a line for each that did not end well."""
+    from bench.labels import folder_of
     from bench.runner import run
 
     failures = []
@@ -203,7 +197,7 @@ def run_here(
         record = run(config, store=store, results=results, progress=progress)
         stored = [stage.name for stage in record.stages if stage.cached]
         known = f", {len(stored)} of them stored before ({', '.join(stored)})" if stored else ""
-        folder = results / record.suite / record.run_id
+        folder = folder_of(config, results)
         progress.say(f"{name}: {record.status}; {len(record.stages)} stages{known}; {folder}")
         if record.status != "ok":
             failures.append(f"{name} {record.status}: {record.error}")

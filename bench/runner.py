@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.config import RunConfig
 from bench.errors import UserError
-from bench.labels import label, run_id
+from bench.labels import folder_of, label, run_id
 from bench.loading import config_sha, plugin_options
 from bench.pipeline import Context, Executed, Stage, execute
 from bench.provenance import code_state, hardware, package_versions
@@ -109,8 +109,9 @@ def run(config: RunConfig, *, store: Store, results: Path, progress: Progress) -
         failure = error
     status = _status(failure)
     record = _record(config, planned, executed, started, status, failure)
-    if status == "ok" or not _is_finished(results / record.suite / record.run_id):
-        _write(record, planned, executed, results)
+    folder = folder_of(config, results)
+    if status == "ok" or not _is_finished(folder):
+        _write(record, planned, executed, folder)
     if failure is not None and status in ("interrupted", "failed"):
         raise failure
     return record
@@ -286,8 +287,7 @@ def _convergence(planned: Plan, executed: dict[str, Executed]) -> dict[str, Any]
     }
 
 
-def _write(record: Record, planned: Plan, executed: dict[str, Executed], results: Path) -> None:
-    folder = results / record.suite / record.run_id
+def _write(record: Record, planned: Plan, executed: dict[str, Executed], folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         judged, policy = (_artifact(s, executed) for s in (planned.judgement, planned.policy))

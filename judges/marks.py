@@ -32,6 +32,7 @@ from bench.data import TIE
 from bench.record import Mark, MarkLevel
 from judges.diagnostics import Judged, contradict, rate
 
+Share = Mapping[str, Any]  # of verdicts, as `judges.diagnostics.rate` gives it
 _ENOUGH = 10  # comparisons from which on their share is taken as it is
 
 
@@ -59,43 +60,40 @@ def marks(judged: Judged, diagnostics: Mapping[str, Any]) -> list[Mark]:
         for pair, verdict in judged
         if verdict.preference is not None and verdict.status != "identical"
     )
-    found = [
-        _flips(diagnostics["flip_rate"]),
-        _position(diagnostics["first_position_rate"]),
-        _ties(ties),
-    ]
-    return [mark for mark in found if mark is not None]
+    found = [_flips(diagnostics["flip_rate"]), _position(diagnostics["first_position_rate"])]
+    return [mark for mark in (*found, _ties(ties)) if mark is not None]
 
 
-def _flips(share: Mapping[str, Any] | None) -> Mark | None:
-    level = None if share is None else _level(share, _FLIPS, share["n"] >= _ENOUGH or _all(share))
-    if share is None or level is None:
-        return None
-    text = f"the two orders contradict each other in {_counted(share)} comparisons"
-    text += f", {_than(level, _FLIPS, share)}; {_MEANING[level]}"
-    return Mark(what="flip_rate", level=level, text=text)
-
-
-def _position(share: Mapping[str, Any] | None) -> Mark | None:
+def _flips(share: Share | None) -> Mark | None:
     if share is None:
         return None
-    first = share["mean"] >= 0.5
-    seen = share if first else _complement(share)
-    level = _level(seen, _POSITION, share["n"] >= 2 * _ENOUGH)  # of two answers a comparison
+    said = f"the two orders contradict each other in {_counted(share)} comparisons"
+    return _mark("flip_rate", said, share, _FLIPS, share["n"] >= _ENOUGH or _all(share))
+
+
+def _position(share: Share | None) -> Mark | None:
+    if share is None:
+        return None
+    position, seen = ("first", share) if share["mean"] >= 0.5 else ("second", _complement(share))
+    said = f"what is shown {position} is chosen in {_counted(seen)} answers"
+    # Of two answers a comparison, so it takes twice as many.
+    return _mark("first_position_rate", said, seen, _POSITION, share["n"] >= 2 * _ENOUGH)
+
+
+def _ties(share: Share | None) -> Mark | None:
+    if share is None:
+        return None
+    said = f"{_counted(share)} verdicts are ties"
+    return _mark("tie_rate", said, share, _TIES, share["n"] >= _ENOUGH or _all(share))
+
+
+def _mark(what: str, said: str, share: Share, limits: _Limits, enough: bool) -> Mark | None:
+    """The mark of a share above a limit; `enough`: its mean counts, and not just its interval."""
+    level = _level(share, limits, enough)
     if level is None:
         return None
-    position = "first" if first else "second"
-    text = f"what is shown {position} is chosen in {_counted(seen)} answers"
-    text += f", {_than(level, _POSITION, seen)}; {_MEANING[level]}"
-    return Mark(what="first_position_rate", level=level, text=text)
-
-
-def _ties(share: Mapping[str, Any] | None) -> Mark | None:
-    level = None if share is None else _level(share, _TIES, share["n"] >= _ENOUGH or _all(share))
-    if share is None or level is None:
-        return None
-    text = f"{_counted(share)} verdicts are ties, {_than(level, _TIES, share)}; {_MEANING[level]}"
-    return Mark(what="tie_rate", level=level, text=text)
+    text = f"{said}, {_than(level, limits, share)}; {_MEANING[level]}"
+    return Mark(what=what, level=level, text=text)
 
 
 _MEANING: dict[MarkLevel, str] = {
@@ -105,28 +103,28 @@ _MEANING: dict[MarkLevel, str] = {
 }
 
 
-def _level(share: Mapping[str, Any], limits: _Limits, enough: bool) -> MarkLevel | None:
+def _level(share: Share, limits: _Limits, enough: bool) -> MarkLevel | None:
     low = share["ci95"][0]
     if low > limits.invalid:
         return "invalid"
     return "marked" if (share["mean"] if enough else low) > limits.marked else None
 
 
-def _all(share: Mapping[str, Any]) -> bool:
+def _all(share: Share) -> bool:
     """Whether the win rate is made of nothing else."""
     return bool(share["mean"] == 1)
 
 
-def _complement(share: Mapping[str, Any]) -> dict[str, Any]:
+def _complement(share: Share) -> dict[str, Any]:
     low, high = share["ci95"]
     return {"mean": 1 - share["mean"], "ci95": (1 - high, 1 - low), "n": share["n"]}
 
 
-def _counted(share: Mapping[str, Any]) -> str:
+def _counted(share: Share) -> str:
     return f"{round(share['mean'] * share['n'])} of {share['n']}"
 
 
-def _than(level: MarkLevel, limits: _Limits, share: Mapping[str, Any]) -> str:
+def _than(level: MarkLevel, limits: _Limits, share: Share) -> str:
     if level == "marked":
         return f"more than {limits.marked:.0%}"
     low = share["ci95"][0]

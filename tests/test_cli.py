@@ -12,10 +12,10 @@ from types import SimpleNamespace
 import pytest
 from typer.testing import CliRunner, Result
 
-from bench import launch, runner
+from bench import runner
 from bench.cli import app, runs
 from bench.errors import UserError
-from bench.labels import run_id
+from bench.labels import folder_of, run_id
 from bench.record import OWN, PUBLISHED, Record, read_record, write_record
 
 
@@ -43,6 +43,20 @@ def test_quick_verbs_import_nothing_heavy(arguments: list[str]) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1].strip() == "heavy:"
+
+
+def test_help_reads_no_configuration() -> None:
+    """Half a second went into its models before a letter was printed."""
+    code = (
+        "import sys\n"
+        "sys.argv[1:] = ['run', '--help']\n"
+        "from bench.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "print('loaded:', *({'bench.config', 'bench.loading'} & set(sys.modules)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1].strip() == "loaded:"
 
 
 def test_list_shows_every_plugin_with_its_paper() -> None:
@@ -148,7 +162,7 @@ def test_a_run_ends_beside_the_published_row_and_leaves_it_alone(
 
     def run(config, *, store, results, progress):
         record = read_record(published).model_copy(update={"run_id": run_id(config), "seed": 0})
-        folder = launch.folder_of(config, results)
+        folder = folder_of(config, results)
         folder.mkdir(parents=True)
         shutil.copy(published / "items.jsonl", folder)
         write_record(record, folder)

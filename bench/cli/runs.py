@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from bench import launch
 from bench.cli.app import Overrides, Preset, app
 from bench.errors import UserError
 from bench.terminal import complain, fail, guarded, show, table, use_threads
@@ -39,6 +38,7 @@ def run(
     rows: Annotated[bool, typer.Option(hidden=True)] = True,
 ) -> None:
     """Train and judge methods; stages that are in the store already are not computed again."""
+    from bench import launch
     from bench.progress import Progress
     from bench.store import Store
 
@@ -117,6 +117,8 @@ def doctor(
     json: Annotated[Path | None, typer.Option(help="Write the findings to this file.")] = None,
 ) -> None:
     """Check model, trainer and machine before a long run; exit code 1 where a check fails."""
+    from bench import launch
+
     findings = launch.examine(preset, suite, overrides or [], store, json, say=typer.echo)
     failed = [finding.name for finding in findings if finding.status == "FAIL"]
     if failed:
@@ -125,13 +127,14 @@ def doctor(
 
 def _print_outcome(configs: list[RunConfig], results: Path) -> None:
     """Print the runs beside the published ones of their rows, then the published leaderboard."""
+    from bench.labels import folder_of
     from bench.record import PUBLISHED, RecordError, Run, read_record
     from leaderboard.beside import beside
     from leaderboard.rows import to_rich
 
     own = []
     for config in configs:
-        folder = launch.folder_of(config, results)
+        folder = folder_of(config, results)
         with contextlib.suppress(RecordError):  # a run that was interrupted before it had one
             own.append(Run(read_record(folder), folder))
     suite = configs[0].suite

@@ -95,9 +95,7 @@ class Answer(Section):
     @property
     def total_usd(self) -> float | None:
         """Cost of all answers to this question."""
-        if self.cost_usd is None or self.replaced_usd is None:
-            return None
-        return self.cost_usd + self.replaced_usd
+        return sum_known(self.cost_usd, self.replaced_usd)
 
     def replacing(self, earlier: Answer) -> Answer:
         """This answer, with what the one before it has cost."""

@@ -62,10 +62,7 @@ class Tally:
         if not answer.paid or (counted and not new):
             return
         self._paid.add(key)
-        if answer.total_usd is None or self.cost_usd is None:
-            self.cost_usd = None
-        else:
-            self.cost_usd += answer.total_usd
+        self.cost_usd = sum_known(self.cost_usd, answer.total_usd)
         if answer.model and not counted:
             self.models[answer.model] += 1
         if answer.at:
