@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.provenance import source_digest
+from bench.sources import SOURCES
 
 if TYPE_CHECKING:
     from bench.config import RunConfig
@@ -34,7 +34,7 @@ class Stage:
         name: what people read and the folder in the store.
         config: JSON-able; everything beside the inputs and the code that decides the result.
         inputs: the stages whose artifacts it reads.
-        sources: modules and packages whose code decides the result.
+        roots: modules from which the code that decides the result is found (`bench.sources`).
         build: writes the artifact into a folder, from the inputs' folders; returns statistics.
         summary: one line for the plan.
     """
@@ -42,7 +42,7 @@ class Stage:
     name: str
     config: Mapping[str, Any]
     inputs: tuple[Stage, ...]
-    sources: tuple[str, ...]
+    roots: tuple[str, ...]
     build: Build
     summary: str = ""
 
@@ -53,7 +53,7 @@ class Stage:
             "name": self.name,
             "config": self.config,
             "inputs": [stage.key for stage in self.inputs],
-            "code": source_digest(self.sources),
+            "code": SOURCES.digest(self.roots),
         }
         text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:20]

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from bench.config import Section
     from bench.pipeline import Stage
-    from bench.stages import Stages
+    from bench.section import Section
+    from bench.stages.planning import Stages
 
 
 class Suite(Protocol):
@@ -136,8 +136,8 @@ class Judge(Protocol):
         model: the language model that is asked, if one is.
         template_sha: SHA-256 of the prompt's file, if there is one.
 
-    A judge may also have `sources`, a tuple of modules and packages beside its own whose code
-    decides its verdicts; a stage is computed again when that code changes. So may an editor.
+    A stage that asks a judge is computed again when the code that the judge's module imports
+    changes (`bench.sources`); likewise with an editor, a method, a suite.
     """
 
     name: str

@@ -16,7 +16,7 @@ from bench.pipeline import Context, Executed, Stage, execute
 from bench.provenance import code_state, hardware, package_versions
 from bench.record import Record, read_record, write_record
 from bench.registry import METHODS, SUITES
-from bench.stages import Stages
+from bench.stages.planning import Stages, editor_maker, judge_maker
 
 COUNTS = ("pairs", "unchanged", "identical", "truncated")  # of a stage's data, for the record
 
@@ -117,22 +117,19 @@ def run(config: RunConfig, *, store: Store, results: Path, progress: Progress) -
 
 def _check_ready(planned: Plan, context: Context, store: Store) -> None:
     """Find out now, not after hours of training, that judge or editor lacks its key."""
-    from bench.stages.judging import make_judge
-    from bench.stages.preferences import make_editor
-
     missing = {
         stage.name
         for target in planned.targets
         for stage in target.graph()
         if store.find(stage.name, stage.key) is None
     }
-    config = context.config.evaluation
+    config = context.config
     if "judgement" in missing:
-        make_judge(context, config.judge).ready()
+        judge_maker(config, config.evaluation.judge)(context).ready()
     if "ppo" in missing:
-        make_judge(context, config.validation_judge).ready()
-    if "edits" in missing and (editor := make_editor(context)):
-        editor.ready()
+        judge_maker(config, config.evaluation.validation_judge)(context).ready()
+    if "edits" in missing and config.preferences.editor is not None:
+        editor_maker(config)(context).ready()
 
 
 def _status(failure: BaseException | None) -> str:

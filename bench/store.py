@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import json
 import os
 import shutil
@@ -31,6 +30,7 @@ import filelock
 import platformdirs
 
 from bench.errors import UserError
+from bench.files import file_sha256
 
 META = "meta.json"
 CHECKPOINT = "checkpoint"
@@ -226,12 +226,6 @@ class Store:
 def default_root() -> Path:
     """Return BENCH_STORE, or the user's cache folder."""
     return Path(os.environ.get("BENCH_STORE") or platformdirs.user_cache_path("grainbench"))
-
-
-def file_sha256(path: Path) -> str:
-    """Hash a file's content."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _prepare(path: Path) -> float:

@@ -114,6 +114,7 @@ def edit(
 ) -> None:
     """Edit the less preferred response of every pair, only where needed."""
     from bench.editing.files import edit_file, read_responses
+    from bench.editing.show import edit_tables
     from bench.registry import EDITORS
 
     plugin = EDITORS.get(editor)
@@ -123,7 +124,7 @@ def edit(
         pairs = read_responses(preferences)[0]
         _show_estimate(made, (pairs,), repeated=[original for _, original in pairs])
         return
-    show(edit_file(preferences, out, made, allow_missing=allow_missing).render())
+    show(edit_tables(edit_file(preferences, out, made, allow_missing=allow_missing)))
 
 
 def _options(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bench.cli.app import FORMATS, Format, Metric, Results, SuiteName, app
-from bench.errors import UserError
+from bench.errors import UserError, unknown
 from bench.terminal import INTERRUPTED, complain, fail, guarded, show, use_threads
 
 if TYPE_CHECKING:
@@ -302,8 +302,6 @@ def _preset_values(preset: str) -> dict[str, Any] | None:
 
 def _find_run(run: str, results: Path) -> Path:
     """Return the folder `run`, or the one of this name below `results`."""
-    from bench.registry import unknown
-
     if Path(run).exists():
         return Path(run)
     folders = sorted(path.parent for path in results.rglob("record.json"))

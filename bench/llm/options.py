@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from bench.config import Section
 from bench.files import content_sha
 from bench.llm.requests import Request
+from bench.section import Section
 
 TransportName = Literal["messages", "batches", "replay", "openai"]
 

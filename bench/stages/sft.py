@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from bench.config import SFTConfig
 from bench.data import Demonstration
+from bench.models.adapters import SFT
 from bench.models.backbone import Backbone
-from bench.pipeline import Context
-from bench.training.sft import ADAPTER, train_sft
+from bench.training.sft import train_sft
+
+if TYPE_CHECKING:
+    from bench.config import SFTConfig
+    from bench.pipeline import Context
 
 
 def build_sft(context: Context, out: Path, inputs: list[Path]) -> dict[str, Any]:
@@ -35,7 +38,7 @@ def build_sft(context: Context, out: Path, inputs: list[Path]) -> dict[str, Any]
         backbone.model.to(dtype).save_pretrained(str(out / "model"))
         backbone.tokens.tokenizer.save_pretrained(str(out / "model"))
     else:
-        backbone.save_adapter(ADAPTER, out / "adapter")
+        backbone.save_adapter(SFT, out / "adapter")
     return {"tokens": tokens, "steps": config.steps}
 
 
@@ -52,8 +55,8 @@ def _load(context: Context, folder: Path) -> Backbone:
         template = context.suite.prompt_template
         return Backbone.load(str(folder / "model"), context.config.model, template)
     backbone = _load_base(context)
-    backbone.add_adapter(ADAPTER, folder=folder / "adapter")
-    backbone.merge_adapter(ADAPTER)
+    backbone.add_adapter(SFT, folder=folder / "adapter")
+    backbone.merge_adapter(SFT)
     return backbone
 
 

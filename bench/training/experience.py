@@ -7,14 +7,17 @@ differently is one field of `PPOConfig` (docs/training.md).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor
 
-from bench.config import PPOConfig
 from bench.models.sequences import Sequences
-from bench.rl import book_final_score, gae, missing_eos_penalty, whiten
+from bench.rl.advantages import gae, whiten
+from bench.rl.rewards import book_final_score, missing_eos_penalty
+
+if TYPE_CHECKING:
+    from bench.config import PPOConfig
 
 
 @dataclass(frozen=True)

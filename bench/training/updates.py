@@ -5,27 +5,24 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from bench.config import PPOConfig
+from bench.models.adapters import POLICY
 from bench.models.backbone import Backbone
 from bench.models.heads import ValueModel
 from bench.models.sequences import chunks_by_length
-from bench.rl import (
-    kl_estimate,
-    masked_mean,
-    masked_sum,
-    ppo_policy_loss,
-    ppo_value_loss,
-    ratio_statistics,
-)
+from bench.rl.kl import kl_estimate
+from bench.rl.masking import masked_mean, masked_sum
+from bench.rl.policy_losses import ppo_policy_loss, ppo_value_loss, ratio_statistics
 from bench.training.experience import Experience
 from bench.training.optimisation import adamw, decay, finite, step
 
-POLICY = "policy"
+if TYPE_CHECKING:
+    from bench.config import PPOConfig
+
 Demonstrations = Sequence[tuple[list[int], list[int]]]
 Measured = dict[str, Tensor]
 

@@ -9,7 +9,7 @@ import torch
 from bench.config import PPOConfig, RewardModelConfig
 from bench.models.backbone import Backbone, Tokens
 from bench.models.heads import RewardModel, ScalarHead
-from bench.rl import sequence_rewards
+from bench.rl.rewards import sequence_rewards
 from bench.training.ppo import PPO, new_value
 from bench.training.reward_model import Objective, train_reward_model
 from benchmarks.peers.gate import Gate

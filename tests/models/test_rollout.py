@@ -9,7 +9,7 @@ from transformers import DynamicCache
 from bench.models.backbone import Backbone
 from bench.models.cache import roomy_cache
 from bench.models.rollout import Sampling, draw, draw_responses, sample
-from bench.rl import entropy
+from bench.rl.logprobs import entropy
 from tests.tiny import LORA, random_rows, stir, tiny_backbone
 
 

@@ -20,7 +20,8 @@ from transformers import LlamaForSequenceClassification
 
 from bench.config import LoRAConfig, PPOConfig
 from bench.loading import load_config
-from bench.rl import kl_estimate, sequence_rewards
+from bench.rl.kl import kl_estimate
+from bench.rl.rewards import sequence_rewards
 from bench.training.experience import Experience, Rollout, reward_tokens
 from bench.training.ppo import PPO, new_value
 from benchmarks.peers.trl_ppo import PLAIN

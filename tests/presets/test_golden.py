@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from bench.config import PPOConfig
 from bench.loading import load_config
 from bench.models.sequences import Sequences
-from bench.rl import kl_estimate, sequence_rewards
+from bench.rl.kl import kl_estimate
+from bench.rl.rewards import sequence_rewards
 from bench.training.experience import Experience, Rewards, advantages_of, reward_tokens
 from bench.training.optimisation import adamw, decay, step
 from bench.training.ppo import _controller

@@ -7,7 +7,9 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from bench import rl
+from bench.rl.rewards import PenaltyMode
+
+from .public import rl
 
 Outputs = tuple[Tensor, ...]
 
@@ -48,7 +50,7 @@ def _finished(x: Tensor, mask: Tensor) -> Tensor:
     return rl.masked_sum(x, mask, dim=1) > 0
 
 
-def _missing_eos(mode: rl.PenaltyMode) -> Callable[[Outputs, Tensor], Outputs]:
+def _missing_eos(mode: PenaltyMode) -> Callable[[Outputs, Tensor], Outputs]:
     return lambda x, m: (
         rl.missing_eos_penalty(x[0], m, _finished(x[1], m), penalty=0.5, mode=mode),
     )

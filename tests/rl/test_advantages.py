@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.rl import explained_variance, gae, whiten
+from bench.rl.advantages import explained_variance, gae, whiten
 
 from . import reference
 from .strategies import Batch, batches, random_batch

@@ -3,15 +3,13 @@
 One valid call of each function stands in `CALLS`; the tests spoil one argument at a time.
 """
 
-import inspect
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from bench import rl
-
+from .public import FUNCTIONS
 from .strategies import ALL, Outputs, random_batch
 
 X, Y, Z = random_batch(seed=6, rows=2, length=3).x
@@ -83,9 +81,9 @@ def wrong_dtype(tensor: Tensor) -> Tensor:
 
 
 def test_every_public_function_is_here_and_its_call_is_valid() -> None:
-    assert set(CALLS) == {n for n in rl.__all__ if inspect.isfunction(getattr(rl, n))}
+    assert set(CALLS) == set(FUNCTIONS)
     for name, call in CALLS.items():
-        getattr(rl, name)(**call)
+        FUNCTIONS[name](**call)
 
 
 @pytest.mark.usefixtures("no_hook")
@@ -97,7 +95,7 @@ def test_dtypes(name: str, argument: str) -> None:
         return
     remedy = r"call \.float\(\)" if value.is_floating_point() else r"call \.bool\(\)"
     with pytest.raises(TypeError, match=rf" is torch\.(float16|int64), needs .*: {remedy}"):
-        getattr(rl, name)(**CALLS[name] | {argument: wrong_dtype(value)})
+        FUNCTIONS[name](**CALLS[name] | {argument: wrong_dtype(value)})
 
 
 @pytest.mark.usefixtures("no_hook")
@@ -109,7 +107,7 @@ def test_shapes(name: str, argument: str) -> None:
     value = CALLS[name][argument]
     for wrong in (value.unsqueeze(0), torch.cat([value, value[:1]])):
         with pytest.raises(ValueError, match=r"\([0-9, ]+\)"):
-            getattr(rl, name)(**CALLS[name] | {argument: wrong})
+            FUNCTIONS[name](**CALLS[name] | {argument: wrong})
 
 
 @pytest.mark.usefixtures("no_hook")
@@ -118,7 +116,7 @@ def test_ranks(name: str) -> None:
     """One dimension more for all arguments at once: they agree, and are wrong."""
     wrong = {k: v[None] if isinstance(v, Tensor) else v for k, v in CALLS[name].items()}
     with pytest.raises(ValueError, match=r"dimensions, has shape|has shape \(1, 2, 3\), but"):
-        getattr(rl, name)(**wrong)
+        FUNCTIONS[name](**wrong)
 
 
 @pytest.mark.usefixtures("no_hook")
@@ -127,7 +125,7 @@ def test_the_two_sides_are_of_one_batch(name: str) -> None:
     """A whole side of one row more, which agrees in itself."""
     side = {k: torch.cat([v, v[:1]]) for k, v in CALLS[name].items() if k.startswith("rejected_")}
     with pytest.raises(ValueError, match=r"rejected_scores has shape \(3, 3\).*batch sizes"):
-        getattr(rl, name)(**CALLS[name] | side)
+        FUNCTIONS[name](**CALLS[name] | side)
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -7,7 +7,7 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from bench.rl import bradley_terry_loss, divergence_preference_loss
+from bench.rl.preference_losses import bradley_terry_loss, divergence_preference_loss
 
 from . import reference
 from .strategies import Batch, batches, random_batch

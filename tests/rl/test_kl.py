@@ -7,7 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.rl import AdaptiveKLController, FixedKLController, KLKind, kl_estimate, masked_mean
+from bench.rl.kl import AdaptiveKLController, FixedKLController, KLKind, kl_estimate
+from bench.rl.masking import masked_mean
 
 from . import reference
 

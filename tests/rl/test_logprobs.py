@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from bench.rl import entropy, token_logprobs
+from bench.rl.logprobs import entropy, token_logprobs
 
 from . import reference
 

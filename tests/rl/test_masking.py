@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from bench.rl import masked_mean, masked_sum
+from bench.rl.masking import masked_mean, masked_sum
 
 X = torch.tensor([[1.0, 2.0, 3.0], [10.0, 99.0, 99.0]])
 MASK = torch.tensor([[True, True, True], [True, False, False]])

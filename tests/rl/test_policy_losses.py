@@ -8,7 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.rl import masked_mean, ppo_policy_loss, ppo_value_loss, ratio_statistics
+from bench.rl.masking import masked_mean
+from bench.rl.policy_losses import ppo_policy_loss, ppo_value_loss, ratio_statistics
 
 from . import reference
 from .strategies import Batch, batches, random_batch

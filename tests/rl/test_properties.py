@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from bench import rl
-
+from .public import FUNCTIONS
 from .strategies import (
     ALL,
     DIFFERENTIABLE,
@@ -35,9 +34,9 @@ def assert_same(actual: tuple[Tensor, ...], expected: tuple[Tensor, ...]) -> Non
         torch.testing.assert_close(left, right, rtol=1e-9, atol=1e-9, equal_nan=True)
 
 
-@pytest.mark.parametrize("name", [n for n in rl.__all__ if inspect.isfunction(getattr(rl, n))])
+@pytest.mark.parametrize("name", FUNCTIONS)
 def test_every_function_that_takes_a_mask_is_here(name: str) -> None:
-    masked = any(p.endswith("mask") for p in inspect.signature(getattr(rl, name)).parameters)
+    masked = any(p.endswith("mask") for p in inspect.signature(FUNCTIONS[name]).parameters)
     assert masked == any(entry.startswith(name) for entry in ALL)
 
 

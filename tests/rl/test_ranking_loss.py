@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from bench.rl import bradley_terry_loss, ranking_loss
+from bench.rl.preference_losses import bradley_terry_loss, ranking_loss
 
 from . import reference
 from .strategies import Batch, batches, random_batch

@@ -7,11 +7,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 
-from bench.rl import (
+from bench.rl.masking import masked_sum
+from bench.rl.rewards import (
     PenaltyMode,
     ScorePosition,
     book_final_score,
-    masked_sum,
     missing_eos_penalty,
     sequence_rewards,
     token_rewards,

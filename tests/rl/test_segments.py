@@ -8,7 +8,8 @@ import torch
 from hypothesis import given, settings
 from torch import Tensor
 
-from bench.rl import masked_mean, segment_rewards, segment_score
+from bench.rl.masking import masked_mean
+from bench.rl.segments import segment_rewards, segment_score
 
 from . import reference
 from .strategies import Batch, batches, random_batch

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from bench.models.heads import Granularity, RewardModel, ScalarHead
+from bench.stages.batches import batch_of
 from bench.stages.policy import _model_scores
-from bench.stages.reward_models import batch_of
 from bench.training.experience import Rollout
 from tests.tiny import LORA, stir, tiny_backbone
 

@@ -10,13 +10,14 @@ import torch
 from torch import Tensor
 
 from bench.config import PPOConfig
+from bench.models.adapters import POLICY
 from bench.models.backbone import Backbone
 from bench.protocols import Method
-from bench.rl import segment_rewards, token_rewards
+from bench.rl.rewards import token_rewards
+from bench.rl.segments import segment_rewards
 from bench.training.experience import Assign, RewardSource, Rollout, reward_tokens
 from bench.training.optimisation import Diverged
 from bench.training.ppo import PPO, new_value
-from bench.training.updates import POLICY
 from methods.fine_grained_ppo import FineGrainedPPO
 from methods.gold_ppo import GoldPPO
 from methods.ppo_rlhf import PPORLHF
@@ -49,7 +50,7 @@ def trainer(
     seed: int = 0,
 ) -> PPO:
     backbone = tiny_backbone()
-    value = new_value(backbone, LORA, None, seed)
+    value = new_value(backbone, LORA, None, seed, config)
     scorer: RewardSource = lambda rollout: source(backbone, rollout)
     return PPO(backbone, PROMPTS, scorer, assign, value, config, LORA, seed)
 

@@ -13,7 +13,7 @@ from bench.errors import UserError
 from bench.models import backbone as backbone_module
 from bench.models.heads import Granularity, RewardModel, ScalarHead
 from bench.models.sequences import Sequences
-from bench.rl import (
+from bench.rl.preference_losses import (
     bradley_terry_loss,
     divergence_preference_loss,
     ranking_loss,
