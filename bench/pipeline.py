@@ -15,6 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.errors import UserError
 from bench.sources import SOURCES
 
 if TYPE_CHECKING:
@@ -99,7 +100,8 @@ def execute(target: Stage, context: Context, store: Store) -> Iterator[Executed]
     """Build `target` and all it needs; yields each as it is there, inputs first.
 
     Raises:
-        UserError: for what a user can mend (a full disk, a model that is not there).
+        UserError: for what a user can mend (a full disk, a model that is not there), and where a
+            stage's code changed since its key was made: it is not stored.
         Diverged: if training did.
     """
     done: dict[str, Executed] = {}
@@ -110,13 +112,30 @@ def execute(target: Stage, context: Context, store: Store) -> Iterator[Executed]
             inputs = [done[s.key].artifact.path for s in stage.inputs]
             with store.building(stage.name, stage.key) as build:
                 if build.artifact is None:  # else another process made it while we waited
+                    _check_unchanged(stage)
                     build.stats.update(stage.build(context, build.path, inputs))
                     build.stats["peak_memory_gib"] = peak_memory_gib()
+                    _check_unchanged(stage)
             found = store.find(stage.name, stage.key)
             if found is None:
                 raise RuntimeError(f"stage {stage.name} left no artifact")
         done[stage.key] = Executed(stage, found, cached)
         yield done[stage.key]
+
+
+def _check_unchanged(stage: Stage) -> None:
+    """Refuse to store under the key of one version what another may have had a part in.
+
+    The modules that can be seen were loaded when the run began (`Sources.load`) and are not read
+    again; one that cannot be seen, or that a stage's own process reads, may be of either version.
+    """
+    if changed := SOURCES.changed(stage.roots):
+        raise UserError(
+            f"{', '.join(map(str, changed))} changed since the run began: {stage.name}, which it "
+            "can decide, is not stored; what was finished before is kept, run the same command "
+            "again",
+            exit_code=1,
+        )
 
 
 def peak_memory_gib() -> float:

@@ -16,6 +16,7 @@ from bench.pipeline import Context, Executed, Stage, execute
 from bench.provenance import code_state, hardware, package_versions
 from bench.record import Record, read_record, write_record
 from bench.registry import METHODS, SUITES
+from bench.sources import SOURCES
 from bench.stages.planning import Stages, editor_maker, judge_maker
 
 COUNTS = ("pairs", "unchanged", "identical", "truncated")  # of a stage's data, for the record
@@ -94,10 +95,13 @@ def run(config: RunConfig, *, store: Store, results: Path, progress: Progress) -
         BaseException: what else ended the run, Ctrl-C among it, after a record that says
             "interrupted" or "failed" was written (unless a finished one is there).
     """
-    started = datetime.now(UTC)
+    started, code = datetime.now(UTC), code_state()
     planned, suite = make_plan(config)
     context = Context(config, suite, progress, store.root / "answers")
-    _check_ready(planned, context, store)
+    missing = [s for t in planned.targets for s in t.graph() if store.find(s.name, s.key) is None]
+    _check_ready({stage.name for stage in missing}, context)
+    for stage in missing:
+        SOURCES.load(stage.roots)
     executed: dict[str, Executed] = {}
     failure: BaseException | None = None
     try:
@@ -107,7 +111,7 @@ def run(config: RunConfig, *, store: Store, results: Path, progress: Progress) -
     except BaseException as error:  # noqa: BLE001 - written down, then raised again
         failure = error
     status = _status(failure)
-    record = _record(config, planned, executed, started, status, failure)
+    record = _record(config, planned, executed, code, started, status, failure)
     if status == "ok" or not _is_finished(results / record.suite / record.run_id):
         _write(record, planned, executed, results)
     if failure is not None and status in ("interrupted", "failed"):
@@ -115,14 +119,8 @@ def run(config: RunConfig, *, store: Store, results: Path, progress: Progress) -
     return record
 
 
-def _check_ready(planned: Plan, context: Context, store: Store) -> None:
+def _check_ready(missing: set[str], context: Context) -> None:
     """Find out now, not after hours of training, that judge or editor lacks its key."""
-    missing = {
-        stage.name
-        for target in planned.targets
-        for stage in target.graph()
-        if store.find(stage.name, stage.key) is None
-    }
     config = context.config
     if "judgement" in missing:
         judge_maker(config, config.evaluation.judge)(context).ready()
@@ -171,6 +169,7 @@ def _record(
     config: RunConfig,
     planned: Plan,
     executed: dict[str, Executed],
+    code: dict[str, Any],
     started: datetime,
     status: str,
     failure: BaseException | None,
@@ -189,7 +188,7 @@ def _record(
             "error": None if failure is None else str(failure) or type(failure).__name__,
             "config": config.model_dump(mode="json"),
             "config_sha": config_sha(config),
-            "code": code_state(),
+            "code": code,
             "packages": package_versions(),
             "hardware": _hardware(config),
             "data": judged.get("data", {}),
