@@ -23,7 +23,9 @@ class ModelConfig(Section):
     path: str | None = Field(
         None, description="folder or hub id of the base; none: the suite's own"
     )
-    revision: str | None = Field(None, description="revision on the hub")
+    revision: str | None = Field(
+        None, description="on the hub; the commit that it stands for is used and recorded"
+    )
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="of the frozen base; auto: bfloat16 on a GPU, float32 on a CPU"

@@ -20,6 +20,7 @@ from bench.sources import SOURCES
 
 if TYPE_CHECKING:
     from bench.config import RunConfig
+    from bench.files import FileState
     from bench.models.backbone import Backbone
     from bench.progress import Progress
     from bench.store import Artifact, Store
@@ -38,6 +39,7 @@ class Stage:
         roots: modules from which the code that decides the result is found (`bench.sources`).
         build: writes the artifact into a folder, from the inputs' folders; returns statistics.
         summary: one line for the plan.
+        files: what it reads beside its inputs, and what these files held when the key was made.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Stage:
     roots: tuple[str, ...]
     build: Build
     summary: str = ""
+    files: Mapping[Path, FileState] = field(default_factory=dict)
 
     @cached_property
     def key(self) -> str:
@@ -101,7 +104,7 @@ def execute(target: Stage, context: Context, store: Store) -> Iterator[Executed]
 
     Raises:
         UserError: for what a user can mend (a full disk, a model that is not there), and where a
-            stage's code changed since its key was made: it is not stored.
+            stage's code or data changed since its key was made: it is not stored.
         Diverged: if training did.
     """
     done: dict[str, Executed] = {}
@@ -127,9 +130,12 @@ def _check_unchanged(stage: Stage) -> None:
     """Refuse to store under the key of one version what another may have had a part in.
 
     The modules that can be seen were loaded when the run began (`Sources.load`) and are not read
-    again; one that cannot be seen, or that a stage's own process reads, may be of either version.
+    again; one that cannot be seen, or that a process of the stage loads, may be of either version,
+    and so may data.
     """
-    if changed := SOURCES.changed(stage.roots):
+    changed = SOURCES.changed(stage.roots)
+    changed += [file for file, state in stage.files.items() if not state.holds(file)]
+    if changed:
         raise UserError(
             f"{', '.join(map(str, changed))} changed since the run began: {stage.name}, which it "
             "can decide, is not stored; what was finished before is kept, run the same command "

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from bench.hub import HubRepo
     from bench.pipeline import Stage
     from bench.section import Section
     from bench.stages.planning import Stages
@@ -46,6 +47,23 @@ class Suite(Protocol):
 
     def edit(self, prompt: str, response: str, rng: random.Random, miss: float) -> str:
         """The minimal edit of a response."""
+        ...
+
+
+@runtime_checkable
+class DataSuite(Protocol):
+    """A suite that reads files, beside its own code: what they hold decides what it says."""
+
+    def data_files(self, part: str) -> Sequence[Path | HubRepo]:
+        """What is read for a part of the suite; its hashes are in the keys of what uses the part.
+
+        A folder stands for all files in it. A data set of the hub is keyed by the commit that its
+        revision stands for; the suite loads it at that very commit (`bench.hub.commit`).
+
+        Args:
+            part: a split of `prompts`, or the method that reads: "demonstrations", "references",
+                "prefer", "edit"; "gold" for those of a `GoldSuite`.
+        """
         ...
 
 

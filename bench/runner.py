@@ -18,6 +18,7 @@ from bench.record import Record, read_record, write_record
 from bench.registry import METHODS, SUITES
 from bench.sources import SOURCES
 from bench.stages.planning import Stages, editor_maker, judge_maker
+from bench.stages.reading import pinned
 
 COUNTS = ("pairs", "unchanged", "identical", "truncated")  # of a stage's data, for the record
 
@@ -38,12 +39,17 @@ class PlannedStage:
 
 @dataclass(frozen=True)
 class Plan:
-    """A run's stages: the judgement, which everything hangs on, and the reward model's own."""
+    """A run's stages: the judgement, which everything hangs on, and the reward model's own.
+
+    Attributes:
+        config: as the stages see it: of a model on the hub, the revision is a commit.
+    """
 
     method: Any
     judgement: Stage
     rm_evaluation: Stage | None
     policy: Stage
+    config: RunConfig
 
     @property
     def targets(self) -> list[Stage]:
@@ -60,6 +66,7 @@ def make_plan(config: RunConfig) -> tuple[Plan, Any]:
     entry = METHODS.get(config.method)
     suite = SUITES.get(config.suite)()
     method = entry(plugin_options(config, "reward"))
+    config = pinned(config, suite)
     stages = Stages(config, suite)
     policy = method.plan(stages)
     reward_model = next((s for s in policy.inputs if s.name == "reward_model"), None)
@@ -69,6 +76,7 @@ def make_plan(config: RunConfig) -> tuple[Plan, Any]:
             stages.judgement(stages.outputs(policy), reward_model),
             None if reward_model is None else stages.rm_evaluation(reward_model),
             policy,
+            config,
         ),
         suite,
     )
@@ -97,7 +105,7 @@ def run(config: RunConfig, *, store: Store, results: Path, progress: Progress) -
     """
     started, code = datetime.now(UTC), code_state()
     planned, suite = make_plan(config)
-    context = Context(config, suite, progress, store.root / "answers")
+    context = Context(planned.config, suite, progress, store.root / "answers")
     missing = [s for t in planned.targets for s in t.graph() if store.find(s.name, s.key) is None]
     _check_ready({stage.name for stage in missing}, context)
     for stage in missing:
@@ -188,6 +196,7 @@ def _record(
             "error": None if failure is None else str(failure) or type(failure).__name__,
             "config": config.model_dump(mode="json"),
             "config_sha": config_sha(config),
+            "model_commit": _model_commit(planned),
             "code": code,
             "packages": package_versions(),
             "hardware": _hardware(config),
@@ -202,6 +211,12 @@ def _record(
             "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
         }
     )
+
+
+def _model_commit(planned: Plan) -> str | None:
+    """Of a base model from the hub, the commit that was loaded."""
+    bases = (stage.config["base"] for stage in planned.policy.graph() if "base" in stage.config)
+    return next((base["revision"] for base in bases if "hub" in base), None)
 
 
 def _artifact(stage: Stage | None, executed: dict[str, Executed]) -> Path | None:

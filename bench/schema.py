@@ -143,6 +143,8 @@ class Record(_Strict):
     error: str | None = None
     config: dict[str, Any]
     config_sha: str
+    model_commit: str | None = None
+    """Of a base model on the hub, the commit that its revision stood for."""
     code: Code = Field(default_factory=Code)
     packages: dict[str, str] = Field(default_factory=dict)
     hardware: Hardware = Field(default_factory=Hardware)

@@ -8,11 +8,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.files import file_sha256
 from bench.loading import judge_options, plugin_options
 from bench.models.devices import dtype_name, pick_device
 from bench.pipeline import Stage
 from bench.registry import EDITORS, JUDGES, METHODS, SUITES, Registry
+from bench.stages.reading import Reads, read_base, read_by_suite
 
 if TYPE_CHECKING:
     from bench.config import RunConfig
@@ -33,6 +33,7 @@ class Stages:
 
     def __init__(self, config: RunConfig, suite: Any) -> None:
         self.config, self.suite = config, suite
+        self._read: dict[str, Reads] = {}
 
     def _stage(
         self,
@@ -42,6 +43,7 @@ class Stages:
         inputs: tuple[Stage, ...],
         summary: str,
         *arguments: Any,
+        reads: tuple[str, ...] = (),
         plugins: tuple[str, ...] = (),
     ) -> Stage:
         """A stage whose build function is imported when it runs: plans need no torch.
@@ -53,10 +55,16 @@ class Stages:
             inputs: whose artifacts it reads.
             summary: a line for the plan.
             *arguments: what else the function is called with; `parts` says what they are.
+            reads: parts of the suite whose data it uses (`bench.protocols.DataSuite`).
             plugins: modules of the plug-ins that it uses, beside the suite.
         """
         module, _, function = build.partition(":")
         module = f"bench.stages.{module}"
+        data = {part: self._data(part) for part in reads if self._data(part).key}
+        if data:
+            parts = parts | {"data": {part: read.key for part, read in data.items()}}
+        # An SFT adapter is merged into the base by every stage that uses the SFT model.
+        base = () if self.config.sft.full and name != "sft" else (self._base,)
         return Stage(
             name,
             self._common | parts,
@@ -64,6 +72,7 @@ class Stages:
             (module, *self._suite_modules, *plugins),
             _lazy(module, function, *arguments),
             summary,
+            {file: state for read in (*data.values(), *base) for file, state in read.files.items()},
         )
 
     @cached_property
@@ -76,17 +85,19 @@ class Stages:
         return plugin_modules(SUITES, self.config.suite, type(self.suite))
 
     @cached_property
-    def _base(self) -> dict[str, str]:
-        """What identifies the base model: hashes of its files, or where it is on the hub."""
-        path = self.config.model.path or self.suite.model_path
-        hub = {"hub": path, "revision": str(self.config.model.revision)}
-        return file_hashes(Path(path)) or hub
+    def _base(self) -> Reads:
+        return read_base(self.config, self.suite)
+
+    def _data(self, part: str) -> Reads:
+        if part not in self._read:
+            self._read[part] = read_by_suite(self.suite, part)
+        return self._read[part]
 
     def sft(self) -> Stage:
         """The supervised fine-tuned model, shared by all methods and seeds."""
         config = self.config
         parts: dict[str, Any] = {
-            "base": self._base,
+            "base": self._base.key,
             "device": pick_device(config.model.device).type,
             "dtype": dtype_name(config.model),
             "sft": config.sft.model_dump(),
@@ -94,7 +105,8 @@ class Stages:
         if not config.sft.full:
             parts["lora"] = config.lora.model_dump()
         summary = f"{config.sft.steps} steps on {config.sft.demonstrations} demonstrations"
-        return self._stage("sft", "sft:build_sft", parts, (), summary)
+        reads = ("demonstrations",)
+        return self._stage("sft", "sft:build_sft", parts, (), summary, reads=reads)
 
     def samples(self) -> Stage:
         """Two samples, or `preferences.responses`, of the SFT model to each preference prompt."""
@@ -102,14 +114,16 @@ class Stages:
         names = {"pairs", "held_out", "responses", "temperature", "max_new_tokens"}
         parts = {"seed": self.config.seed, "preferences": wanted.model_dump(include=names)}
         summary = f"{wanted.pairs} + {wanted.held_out} held-out pairs, T = {wanted.temperature}"
-        return self._stage("samples", "samples:build_samples", parts, (self.sft(),), summary)
+        build, reads = "samples:build_samples", ("preference",)
+        return self._stage("samples", build, parts, (self.sft(),), summary, reads=reads)
 
     def preferences(self) -> Stage:
         """The annotator's choices: (y_w, y_l), and rankings where there are more responses."""
         flip = self.config.preferences.flip
         parts = {"seed": self.config.seed, "flip": flip}
         build, summary = "preferences:build_preferences", f"{flip:.0%} of the labels flipped"
-        return self._stage("preferences", build, parts, (self.samples(),), summary)
+        reads = ("prefer",)
+        return self._stage("preferences", build, parts, (self.samples(),), summary, reads=reads)
 
     def edits(self) -> Stage:
         """The minimal edits of y_l: (edit(y_l), y_l), pair for pair with `preferences`."""
@@ -117,7 +131,8 @@ class Stages:
         if config.editor is None:
             parts: dict[str, Any] = {"seed": self.config.seed, "miss": config.miss}
             summary = f"{config.miss:.0%} of the errors overlooked"
-            return self._stage("edits", "edits:build_edits", parts, inputs, summary)
+            build, reads = "edits:build_edits", ("edit",)
+            return self._stage("edits", build, parts, inputs, summary, reads=reads)
         options = plugin_options(self.config, "editor").deciding()
         parts = {"editor": config.editor, "options": options, "max_missing": config.max_missing}
         return self._stage(
@@ -170,6 +185,7 @@ class Stages:
             parts,
             (self.sft(), reward_model, self.preferences(), self.edits()),
             f"{self.config.preferences.held_out} held-out pairs, probes",
+            reads=("gold",),
         )
 
     def ppo(self, method: Method, reward_model: Stage | None) -> Stage:
@@ -187,7 +203,9 @@ class Stages:
                 include={"validation_prompts", "temperature", "max_new_tokens", "seed"}
             ),
         }
+        reads: tuple[str, ...] = ("ppo", "validation", "references", "gold")
         if config.ppo.ptx_coef > 0:
+            reads += ("demonstrations",)
             parts["demonstrations"] = config.sft.model_dump(
                 include={"demonstrations", "seed", "max_length"}
             )
@@ -201,6 +219,7 @@ class Stages:
             f"{config.ppo.steps} steps of {config.ppo.batch_size} prompts",
             method,
             judge_maker(config, judge),
+            reads=reads,
             plugins=(*own, *plugin_modules(JUDGES, judge)),
         )
 
@@ -218,7 +237,8 @@ class Stages:
         parts = {"seed": self.config.seed, "evaluation": wanted.model_dump(include=names)}
         inputs = (policy,) if policy.name == "sft" else (self.sft(), policy)
         summary = f"{wanted.test_prompts} test and {wanted.unseen_prompts} unseen prompts"
-        return self._stage("outputs", "outputs:build_outputs", parts, inputs, summary)
+        build, reads = "outputs:build_outputs", ("test", "unseen")
+        return self._stage("outputs", build, parts, inputs, summary, reads=reads)
 
     def judgement(self, outputs: Stage, reward_model: Stage | None) -> Stage:
         """Verdicts against the references and what else is measured of the outputs."""
@@ -231,6 +251,7 @@ class Stages:
             inputs,
             f"judge {wanted.judge}",
             judge_maker(self.config, wanted.judge),
+            reads=("references", "gold"),
             plugins=plugin_modules(JUDGES, wanted.judge),
         )
 
@@ -268,12 +289,6 @@ def plugin_modules(
     """The modules where a plug-in's code begins: the one that is registered, and its class's."""
     plugin = plugin or registry.get(name)
     return registry.entry(name).target.partition(":")[0], plugin.__module__
-
-
-def file_hashes(folder: Path) -> dict[str, str]:
-    """Hash of every file of a model's folder; empty for a hub id, whose revision names it."""
-    files = sorted(folder.glob("*")) if folder.is_dir() else []
-    return {file.name: file_sha256(file) for file in files if file.is_file()}
 
 
 def _lazy(module: str, function: str, *arguments: Any) -> Build:
