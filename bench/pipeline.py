@@ -116,14 +116,23 @@ def execute(target: Stage, context: Context, store: Store) -> Iterator[Executed]
             with store.building(stage.name, stage.key) as build:
                 if build.artifact is None:  # else another process made it while we waited
                     _check_unchanged(stage)
-                    build.stats.update(stage.build(context, build.path, inputs))
-                    build.stats["peak_memory_gib"] = peak_memory_gib()
+                    build.stats.update(_measured(stage, context, build.path, inputs))
                     _check_unchanged(stage)
             found = store.find(stage.name, stage.key)
             if found is None:
                 raise RuntimeError(f"stage {stage.name} left no artifact")
         done[stage.key] = Executed(stage, found, cached)
         yield done[stage.key]
+
+
+def _measured(stage: Stage, context: Context, out: Path, inputs: list[Path]) -> dict[str, Any]:
+    """Build a stage; its statistics, and the most memory that was held meanwhile."""
+    from bench.memory import PeakMemory
+    from bench.models.devices import pick_device
+
+    memory = PeakMemory(pick_device(context.config.model.device))
+    stats = stage.build(context, out, inputs)
+    return stats | {"peak_memory_gib": memory.gib(), "peak_memory_since": memory.since}
 
 
 def _check_unchanged(stage: Stage) -> None:
@@ -142,15 +151,3 @@ def _check_unchanged(stage: Stage) -> None:
             "again",
             exit_code=1,
         )
-
-
-def peak_memory_gib() -> float:
-    """The most memory that this process has held so far: on the GPU if it uses one, else RAM."""
-    import resource
-    import sys
-
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_initialized():
-        return float(torch.cuda.max_memory_allocated()) / 2**30
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30

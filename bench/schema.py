@@ -47,6 +47,7 @@ class StageRecord(_Strict):
 
     Attributes:
         counts: of its data, as "pairs", "identical" (left out) and "truncated" (responses cut).
+        peak_memory_since: whether the peak is the stage's own or that of its process so far.
     """
 
     name: str
@@ -57,6 +58,7 @@ class StageRecord(_Strict):
     steps: int | None = None
     counts: dict[str, int] = {}
     peak_memory_gib: FiniteFloat | None = None
+    peak_memory_since: Literal["stage", "process"] | None = None
 
 
 class Convergence(_Strict):

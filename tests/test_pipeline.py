@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from bench import pipeline
+from bench.config import RunConfig
 from bench.errors import UserError
 from bench.pipeline import Context, Stage, execute
 from bench.sources import Sources
 from bench.store import Store
 
-CONTEXT: Any = None
+CONTEXT: Any = SimpleNamespace(config=RunConfig())
 LATE = "def answer():\n    return {}\n"
 
 
