@@ -81,6 +81,7 @@ class Context:
         progress: where it reports.
         answers: folder where the answers of paid models are kept.
         backbones: the SFT model in memory, kept between stages; keyed by its artifact.
+        packed: whether the model that the stage uses takes batches without padding; None: no model.
     """
 
     config: RunConfig
@@ -88,6 +89,7 @@ class Context:
     progress: Progress
     answers: Path
     backbones: dict[Path, Backbone] = field(default_factory=dict)
+    packed: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -126,13 +128,22 @@ def execute(target: Stage, context: Context, store: Store) -> Iterator[Executed]
 
 
 def _measured(stage: Stage, context: Context, out: Path, inputs: list[Path]) -> dict[str, Any]:
-    """Build a stage; its statistics, and the most memory that was held meanwhile."""
+    """Build a stage; its statistics, its most memory, and what it ran on."""
+    import torch
+
     from bench.memory import PeakMemory
     from bench.models.devices import pick_device
+    from bench.provenance import device_name
 
-    memory = PeakMemory(pick_device(context.config.model.device))
+    device = pick_device(context.config.model.device)
+    memory, context.packed = PeakMemory(device), None
     stats = stage.build(context, out, inputs)
-    return stats | {"peak_memory_gib": memory.gib(), "peak_memory_since": memory.since}
+    ran_on = {"device": device_name(device), "threads": torch.get_num_threads()}
+    return stats | {
+        "peak_memory_gib": memory.gib(),
+        "peak_memory_since": memory.since,
+        "ran_on": ran_on | {"packed": context.packed},
+    }
 
 
 def _check_unchanged(stage: Stage) -> None:

@@ -8,7 +8,10 @@ import platform
 import subprocess
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
 
 REPO = Path(__file__).resolve().parents[1]
 PACKAGES = (
@@ -83,6 +86,15 @@ def hardware(dtype: str, threads: int) -> dict[str, Any]:
         "dtype": dtype,
         "threads": threads,
     }
+
+
+def device_name(device: torch.device) -> str:
+    """Return the model of the GPU or the CPU that a device is."""
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return _cpu_name() if device.type == "cpu" else device.type
 
 
 def _git(repo: Path, *arguments: str) -> bytes | None:

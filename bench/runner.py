@@ -274,6 +274,7 @@ def _stage_record(done: Executed) -> dict[str, Any]:
         "counts": {name: stats[name] for name in COUNTS if name in stats},
         "peak_memory_gib": stats.get("peak_memory_gib"),
         "peak_memory_since": stats.get("peak_memory_since"),
+        "ran_on": stats.get("ran_on"),
     }
 
 

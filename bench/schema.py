@@ -42,6 +42,20 @@ class Metric(_Strict):
         return cls(**{k: v for k, v in vars(estimate).items() if k in cls.model_fields})
 
 
+class RanOn(_Strict):
+    """What a stage was computed on: where runs differ in it, their last bits may.
+
+    Attributes:
+        device: model of the GPU, or of the CPU.
+        threads: CPU threads of torch.
+        packed: whether batches went through the model without padding; None: no model was used.
+    """
+
+    device: str
+    threads: int
+    packed: bool | None = None
+
+
 class StageRecord(_Strict):
     """One stage; the cost is that of computing it, also where it was found in the store.
 
@@ -59,6 +73,7 @@ class StageRecord(_Strict):
     counts: dict[str, int] = {}
     peak_memory_gib: FiniteFloat | None = None
     peak_memory_since: Literal["stage", "process"] | None = None
+    ran_on: RanOn | None = None
 
 
 class Convergence(_Strict):

@@ -47,6 +47,7 @@ def test_a_later_stages_peak_is_its_own(tmp_path: Path) -> None:
     large, small = (executed.artifact.stats for executed in done)
     assert large["peak_memory_gib"] - small["peak_memory_gib"] > 0.25
     assert (small["peak_memory_since"], small["tokens"]) == ("stage", SMALL)
+    assert small["ran_on"]["threads"] == torch.get_num_threads()
 
 
 @needs_reset

@@ -19,6 +19,7 @@ def build_sft(context: Context, out: Path, inputs: list[Path]) -> dict[str, Any]
     """Fine-tune the base; writes the whole model (`sft.full`) or a PEFT adapter."""
     config: SFTConfig = context.config.sft
     backbone = _load_base(context)
+    context.packed = backbone.packs
     dtype = backbone.model.dtype
     if config.full:
         backbone.model.float()  # in bfloat16 a small learning rate is rounded away
@@ -47,7 +48,9 @@ def load_sft(context: Context, folder: Path) -> Backbone:
     if folder not in context.backbones:
         context.backbones.clear()
         context.backbones[folder] = _load(context, folder)
-    return context.backbones[folder]
+    backbone = context.backbones[folder]
+    context.packed = backbone.packs
+    return backbone
 
 
 def _load(context: Context, folder: Path) -> Backbone:

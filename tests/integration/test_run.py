@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from bench import pipeline, runner
 from bench.config import RunConfig
@@ -68,6 +69,12 @@ def test_a_run_leaves_a_whole_record(store: Store, tmp_path: Path) -> None:
     assert {"win_rate", "gold_score", "rm_accuracy.edited", "rm_localisation", "kl"} <= set(
         record.metrics
     )
+    models = {"sft", "samples", "reward_model", "rm_evaluation", "ppo", "outputs", "judgement"}
+    for stage in record.stages:
+        assert stage.ran_on is not None
+        assert stage.ran_on.threads == torch.get_num_threads()
+        assert stage.ran_on.device
+        assert stage.ran_on.packed is (True if stage.name in models else None)
     items = read_items(folder)
     assert len(items) == 8
     mean = sum(item.win_rate or 0.0 for item in items) / 8
