@@ -21,9 +21,9 @@ from bench.config import PPOConfig, RunConfig, SFTConfig
 from bench.doctor import machine, patient
 from bench.doctor.findings import Finding
 from bench.models import rollout
-from bench.models.adapters import POLICY
 from bench.models.backbone import Backbone, Tokens
 from bench.models.heads import RewardModel
+from bench.models.names import POLICY
 from bench.models.sequences import Sequences
 from bench.suites.testbed.suite import Testbed
 from bench.training.ppo import PPO

@@ -11,7 +11,7 @@ from torch import Tensor
 from bench.doctor.findings import Finding, held
 from bench.doctor.machine import of_base
 from bench.doctor.patient import Patient
-from bench.models.adapters import POLICY
+from bench.models.names import POLICY
 from bench.training.experience import Rollout
 
 MODES = ("forward", "generation")

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from bench.config import RunConfig
 from bench.doctor.findings import Tolerance, tolerance
-from bench.models.adapters import POLICY, VALUE
 from bench.models.backbone import Backbone
 from bench.models.heads import Granularity, RewardModel, ScalarHead, ValueModel
+from bench.models.names import POLICY, VALUE
 from bench.models.sequences import Sequences
 from bench.rl.rewards import token_rewards
 from bench.training.experience import Rollout

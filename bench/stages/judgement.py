@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from scipy.stats import pearsonr
 
-from bench.models.adapters import REWARD
 from bench.models.heads import RewardModel
+from bench.models.names import REWARD
 from bench.protocols import GoldSuite, Verdict
 from bench.schema import Metric, prompt_sha, texts_sha
 from bench.stages.batches import batch_of

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from bench.models.adapters import POLICY
 from bench.models.heads import map_rows
+from bench.models.names import POLICY
 from bench.models.rollout import Sampling, sample
 from bench.rl.masking import masked_sum
 from bench.stages.sft import load_sft

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from bench.errors import UserError
-from bench.models.adapters import POLICY, REWARD, VALUE
 from bench.models.heads import RewardModel
+from bench.models.names import POLICY, REWARD, VALUE
 from bench.models.rollout import Sampling, sample
 from bench.stages.batches import batch_of
 from bench.stages.sft import load_sft

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.data import Comparison, read_rows
-from bench.models.adapters import REWARD
+from bench.models.names import REWARD
 from bench.stages.batches import batch_of
 from bench.stages.pairs import SAMPLES, training_pairs, training_rankings
 from bench.stages.sft import load_sft

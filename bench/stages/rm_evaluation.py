@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.data import Preference
-from bench.models.adapters import REWARD
 from bench.models.heads import RewardModel
+from bench.models.names import REWARD
 from bench.protocols import GoldSuite
 from bench.schema import Metric
 from bench.stages.batches import batch_of

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.data import Demonstration
-from bench.models.adapters import SFT
 from bench.models.backbone import Backbone
+from bench.models.names import SFT
 from bench.training.sft import train_sft
 
 if TYPE_CHECKING:

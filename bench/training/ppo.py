@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from bench.models.adapters import POLICY, VALUE
 from bench.models.backbone import Backbone
 from bench.models.heads import RewardModel, ScalarHead, ValueModel, map_rows
+from bench.models.names import POLICY, VALUE
 from bench.models.rollout import Sampling, draw_responses
 from bench.models.sequences import Sequences
 from bench.rl.advantages import explained_variance

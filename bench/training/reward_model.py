@@ -12,9 +12,9 @@ from torch.nn.utils.rnn import pad_sequence
 
 from bench.data import Preference, Ranking
 from bench.errors import UserError
-from bench.models.adapters import REWARD
 from bench.models.backbone import Backbone
 from bench.models.heads import Granularity, RewardModel, ScalarHead
+from bench.models.names import REWARD
 from bench.models.sequences import Sequences
 from bench.rl.preference_losses import (
     bradley_terry_loss,

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from bench.data import Demonstration
-from bench.models.adapters import SFT
 from bench.models.backbone import Backbone
+from bench.models.names import SFT
 from bench.training.optimisation import (
     adamw,
     finite,

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from bench.models.adapters import POLICY
 from bench.models.backbone import Backbone
 from bench.models.heads import ValueModel
+from bench.models.names import POLICY
 from bench.models.sequences import chunks_by_length
 from bench.rl.kl import kl_estimate
 from bench.rl.masking import masked_mean, masked_sum

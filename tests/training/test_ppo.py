@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from bench.config import PPOConfig
-from bench.models.adapters import POLICY
 from bench.models.backbone import Backbone
+from bench.models.names import POLICY
 from bench.protocols import Method
 from bench.rl.rewards import token_rewards
 from bench.rl.segments import segment_rewards

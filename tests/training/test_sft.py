@@ -6,7 +6,7 @@ import torch
 
 from bench.config import SFTConfig
 from bench.data import Demonstration
-from bench.models.adapters import SFT
+from bench.models.names import SFT
 from bench.models.rollout import Sampling, sample
 from bench.training.sft import train_sft
 from tests.tiny import LORA, random_batch, tiny_backbone

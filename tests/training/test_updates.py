@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from bench.config import PPOConfig
-from bench.models.adapters import POLICY
 from bench.models.backbone import Backbone
 from bench.models.heads import RewardModel, ScalarHead
+from bench.models.names import POLICY
 from bench.rl.rewards import token_rewards
 from bench.training.experience import Experience, Rollout
 from bench.training.ppo import PPO, new_value
