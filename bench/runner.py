@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.config import RunConfig
 from bench.errors import UserError
+from bench.labels import label, run_id
 from bench.loading import config_sha, plugin_options
 from bench.pipeline import Context, Executed, Stage, execute
 from bench.provenance import code_state, hardware, package_versions
@@ -161,18 +162,6 @@ def _is_finished(folder: Path) -> bool:
         return False
 
 
-def label(config: RunConfig) -> str:
-    """The method and the options that were set: a row of the leaderboard."""
-    options = [f"{name}={value}" for name, value in sorted(config.reward.items())]
-    return " ".join([config.method, *options])
-
-
-def run_id(config: RunConfig) -> str:
-    """Readable and unique to the configuration."""
-    name = label(config).replace(" ", "-").replace("=", "-")
-    return f"{name}-s{config.seed}-{config_sha(config)[:8]}"
-
-
 def _record(
     config: RunConfig,
     planned: Plan,
@@ -183,6 +172,7 @@ def _record(
     failure: BaseException | None,
 ) -> Record:
     judged = _judged(planned, executed)
+    preset = Path(config.preset).name  # of a file just its name: no path of this machine
     return Record.model_validate(
         {
             "run_id": run_id(config),
@@ -190,11 +180,11 @@ def _record(
             "method": config.method,
             "label": label(config),
             "paper": METHODS.entry(config.method).paper,
-            "preset": config.preset,
+            "preset": preset,
             "seed": config.seed,
             "status": status,
             "error": None if failure is None else str(failure) or type(failure).__name__,
-            "config": config.model_dump(mode="json"),
+            "config": config.model_dump(mode="json") | {"preset": preset},
             "config_sha": config_sha(config),
             "model_commit": _model_commit(planned),
             "code": code,

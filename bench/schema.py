@@ -7,7 +7,15 @@ import hashlib
 import json
 from typing import Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 
 SCHEMA_VERSION: Final = 2
 
@@ -118,13 +126,36 @@ class Reference(_Strict):
     sha: str
 
 
+MarkLevel = Literal["marked", "invalid"]
+
+
+class Mark(_Strict):
+    """A reason to doubt a judge's win rate.
+
+    Attributes:
+        what: the diagnostic that it comes from, or "missing".
+        level: "invalid": the win rate is not to be quoted.
+        text: the reason, in words.
+    """
+
+    what: str
+    level: MarkLevel
+    text: str
+
+    def __str__(self) -> str:
+        return f"{'NOT VALID' if self.level == 'invalid' else 'MARKED'}: {self.text}"
+
+
+_MARKS = TypeAdapter(list[Mark])
+
+
 class JudgeRecord(_Strict):
     """Who judged, with which prompt, how often with which outcome, for what money.
 
     Attributes:
         counts: verdicts by status.
         cost_usd: None where a price is not known.
-        details: what else the judge says of its work: models, dates, diagnostics.
+        details: what else the judge says of its work: models, dates, diagnostics, marks.
     """
 
     name: str
@@ -133,6 +164,14 @@ class JudgeRecord(_Strict):
     counts: dict[str, int] = Field(default_factory=dict)
     cost_usd: FiniteFloat | None = None
     details: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def marks(self) -> list[Mark]:
+        """What the judge says against its own verdicts."""
+        try:
+            return _MARKS.validate_python(self.details.get("marks", []))
+        except ValidationError:  # a judge may mean something else by the word
+            return []
 
 
 class EditorRecord(_Strict):

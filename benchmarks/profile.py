@@ -15,7 +15,6 @@ import typer
 
 from bench.config import LoRAConfig, ModelConfig, PPOConfig
 from bench.models.backbone import Backbone
-from bench.rl.rewards import token_rewards
 from bench.suites.testbed.suite import Testbed
 from bench.training.ppo import PPO, new_value
 
@@ -31,8 +30,7 @@ def trainer() -> PPO:
     ppo = PPO(
         backbone,
         suite.prompts("ppo", 600, 0),
-        lambda rollout: (rollout.batch.responses < 256).float(),
-        token_rewards,
+        lambda rollout: (rollout.batch.responses < 256).float() * rollout.batch.mask,
         new_value(backbone, lora, None, 0, config),
         config,
         lora,

@@ -17,6 +17,7 @@ from bench.protocols import Verdict
 from bench.section import Section
 from judges.alpaca_eval import Annotation, read
 from judges.diagnostics import counts, diagnose
+from judges.marks import marks
 from judges.pairs import Pair
 from judges.references import require_same
 
@@ -100,12 +101,14 @@ class Replay:
         return verdicts
 
     def about(self) -> dict[str, Any]:
-        """Nothing was paid; who annotated, counts and diagnostics of `compare`."""
+        """Nothing was paid; who annotated, counts, marks and diagnostics of `compare`."""
+        diagnostics = diagnose(self._judged)
         return {
             "cost_usd": 0.0,
             "models": dict(sorted(self._annotators.items())),
             "counts": counts(verdict for _, verdict in self._judged),
-            "diagnostics": diagnose(self._judged),
+            "diagnostics": diagnostics,
+            "marks": [mark.model_dump() for mark in marks(self._judged, diagnostics)],
         }
 
     def _annotations(self) -> dict[str, Annotation]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from bench.rl.rewards import sequence_rewards
+from bench.rl.rewards import token_rewards
 from bench.section import Section
 
 if TYPE_CHECKING:
@@ -39,6 +39,6 @@ class FineGrainedPPO:
         reward_model = stages.reward_model(stages.edits(), granularity="sequence")
         return stages.ppo(self, reward_model)
 
-    def rewards(self, scores: Tensor, kl: Tensor, mask: Tensor, *, kl_coef: float) -> Tensor:
-        """[-b KL_1, ..., R - b KL_T] (B, T), from R = `scores` (B,)."""
-        return sequence_rewards(scores, kl, mask, kl_coef=kl_coef)
+    def rewards(self, paid: Tensor, mask: Tensor) -> Tensor:
+        """[0, ..., 0, R] (B, T), as it is paid."""
+        return token_rewards(paid, mask)

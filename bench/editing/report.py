@@ -57,6 +57,7 @@ class EditReport:
         changed_fraction, words_added, characters_added: of the accepted edits.
         calls, stored: answers that are new, and that were there before.
         cost_usd: of all of them; None where a price is not known.
+        possibly_billed_usd: most that lost and unreadable answers may have cost beside that.
         prices: date and source of the table that it comes from.
         models: names that the API returned, and how often.
         first_at, last_at: when the oldest and the newest answer came.
@@ -75,6 +76,7 @@ class EditReport:
     calls: int
     stored: int
     cost_usd: float | None
+    possibly_billed_usd: float | None
     prices: dict[str, Any]
     models: dict[str, int]
     first_at: str | None
@@ -109,6 +111,7 @@ class EditReport:
             calls=tally.calls,
             stored=tally.stored,
             cost_usd=tally.cost_usd,
+            possibly_billed_usd=tally.possibly_billed_usd,
             prices=prices.about(),
             models=dict(tally.models),
             first_at=tally.first_at,

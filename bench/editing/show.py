@@ -31,11 +31,18 @@ def _counts(report: EditReport) -> RenderableType:
         ),
         ("calls", f"{report.calls:,} new, {report.stored:,} stored"),
         ("price", f"{dollars(report.cost_usd)} (prices of {report.prices['date']})"),
+        *_lost(report),
         ("models", ", ".join(f"{name} ({n:,})" for name, n in report.models.items()) or "none"),
         ("answered", f"{report.first_at} to {report.last_at}" if report.first_at else "never"),
         ("prompt", f"{report.template} {report.template_sha[:8]}"),
     ]
     return table("edits", ["", ""], rows)
+
+
+def _lost(report: EditReport) -> list[tuple[str, str]]:
+    if report.possibly_billed_usd == 0:
+        return []
+    return [("may be billed beside, at most", dollars(report.possibly_billed_usd))]
 
 
 def _sizes(report: EditReport) -> RenderableType:

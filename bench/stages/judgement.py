@@ -14,9 +14,9 @@ from scipy.stats import pearsonr
 from bench.models.heads import RewardModel
 from bench.models.names import REWARD
 from bench.protocols import GoldSuite, Verdict
-from bench.schema import Metric, prompt_sha, texts_sha
+from bench.schema import JudgeRecord, Metric, prompt_sha, texts_sha
 from bench.stages.batches import batch_of
-from bench.stages.judging import check_missing
+from bench.stages.judging import check_missing, say_marks
 from bench.stages.measures import Metrics, mean_metric, to_json
 from bench.stages.outputs import OUTPUTS
 from bench.stages.sft import load_sft
@@ -56,16 +56,18 @@ def build_judgement(
         metrics |= _score_with(context, inputs, outputs, sampled, shown)
     statuses = Counter(v.status for judged in (*sampled, greedy) for v in judged)
     details = judge.about()
+    judged_by = JudgeRecord(
+        name=judge.name,
+        model=judge.model,
+        template_sha=judge.template_sha,
+        counts=dict(sorted(statuses.items())),
+        cost_usd=details.pop("cost_usd", None),
+        details=details,
+    )
+    say_marks(context, judged_by)
     result = {
         "metrics": to_json(metrics),
-        "judge": {
-            "name": judge.name,
-            "model": judge.model,
-            "template_sha": judge.template_sha,
-            "counts": dict(sorted(statuses.items())),
-            "cost_usd": details.pop("cost_usd", None),
-            "details": details,
-        },
+        "judge": judged_by.model_dump(),
         "reference": {"name": f"{suite.name} references", "sha": texts_sha(references)},
         "data": {
             name: {"n": len(texts), "sha": texts_sha(texts)}

@@ -6,27 +6,24 @@ import json
 import pickle
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 
 from bench.errors import UserError
 from bench.models.heads import RewardModel
 from bench.models.names import POLICY, REWARD, VALUE
 from bench.models.rollout import Sampling, sample
-from bench.stages.batches import batch_of
 from bench.stages.sft import load_sft
+from bench.stages.sources import GoldSource, RewardModelSource, pay_by
 from bench.training.optimisation import generator
 from bench.training.ppo import PPO, new_value
 
 if TYPE_CHECKING:
     from bench.models.backbone import Backbone
     from bench.pipeline import Context
-    from bench.protocols import GoldSuite, Judge, Method
-    from bench.training.experience import RewardSource, Rollout
+    from bench.protocols import Judge, Method, TokenSource
     from bench.training.updates import Demonstrations
 
 CHECKPOINT = Path("checkpoint") / "ppo.pt"
@@ -42,13 +39,12 @@ def build_ppo(
     """Train the policy; inputs: SFT and, unless the suite's gold score is the reward, its model."""
     config = context.config
     backbone = load_sft(context, inputs[0])
-    source, reward_model = _reward_source(context, backbone, inputs)
+    source, reward_model = _token_source(context, backbone, inputs)
     prompts = context.suite.prompts("ppo", config.ppo.prompts, config.seed)
     trainer = PPO(
         backbone,
         prompts,
-        source,
-        method.rewards,
+        pay_by(source, method),
         new_value(backbone, config.lora, reward_model, config.seed, config.ppo),
         config.ppo,
         config.lora,
@@ -91,32 +87,14 @@ def _demonstrations(context: Context, backbone: Backbone) -> Demonstrations:
     return [(p, r[: max(1, wanted.max_length - len(p))]) for p, r in rows]
 
 
-def _reward_source(
+def _token_source(
     context: Context, backbone: Backbone, inputs: list[Path]
-) -> tuple[RewardSource, RewardModel | None]:
-    """The scorer of rollouts, and the reward model that the value may start from."""
+) -> tuple[TokenSource, RewardModel | None]:
+    """What pays the rollouts, and the reward model that the value may start from."""
     if len(inputs) > 1:
         model = RewardModel.load(backbone, REWARD, inputs[1])
-        return partial(_model_scores, backbone, model), model
-    suite: GoldSuite = context.suite
-
-    def gold(rollout: Rollout) -> Tensor:
-        pairs = zip(rollout.prompts, rollout.outputs, strict=True)
-        return torch.tensor([suite.score(p, y) for p, y in pairs], device=backbone.device)
-
-    return gold, None
-
-
-def _model_scores(backbone: Backbone, model: RewardModel, rollout: Rollout) -> Tensor:
-    """(B,) of a sequence model, (B, T) of a segment or token model.
-
-    A sequence model reads its score off EOS, the one position that it was trained at; a response
-    that was cut off gets one, lest its score be noise (what it lacks is for the penalty to say).
-    """
-    if model.granularity != "sequence":
-        return model.token_scores(rollout.batch)
-    texts = list(zip(rollout.prompts, rollout.outputs, strict=True))
-    return model.scores(batch_of(backbone, texts))
+        return RewardModelSource(model), model
+    return GoldSource(context.suite), None
 
 
 def _restore(trainer: PPO, out: Path) -> list[dict[str, float]]:

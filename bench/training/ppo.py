@@ -23,9 +23,8 @@ from bench.rl.advantages import explained_variance
 from bench.rl.kl import AdaptiveKLController, FixedKLController, kl_estimate
 from bench.rl.masking import masked_mean, masked_sum
 from bench.training.experience import (
-    Assign,
     Experience,
-    RewardSource,
+    Pay,
     Rollout,
     advantages_of,
     reward_tokens,
@@ -52,8 +51,7 @@ class PPO:
     Args:
         backbone: the SFT model; the reference is its base, adapters off.
         prompts: texts that are cycled through in shuffled order.
-        source: scores responses.
-        assign: spreads scores and KL over the tokens.
+        pay: what each token of a response is paid, the KL penalty apart.
         value: where the value function starts (`new_value`).
         config: hyperparameters, the same for every method.
         lora: shape of the policy's adapter.
@@ -65,8 +63,7 @@ class PPO:
         self,
         backbone: Backbone,
         prompts: Sequence[str],
-        source: RewardSource,
-        assign: Assign,
+        pay: Pay,
         value: ValueModel,
         config: PPOConfig,
         lora: LoRAConfig,
@@ -74,7 +71,7 @@ class PPO:
         demonstrations: Demonstrations = (),
     ) -> None:
         self.backbone, self.value, self.config = backbone, value, config
-        self.source, self.assign = source, assign
+        self.pay = pay
         self.prompts = list(prompts)
         self.prompt_ids = [backbone.tokens.prompt(text) for text in prompts]
         torch.manual_seed(seed)
@@ -201,13 +198,12 @@ class PPO:
         values = rollout.values
         if values is None:
             values = map_rows(self.value.states, batch, columns=1)[:, :-1]
-        scores = self.source(rollout)
-        rewards = reward_tokens(scores, kl, mask, rollout.finished, self.assign, config, kl_coef)
+        rewards = reward_tokens(self.pay(rollout), kl, mask, rollout.finished, config, kl_coef)
         advantages, returns = advantages_of(rewards, values, mask, config)
         metrics = {
             "kl": masked_sum(kl, mask, dim=1).mean().item(),
-            "reward": masked_sum(rewards.earned, rewards.states, dim=1).mean().item(),
-            "reward_mass": masked_sum(rewards.earned.abs(), rewards.states, dim=1).mean().item(),
+            "reward": masked_sum(rewards.paid, rewards.states, dim=1).mean().item(),
+            "reward_mass": masked_sum(rewards.paid.abs(), rewards.states, dim=1).mean().item(),
             "length": batch.lengths.float().mean().item(),
             "finished": rollout.finished.float().mean().item(),
             "entropy": masked_mean(rollout.entropies, mask).item(),

@@ -9,7 +9,6 @@ import torch
 from bench.config import PPOConfig, RewardModelConfig
 from bench.models.backbone import Backbone, Tokens
 from bench.models.heads import RewardModel, ScalarHead
-from bench.rl.rewards import sequence_rewards
 from bench.training.ppo import PPO, new_value
 from bench.training.reward_model import Objective, train_reward_model
 from benchmarks.peers.gate import Gate
@@ -68,8 +67,7 @@ def build_ppo(work: Work, backbone: Backbone, value_model: Literal["separate", "
     return PPO(
         backbone,
         prompts(work),
-        lambda rollout: scorer.scores(rollout.batch),
-        sequence_rewards,
+        lambda rollout: scorer.paid(rollout.batch),
         value,
         config,
         LORA,

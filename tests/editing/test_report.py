@@ -2,6 +2,7 @@
 
 import datetime
 import io
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -117,6 +118,13 @@ def test_no_edit_and_one() -> None:
 
 def test_golden() -> None:
     assert shown(report()) == GOLDEN
+
+
+def test_what_may_be_billed_beside_the_price() -> None:
+    made = report()
+    assert made.as_dict()["possibly_billed_usd"] == 0.0
+    assert "may be billed beside, at most $0.50\n" in shown(replace(made, possibly_billed_usd=0.5))
+    assert "at most unknown" in shown(replace(made, possibly_billed_usd=None))
 
 
 def test_nothing_at_all_can_be_shown() -> None:

@@ -13,6 +13,7 @@ import torch
 from bench import pipeline, runner
 from bench.config import RunConfig
 from bench.errors import UserError
+from bench.labels import run_id
 from bench.loading import load_config
 from bench.progress import Progress
 from bench.record import read_items, read_record, read_samples
@@ -63,7 +64,7 @@ def test_a_run_leaves_a_whole_record(store: Store, tmp_path: Path) -> None:
     folder = tmp_path / "testbed" / record.run_id
     assert read_record(folder) == record
     assert record.status == "ok"
-    assert record.label == "token_ppo"
+    assert record.label.startswith("token_ppo [config ")  # of these sizes, not the preset's
     names = [stage.name for stage in record.stages]
     assert names.index("sft") < names.index("reward_model") < names.index("ppo")
     assert {"win_rate", "gold_score", "rm_accuracy.edited", "rm_localisation", "kl"} <= set(
@@ -215,7 +216,7 @@ def test_an_interruption_is_written_down_and_never_over_a_finished_record(
     monkeypatch.setattr(runner, "execute", _interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(settings, store, tmp_path)
-    folder = tmp_path / "testbed" / runner.run_id(settings)
+    folder = tmp_path / "testbed" / run_id(settings)
     assert read_record(folder).status == "interrupted"
     monkeypatch.undo()
     assert run(settings, store, tmp_path).status == "ok"
