@@ -21,10 +21,11 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from bench.config import NoOptions, RunConfig
-from bench.errors import UserError
+from bench.config import RunConfig
+from bench.errors import UserError, unknown
 from bench.presets import FOLDER, preset_names
-from bench.registry import EDITORS, JUDGES, METHODS, Registry, unknown
+from bench.registry import EDITORS, JUDGES, METHODS, Registry
+from bench.section import NoOptions
 
 # Sections of a plug-in's own options: checked by the plug-in, not here.
 PLUGINS: dict[str, Registry[Any]] = {"reward": METHODS, "judge": JUDGES, "editor": EDITORS}

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from bench.config import Section
+    from bench.hub import HubRepo
     from bench.pipeline import Stage
-    from bench.stages import Stages
+    from bench.section import Section
+    from bench.stages.planning import Stages
     from bench.training.experience import Rollout
 
 
@@ -47,6 +48,23 @@ class Suite(Protocol):
 
     def edit(self, prompt: str, response: str, rng: random.Random, miss: float) -> str:
         """The minimal edit of a response."""
+        ...
+
+
+@runtime_checkable
+class DataSuite(Protocol):
+    """A suite that reads files, beside its own code: what they hold decides what it says."""
+
+    def data_files(self, part: str) -> Sequence[Path | HubRepo]:
+        """What is read for a part of the suite; its hashes are in the keys of what uses the part.
+
+        A folder stands for all files in it. A data set of the hub is keyed by the commit that its
+        revision stands for; the suite loads it at that very commit (`bench.hub.commit`).
+
+        Args:
+            part: a split of `prompts`, or the method that reads: "demonstrations", "references",
+                "prefer", "edit"; "gold" for those of a `GoldSuite`.
+        """
         ...
 
 
@@ -137,8 +155,8 @@ class Judge(Protocol):
         model: the language model that is asked, if one is.
         template_sha: SHA-256 of the prompt's file, if there is one.
 
-    A judge may also have `sources`, a tuple of modules and packages beside its own whose code
-    decides its verdicts; a stage is computed again when that code changes. So may an editor.
+    A stage that asks a judge is computed again when the code that the judge's module imports
+    changes (`bench.sources`); likewise with an editor, a method, a suite.
     """
 
     name: str

@@ -17,7 +17,9 @@ from bench.pipeline import Context, Executed, Stage, execute
 from bench.provenance import code_state, hardware, package_versions
 from bench.record import Record, read_record, write_record
 from bench.registry import METHODS, SUITES
-from bench.stages import Stages
+from bench.sources import SOURCES
+from bench.stages.planning import Stages, editor_maker, judge_maker
+from bench.stages.reading import pinned
 
 COUNTS = ("pairs", "unchanged", "identical", "truncated")  # of a stage's data, for the record
 
@@ -38,12 +40,17 @@ class PlannedStage:
 
 @dataclass(frozen=True)
 class Plan:
-    """A run's stages: the judgement, which everything hangs on, and the reward model's own."""
+    """A run's stages: the judgement, which everything hangs on, and the reward model's own.
+
+    Attributes:
+        config: as the stages see it: of a model on the hub, the revision is a commit.
+    """
 
     method: Any
     judgement: Stage
     rm_evaluation: Stage | None
     policy: Stage
+    config: RunConfig
 
     @property
     def targets(self) -> list[Stage]:
@@ -60,6 +67,7 @@ def make_plan(config: RunConfig) -> tuple[Plan, Any]:
     entry = METHODS.get(config.method)
     suite = SUITES.get(config.suite)()
     method = entry(plugin_options(config, "reward"))
+    config = pinned(config, suite)
     stages = Stages(config, suite)
     policy = method.plan(stages)
     reward_model = next((s for s in policy.inputs if s.name == "reward_model"), None)
@@ -69,6 +77,7 @@ def make_plan(config: RunConfig) -> tuple[Plan, Any]:
             stages.judgement(stages.outputs(policy), reward_model),
             None if reward_model is None else stages.rm_evaluation(reward_model),
             policy,
+            config,
         ),
         suite,
     )
@@ -95,10 +104,13 @@ def run(config: RunConfig, *, store: Store, results: Path, progress: Progress) -
         BaseException: what else ended the run, Ctrl-C among it, after a record that says
             "interrupted" or "failed" was written (unless a finished one is there).
     """
-    started = datetime.now(UTC)
+    started, code = datetime.now(UTC), code_state()
     planned, suite = make_plan(config)
-    context = Context(config, suite, progress, store.root / "answers")
-    _check_ready(planned, context, store)
+    context = Context(planned.config, suite, progress, store.root / "answers")
+    missing = [s for t in planned.targets for s in t.graph() if store.find(s.name, s.key) is None]
+    _check_ready({stage.name for stage in missing}, context)
+    for stage in missing:
+        SOURCES.load(stage.roots)
     executed: dict[str, Executed] = {}
     failure: BaseException | None = None
     try:
@@ -108,7 +120,7 @@ def run(config: RunConfig, *, store: Store, results: Path, progress: Progress) -
     except BaseException as error:  # noqa: BLE001 - written down, then raised again
         failure = error
     status = _status(failure)
-    record = _record(config, planned, executed, started, status, failure)
+    record = _record(config, planned, executed, code, started, status, failure)
     folder = folder_of(config, results)
     if status == "ok" or not _is_finished(folder):
         _write(record, planned, executed, folder)
@@ -117,24 +129,15 @@ def run(config: RunConfig, *, store: Store, results: Path, progress: Progress) -
     return record
 
 
-def _check_ready(planned: Plan, context: Context, store: Store) -> None:
+def _check_ready(missing: set[str], context: Context) -> None:
     """Find out now, not after hours of training, that judge or editor lacks its key."""
-    from bench.stages.judging import make_judge
-    from bench.stages.preferences import make_editor
-
-    missing = {
-        stage.name
-        for target in planned.targets
-        for stage in target.graph()
-        if store.find(stage.name, stage.key) is None
-    }
-    config = context.config.evaluation
+    config = context.config
     if "judgement" in missing:
-        make_judge(context, config.judge).ready()
+        judge_maker(config, config.evaluation.judge)(context).ready()
     if "ppo" in missing:
-        make_judge(context, config.validation_judge).ready()
-    if "edits" in missing and (editor := make_editor(context)):
-        editor.ready()
+        judge_maker(config, config.evaluation.validation_judge)(context).ready()
+    if "edits" in missing and config.preferences.editor is not None:
+        editor_maker(config)(context).ready()
 
 
 def _status(failure: BaseException | None) -> str:
@@ -164,6 +167,7 @@ def _record(
     config: RunConfig,
     planned: Plan,
     executed: dict[str, Executed],
+    code: dict[str, Any],
     started: datetime,
     status: str,
     failure: BaseException | None,
@@ -183,7 +187,8 @@ def _record(
             "error": None if failure is None else str(failure) or type(failure).__name__,
             "config": config.model_dump(mode="json") | {"preset": preset},
             "config_sha": config_sha(config),
-            "code": code_state(),
+            "model_commit": _model_commit(planned),
+            "code": code,
             "packages": package_versions(),
             "hardware": _hardware(config),
             "data": judged.get("data", {}),
@@ -197,6 +202,12 @@ def _record(
             "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
         }
     )
+
+
+def _model_commit(planned: Plan) -> str | None:
+    """Of a base model from the hub, the commit that was loaded."""
+    bases = (stage.config["base"] for stage in planned.policy.graph() if "base" in stage.config)
+    return next((base["revision"] for base in bases if "hub" in base), None)
 
 
 def _artifact(stage: Stage | None, executed: dict[str, Executed]) -> Path | None:
@@ -253,6 +264,8 @@ def _stage_record(done: Executed) -> dict[str, Any]:
         "steps": stats.get("steps"),
         "counts": {name: stats[name] for name in COUNTS if name in stats},
         "peak_memory_gib": stats.get("peak_memory_gib"),
+        "peak_memory_since": stats.get("peak_memory_since"),
+        "ran_on": stats.get("ran_on"),
     }
 
 

@@ -50,11 +50,26 @@ class Metric(_Strict):
         return cls(**{k: v for k, v in vars(estimate).items() if k in cls.model_fields})
 
 
+class RanOn(_Strict):
+    """What a stage was computed on: where runs differ in it, their last bits may.
+
+    Attributes:
+        device: model of the GPU, or of the CPU.
+        threads: CPU threads of torch.
+        packed: whether batches went through the model without padding; None: no model was used.
+    """
+
+    device: str
+    threads: int
+    packed: bool | None = None
+
+
 class StageRecord(_Strict):
     """One stage; the cost is that of computing it, also where it was found in the store.
 
     Attributes:
         counts: of its data, as "pairs", "identical" (left out) and "truncated" (responses cut).
+        peak_memory_since: whether the peak is the stage's own or that of its process so far.
     """
 
     name: str
@@ -65,6 +80,8 @@ class StageRecord(_Strict):
     steps: int | None = None
     counts: dict[str, int] = {}
     peak_memory_gib: FiniteFloat | None = None
+    peak_memory_since: Literal["stage", "process"] | None = None
+    ran_on: RanOn | None = None
 
 
 class Convergence(_Strict):
@@ -182,6 +199,8 @@ class Record(_Strict):
     error: str | None = None
     config: dict[str, Any]
     config_sha: str
+    model_commit: str | None = None
+    """Of a base model on the hub, the commit that its revision stood for."""
     code: Code = Field(default_factory=Code)
     packages: dict[str, str] = Field(default_factory=dict)
     hardware: Hardware = Field(default_factory=Hardware)

@@ -8,7 +8,7 @@ from typing import Any
 
 from bench.data import TIE
 from bench.protocols import OrderVerdict, Verdict
-from bench.record import Metric
+from bench.schema import Metric
 from bench.stats import accuracy_interval
 from judges.pairs import Pair
 

@@ -29,7 +29,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from bench.data import TIE
-from bench.record import Mark, MarkLevel
+from bench.schema import Mark, MarkLevel
 from judges.diagnostics import Judged, contradict, rate
 
 Share = Mapping[str, Any]  # of verdicts, as `judges.diagnostics.rate` gives it

@@ -97,7 +97,6 @@ class Pairwise:
     """
 
     name = "pairwise"
-    sources = ("judges", "bench.llm")  # whose code decides the verdicts, beside this module
     Options: type[PairwiseOptions] = PairwiseOptions
 
     def __init__(

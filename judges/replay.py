@@ -9,12 +9,12 @@ from typing import Any, get_args
 
 from pydantic import Field
 
-from bench.config import Section
 from bench.data import TIE
 from bench.errors import UserError
 from bench.files import content_sha
 from bench.llm.answers import Outcome
 from bench.protocols import Verdict
+from bench.section import Section
 from judges.alpaca_eval import Annotation, read
 from judges.diagnostics import counts, diagnose
 from judges.marks import marks
@@ -51,7 +51,6 @@ class Replay:
     """
 
     name = "replay"
-    sources = ("judges",)  # whose code decides the verdicts, beside this module
     Options = ReplayOptions
     template_sha: str | None = None
 

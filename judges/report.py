@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.llm.families import family, same_family
 from bench.protocols import Judge
-from bench.record import Mark, Metric
+from bench.schema import Mark, Metric
 from bench.stats import LengthAdjusted, WinRate, length_adjusted, win_rate
 from judges.diagnostics import Judged, counts, diagnose, refusals
 from judges.marks import marks

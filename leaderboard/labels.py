@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.errors import UserError
-from bench.registry import unknown
+from bench.errors import UserError, unknown
 from leaderboard.runs import Comparability, Group, load
 
 

@@ -9,12 +9,16 @@ term the trainer takes off:
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from torch import Tensor
 
-from bench.config import Section
-from bench.pipeline import Stage
 from bench.rl import token_rewards
-from bench.stages import Stages
+from bench.section import Section
+
+if TYPE_CHECKING:
+    from bench.pipeline import Stage
+    from bench.stages.planning import Stages
 
 
 class GoldPPO:

@@ -23,15 +23,17 @@ token grows its responses (docs/testbed.md).
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 from torch import Tensor
 
-from bench.config import Section
-from bench.pipeline import Stage
 from bench.rl import masked_sum, sequence_rewards, token_rewards
-from bench.stages import Stages
+from bench.section import Section
+
+if TYPE_CHECKING:
+    from bench.pipeline import Stage
+    from bench.stages.planning import Stages
 
 
 class TokenPPO:

@@ -140,6 +140,7 @@ def edit(
 ) -> None:
     """Edit the less preferred response of every pair, only where needed."""
     from bench.editing.files import edit_file, read_responses
+    from bench.editing.show import edit_tables
     from bench.registry import EDITORS
 
     plugin = EDITORS.get(editor)
@@ -150,7 +151,7 @@ def edit(
         _show_estimate(made, (pairs,), repeated=[original for _, original in pairs])
         return
     report = edit_file(preferences, out, made, allow_missing=allow_missing)
-    show(report.render())
+    show(edit_tables(report))
     if how := _mending(made, report.outcomes):
         _say(how)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bench.cli.app import FORMATS, Format, Metric, Results, SuiteName, app
-from bench.errors import UserError
+from bench.errors import UserError, unknown
 from bench.terminal import INTERRUPTED, complain, fail, guarded, show, use_threads
 
 if TYPE_CHECKING:
@@ -300,8 +300,6 @@ def _check_difference(difference: float | None, metric: str) -> None:
 
 def _find_run(run: str, results: Path) -> Path:
     """Return the folder `run`, or the one of this name below `results`."""
-    from bench.registry import unknown
-
     if Path(run).exists():
         return Path(run)
     folders = sorted(path.parent for path in results.rglob("record.json"))

@@ -11,11 +11,11 @@ from bench.config import RunConfig
 from bench.doctor.findings import Tolerance, tolerance
 from bench.models.backbone import Backbone
 from bench.models.heads import Granularity, RewardModel, ScalarHead, ValueModel
+from bench.models.names import POLICY, VALUE
 from bench.models.sequences import Sequences
 from bench.training.experience import Rollout
 from bench.training.optimisation import generator
-from bench.training.ppo import PPO, VALUE, new_value
-from bench.training.updates import POLICY
+from bench.training.ppo import PPO, new_value
 
 ROWS = 8  # divides into 8x1, 2x4 and 1x8
 LONGEST = 64  # response tokens of a demonstration that the checks look at

@@ -88,7 +88,6 @@ class Claude:
     """
 
     name = "claude"
-    sources = ("bench.editing", "bench.llm")  # whose code decides the edits, beside this module
     Options = EditorOptions
 
     def __init__(self, options: EditorOptions, *, answers: Path, say: Say) -> None:

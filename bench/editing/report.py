@@ -5,19 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from bench.editing.acceptance import EditResult
 from bench.llm import Tally
-from bench.llm.prices import Prices, dollars
+from bench.llm.prices import Prices
 from bench.llm.templates import Template
 from bench.stats import mean_interval
-from bench.terminal import table
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
@@ -125,50 +121,3 @@ class EditReport:
     def as_dict(self) -> dict[str, Any]:
         """For a JSON file or a record."""
         return asdict(self) | {"quantiles": list(QUANTILES)}
-
-    def render(self) -> RenderableType:
-        """For the terminal."""
-        from rich.console import Group
-
-        return Group(self._counts(), self._sizes())
-
-    def _counts(self) -> RenderableType:
-        responses = sum(self.outcomes.values())
-        rows = [
-            ("editor", self.source),
-            ("rows", f"{self.rows:,}"),
-            *((f"left out: {why}", f"{n:,}") for why, n in self.left_out.items()),
-            *(
-                (status, f"{n:,} ({n / responses:.1%})" if responses else f"{n:,}")
-                for status, n in self.outcomes.items()
-            ),
-            ("calls", f"{self.calls:,} new, {self.stored:,} stored"),
-            ("price", f"{dollars(self.cost_usd)} (prices of {self.prices['date']})"),
-            *self._lost(),
-            ("models", ", ".join(f"{name} ({n:,})" for name, n in self.models.items()) or "none"),
-            ("answered", f"{self.first_at} to {self.last_at}" if self.first_at else "never"),
-            ("prompt", f"{self.template} {self.template_sha[:8]}"),
-        ]
-        return table("edits", ["", ""], rows)
-
-    def _lost(self) -> list[tuple[str, str]]:
-        if self.possibly_billed_usd == 0:
-            return []
-        return [("may be billed beside, at most", dollars(self.possibly_billed_usd))]
-
-    def _sizes(self) -> RenderableType:
-        headers = ["", "mean", "standard error", *(f"{q:.0%}" for q in QUANTILES)]
-        spreads = {
-            f"changed words, % (at most {self.max_changed:.1%})": (self.changed_fraction, 100.0),
-            "words added": (self.words_added, 1.0),
-            "characters added": (self.characters_added, 1.0),
-        }
-        rows = [_cells(name, *spread) for name, spread in spreads.items()]
-        return table(f"sizes of the {self.outcomes['ok']:,} accepted edits", headers, rows)
-
-
-def _cells(name: str, spread: Spread | None, scale: float) -> list[str]:
-    values: list[float | None] = [None] * (2 + len(QUANTILES))
-    if spread:
-        values = [spread.mean, spread.standard_error, *spread.quantiles]
-    return [name, *("-" if value is None else f"{scale * value:.1f}" for value in values)]

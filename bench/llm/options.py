@@ -8,11 +8,11 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from bench.config import Section
 from bench.files import content_sha
 from bench.llm.json_answers import in_words
 from bench.llm.requests import Request
 from bench.llm.retries import RetryStatus
+from bench.section import Section
 
 TransportName = Literal["messages", "batches", "replay", "openai"]
 OPERATIONAL = frozenset(

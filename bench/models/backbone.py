@@ -9,14 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from bench.config import LoRAConfig, ModelConfig
 from bench.errors import UserError
 from bench.models.devices import pick_device, pick_dtype
 from bench.models.lora import quicken
@@ -24,6 +23,9 @@ from bench.models.narrowing import last_mlp_at
 from bench.models.packing import Packing, can_pack
 from bench.models.sequences import Sequences, join
 from bench.rl import token_logprobs
+
+if TYPE_CHECKING:
+    from bench.config import LoRAConfig, ModelConfig
 
 SENTENCE_ENDS = (".", "!", "?", "\n")
 

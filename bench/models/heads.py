@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from bench.models.backbone import Backbone
 from bench.models.sequences import Sequences, chunks_by_length
-from bench.rl import masked_mean, segment_rewards, segment_score, sequence_rewards
-from bench.rl.masking import last_counted
+from bench.rl import segment_rewards, segment_score, sequence_rewards
+from bench.rl.masking import last_counted, masked_mean
 
 Granularity = Literal["sequence", "segment", "token"]
 SCORING_CHUNK = 16  # responses of like length scored together

@@ -4,30 +4,26 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from bench.errors import UserError
-from bench.loading import judge_options
-from bench.pipeline import Context
-from bench.protocols import Judge, Verdict
-from bench.record import JudgeRecord
-from bench.registry import JUDGES
+
+if TYPE_CHECKING:
+    from bench.pipeline import Context
+    from bench.protocols import Judge, Verdict
+    from bench.schema import JudgeRecord
 
 _RETRY = "--set judge.retry="  # what goes before the statuses that are to be asked again
 
 
-def make_judge(context: Context, name: str) -> Judge:
-    """The judge of this name for the run's suite; the options are the configured judge's.
+def make_judge(judge: type[Judge], options: Any, context: Context) -> Judge:
+    """A judge of this run.
 
     Raises:
-        UserError: there is no such judge, it does not fit the suite, or an option is wrong.
+        UserError: it does not fit the suite, or an option is wrong.
     """
-    judge: Judge = JUDGES.get(name)(
-        context.suite,
-        judge_options(context.config, name),
-        answers=context.answers / "judge.jsonl",
-        say=context.progress.say,
-    )
-    return judge
+    answers = context.answers / "judge.jsonl"
+    return judge(context.suite, options, answers=answers, say=context.progress.say)
 
 
 def check_missing(judge: Judge, judged: Mapping[str, list[list[Verdict]]], limit: float) -> None:

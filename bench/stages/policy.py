@@ -7,28 +7,35 @@ import pickle
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from bench.errors import UserError
-from bench.models.backbone import Backbone
 from bench.models.heads import RewardModel
+from bench.models.names import POLICY, REWARD, VALUE
 from bench.models.rollout import Sampling, sample
-from bench.pipeline import Context
-from bench.protocols import Method, TokenSource
-from bench.stages.judging import make_judge
 from bench.stages.sft import load_sft
 from bench.stages.sources import GoldSource, RewardModelSource, pay_by
 from bench.training.optimisation import generator
-from bench.training.ppo import PPO, VALUE, new_value
-from bench.training.reward_model import ADAPTER as REWARD
-from bench.training.updates import POLICY, Demonstrations
+from bench.training.ppo import PPO, new_value
+
+if TYPE_CHECKING:
+    from bench.models.backbone import Backbone
+    from bench.pipeline import Context
+    from bench.protocols import Judge, Method, TokenSource
+    from bench.training.updates import Demonstrations
 
 CHECKPOINT = Path("checkpoint") / "ppo.pt"
 
 
-def build_ppo(context: Context, out: Path, inputs: list[Path], method: Method) -> dict[str, Any]:
+def build_ppo(
+    context: Context,
+    out: Path,
+    inputs: list[Path],
+    method: Method,
+    make_judge: Callable[[Context], Judge],
+) -> dict[str, Any]:
     """Train the policy; inputs: SFT and, unless the suite's gold score is the reward, its model."""
     config = context.config
     backbone = load_sft(context, inputs[0])
@@ -59,7 +66,9 @@ def build_ppo(context: Context, out: Path, inputs: list[Path], method: Method) -
             torch.save(state | {"rows": rows}, fresh)
             fresh.replace(out / CHECKPOINT)
 
-        best = trainer.run(_validator(context, backbone), on_row, on_checkpoint)
+        best = trainer.run(
+            _validator(context, backbone, make_judge(context)), on_row, on_checkpoint
+        )
     backbone.save_adapter(POLICY, out / "policy")
     text = "".join(json.dumps(row) + "\n" for row in rows)
     (out / "metrics.jsonl").write_text(text)
@@ -103,7 +112,9 @@ def _restore(trainer: PPO, out: Path) -> list[dict[str, float]]:
     return rows
 
 
-def _validator(context: Context, backbone: Backbone) -> Callable[[], dict[str, float]]:
+def _validator(
+    context: Context, backbone: Backbone, judge: Judge
+) -> Callable[[], dict[str, float]]:
     """Judges the policy on the validation prompts, always with the same random numbers."""
     config = context.config.evaluation
     suite = context.suite
@@ -111,7 +122,6 @@ def _validator(context: Context, backbone: Backbone) -> Callable[[], dict[str, f
     references = suite.references(prompts)
     ids = [backbone.tokens.prompt(text) for text in prompts]
     sampling = Sampling(config.max_new_tokens, config.temperature)
-    judge = make_judge(context, config.validation_judge)
 
     def validate() -> dict[str, float]:
         rng = generator("validation", config.seed)

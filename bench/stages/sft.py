@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from bench.config import SFTConfig
 from bench.data import Demonstration
 from bench.models.backbone import Backbone
-from bench.pipeline import Context
-from bench.training.sft import ADAPTER, train_sft
+from bench.models.names import SFT
+from bench.training.sft import train_sft
+
+if TYPE_CHECKING:
+    from bench.config import SFTConfig
+    from bench.pipeline import Context
 
 
 def build_sft(context: Context, out: Path, inputs: list[Path]) -> dict[str, Any]:
     """Fine-tune the base; writes the whole model (`sft.full`) or a PEFT adapter."""
     config: SFTConfig = context.config.sft
     backbone = _load_base(context)
+    context.packed = backbone.packs
     dtype = backbone.model.dtype
     if config.full:
         backbone.model.float()  # in bfloat16 a small learning rate is rounded away
@@ -35,7 +39,7 @@ def build_sft(context: Context, out: Path, inputs: list[Path]) -> dict[str, Any]
         backbone.model.to(dtype).save_pretrained(str(out / "model"))
         backbone.tokens.tokenizer.save_pretrained(str(out / "model"))
     else:
-        backbone.save_adapter(ADAPTER, out / "adapter")
+        backbone.save_adapter(SFT, out / "adapter")
     return {"tokens": tokens, "steps": config.steps}
 
 
@@ -44,7 +48,9 @@ def load_sft(context: Context, folder: Path) -> Backbone:
     if folder not in context.backbones:
         context.backbones.clear()
         context.backbones[folder] = _load(context, folder)
-    return context.backbones[folder]
+    backbone = context.backbones[folder]
+    context.packed = backbone.packs
+    return backbone
 
 
 def _load(context: Context, folder: Path) -> Backbone:
@@ -52,8 +58,8 @@ def _load(context: Context, folder: Path) -> Backbone:
         template = context.suite.prompt_template
         return Backbone.load(str(folder / "model"), context.config.model, template)
     backbone = _load_base(context)
-    backbone.add_adapter(ADAPTER, folder=folder / "adapter")
-    backbone.merge_adapter(ADAPTER)
+    backbone.add_adapter(SFT, folder=folder / "adapter")
+    backbone.merge_adapter(SFT)
     return backbone
 
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from bench.errors import UserError
-from bench.models.heads import RewardModel
-from bench.protocols import GoldSuite, Method, RowSum, TokenSource
 from bench.rl import sequence_rewards
-from bench.stages.reward_models import batch_of
-from bench.training.experience import Pay, Rollout
+from bench.stages.batches import batch_of
 from bench.training.optimisation import Diverged
+
+if TYPE_CHECKING:
+    from bench.models.heads import RewardModel
+    from bench.protocols import GoldSuite, Method, RowSum, TokenSource
+    from bench.training.experience import Pay, Rollout
 
 
 @dataclass(frozen=True)

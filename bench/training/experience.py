@@ -7,14 +7,16 @@ differently is one field of `PPOConfig` (docs/training.md).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor
 
-from bench.config import PPOConfig
 from bench.models.sequences import Sequences
 from bench.rl import book_final_score, gae, kl_penalised, missing_eos_penalty, whiten
+
+if TYPE_CHECKING:
+    from bench.config import PPOConfig
 
 
 @dataclass(frozen=True)

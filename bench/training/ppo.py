@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from bench.config import LoRAConfig, PPOConfig
 from bench.models.backbone import Backbone
 from bench.models.heads import RewardModel, ScalarHead, ValueModel, map_rows
+from bench.models.names import POLICY, VALUE
 from bench.models.rollout import Sampling, draw_responses
 from bench.models.sequences import Sequences
 from bench.rl import (
@@ -35,9 +35,10 @@ from bench.training.experience import (
     reward_tokens,
 )
 from bench.training.optimisation import generator
-from bench.training.updates import POLICY, Demonstrations, Learner, set_values
+from bench.training.updates import Demonstrations, Learner, set_values
 
-VALUE = "value"
+if TYPE_CHECKING:
+    from bench.config import LoRAConfig, PPOConfig
 
 
 @dataclass
@@ -242,7 +243,7 @@ def new_value(
     lora: LoRAConfig,
     reward_model: RewardModel | None,
     seed: int,
-    config: PPOConfig | None = None,
+    config: PPOConfig,
 ) -> ValueModel:
     """A value function as `value_model` and `value_init` say.
 
@@ -254,9 +255,8 @@ def new_value(
         lora: shape of the value's own adapter.
         reward_model: what the value may start from.
         seed: of new weights.
-        config: none: the defaults.
+        config: which value model, and where it starts.
     """
-    config = config or PPOConfig()
     head = ScalarHead(backbone.hidden_size, zero=True)
     if config.value_model == "shared":
         return ValueModel(backbone, POLICY, head)

@@ -12,7 +12,7 @@ from torch import Tensor
 from bench.errors import UserError
 from bench.models.heads import Granularity, RewardModel, ScalarHead
 from bench.protocols import TokenSource
-from bench.stages.reward_models import batch_of
+from bench.stages.batches import batch_of
 from bench.stages.sources import GoldSource, RewardModelSource, checked, pay_by
 from bench.training.experience import Rollout
 from bench.training.optimisation import Diverged

@@ -54,7 +54,7 @@ def curve(method: Method, seed: int) -> list[float]:
     """Share of lucky responses in each step's rollout."""
     backbone = tiny_backbone()
     source = at_the_token if isinstance(method, TokenPPO) else at_the_end
-    value = new_value(backbone, LORA, None, seed)
+    value = new_value(backbone, LORA, None, seed, CONFIG)
     pay = lambda rollout: method.rewards(source(rollout), rollout.batch.mask)
     ppo = PPO(backbone, PROMPTS, pay, value, CONFIG, LORA, seed)
     rows: list[dict[str, float]] = []

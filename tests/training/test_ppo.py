@@ -11,12 +11,12 @@ from torch import Tensor
 
 from bench.config import PPOConfig
 from bench.models.backbone import Backbone
+from bench.models.names import POLICY
 from bench.protocols import Method
 from bench.rl import segment_rewards, sequence_rewards
 from bench.training.experience import Rollout, reward_tokens
 from bench.training.optimisation import Diverged
 from bench.training.ppo import PPO, new_value
-from bench.training.updates import POLICY
 from methods.fine_grained_ppo import FineGrainedPPO
 from methods.gold_ppo import GoldPPO
 from methods.ppo_rlhf import PPORLHF
@@ -49,7 +49,7 @@ def trainer(
     seed: int = 0,
 ) -> PPO:
     backbone = tiny_backbone()
-    value = new_value(backbone, LORA, None, seed)
+    value = new_value(backbone, LORA, None, seed, config)
 
     def pay(rollout: Rollout) -> Tensor:
         paid = source(backbone, rollout)

@@ -12,9 +12,10 @@ from torch import Tensor
 from bench.config import PPOConfig
 from bench.models.backbone import Backbone
 from bench.models.heads import RewardModel, ScalarHead
+from bench.models.names import POLICY
 from bench.training.experience import Experience, Rollout
 from bench.training.ppo import PPO, new_value
-from bench.training.updates import POLICY, _runs
+from bench.training.updates import _runs
 from tests.tiny import LORA, random_rows, stir, stop_often, tiny_backbone
 
 BASE = PPOConfig(
