@@ -10,23 +10,11 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from bench.section import Section
 
 KLKind = Literal["k1", "k2", "k3", "k1_clamped"]
-
-
-class Section(BaseModel):
-    """A part of the configuration: unknown fields are errors, values do not change."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
-
-    def deciding(self) -> dict[str, Any]:
-        """The values that a result depends on, for a stage's key; all, unless a section says so."""
-        return self.model_dump()
-
-
-class NoOptions(Section):
-    """Of a plug-in that has none of its own."""
 
 
 class ModelConfig(Section):
@@ -35,7 +23,9 @@ class ModelConfig(Section):
     path: str | None = Field(
         None, description="folder or hub id of the base; none: the suite's own"
     )
-    revision: str | None = Field(None, description="revision on the hub")
+    revision: str | None = Field(
+        None, description="on the hub; the commit that it stands for is used and recorded"
+    )
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="of the frozen base; auto: bfloat16 on a GPU, float32 on a CPU"
@@ -255,3 +245,14 @@ class RunConfig(Section):
     reward: dict[str, Any] = Field({}, description="the method's own options")
     judge: dict[str, Any] = Field({}, description="the judge's own options")
     editor: dict[str, Any] = Field({}, description="the editor's own options")
+
+
+def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested sections as dotted keys: {"ppo": {"lr": 1e-4}} is {"ppo.lr": 1e-4}."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, dict) and value:
+            flat.update(flatten(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat

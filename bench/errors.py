@@ -1,5 +1,10 @@
 """Errors that a user can cause, and a run that diverged: one line, never a traceback."""
 
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
 
 class UserError(Exception):
     """What is wrong, where, and how to mend it, in one or two lines.
@@ -16,3 +21,11 @@ class UserError(Exception):
 
 class Diverged(RuntimeError):
     """Training produced a NaN or an infinity."""
+
+
+def unknown(kind: str, name: str, valid: Iterable[str]) -> str:
+    """Say that `name` is no `kind`, with the nearest match and all valid names."""
+    options = sorted(valid)
+    near = difflib.get_close_matches(name, options, n=1, cutoff=0.5)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return f"unknown {kind} {name!r}{hint} (one of: {', '.join(options) or 'none'})"

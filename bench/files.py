@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 from bench.errors import UserError
-from bench.store import file_sha256
+
+
+def file_sha256(path: Path) -> str:
+    """Hash a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def content_sha(path: Path) -> str:
@@ -20,6 +27,41 @@ def content_sha(path: Path) -> str:
         return file_sha256(path)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
+
+
+@dataclass(frozen=True)
+class FileState:
+    """What a file held when it was read.
+
+    Attributes:
+        sha: SHA-256 of the content, in hex.
+        size, mtime_ns: by which it is seen that nobody wrote to it since.
+    """
+
+    sha: str
+    size: int
+    mtime_ns: int
+
+    @classmethod
+    def of(cls, path: Path) -> FileState:
+        """Of the file as it is now.
+
+        Raises:
+            UserError: it cannot be read.
+        """
+        try:
+            status = path.stat()  # first: what is written meanwhile is seen later
+        except OSError as error:
+            raise UserError(f"cannot read {path}: {error.strerror}") from error
+        return cls(content_sha(path), status.st_size, status.st_mtime_ns)
+
+    def holds(self, path: Path) -> bool:
+        """Whether nobody wrote to the file since."""
+        try:
+            status = path.stat()
+        except OSError:
+            return False
+        return (status.st_size, status.st_mtime_ns) == (self.size, self.mtime_ns)
 
 
 def check_writable(path: Path) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import errno
 import json
 import os
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from bench import registry
 from bench.errors import UserError
@@ -69,28 +70,45 @@ def configurations(
     registry.JUDGES.entry(configs[0].evaluation.validation_judge)
     if editor := configs[0].preferences.editor:
         registry.EDITORS.entry(editor)
-    for config in configs:
-        for section in PLUGINS:
-            if getattr(config, section):  # imports the plug-in: not for the options' defaults
-                plugin_options(config, section)
-    return configs
+    return [_checked(config) for config in configs]
 
 
-def check_results(results: Path) -> None:
-    """Make the folder of results before hours are spent on what could not be written there.
+def _checked(config: RunConfig) -> RunConfig:
+    """The configuration with the plug-ins' options checked.
+
+    An option of the method that is given at its default is left out: the same run, the same hash.
+    """
+    for section in PLUGINS:
+        if getattr(config, section):  # imports the plug-in: not for the options' defaults
+            options = plugin_options(config, section)
+            if section == "reward":
+                reward = options.model_dump(mode="json", exclude_defaults=True)
+                config = config.model_copy(update={"reward": reward})
+    return config
+
+
+def check_folder(folder: Path, what: Literal["results", "store"], *, make: bool = True) -> None:
+    """Find out before hours are spent that nothing can be written to a folder.
+
+    Args:
+        folder: of results, or the store.
+        what: which of the two; the option and the variable have its name.
+        make: make it, and write to it; else just refuse what can be no folder.
 
     Raises:
         UserError: it cannot be written.
     """
     try:
-        results.mkdir(parents=True, exist_ok=True)
-        if not os.access(results, os.W_OK | os.X_OK):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        if make:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        elif not next(path for path in (folder, *folder.parents) if path.exists()).is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
     except OSError as error:
         raise UserError(
-            f"cannot write to the results folder {results}: {error.strerror}; nothing was run, "
-            "choose another place with --results DIR or BENCH_RESULTS",
-            exit_code=1,
+            f"cannot write to the {what} folder {folder}: {error.strerror}; nothing was run, "
+            f"choose another place with --{what} DIR or BENCH_{what.upper()}"
         ) from error
 
 
@@ -169,6 +187,7 @@ def run_here(
     configs: Sequence[RunConfig], store: Store, results: Path, progress: Progress
 ) -> list[str]:
     """Run one after the other; returns a line for each that did not end well."""
+    from bench.labels import folder_of
     from bench.runner import run
 
     failures = []
@@ -178,7 +197,7 @@ def run_here(
         record = run(config, store=store, results=results, progress=progress)
         stored = [stage.name for stage in record.stages if stage.cached]
         known = f", {len(stored)} of them stored before ({', '.join(stored)})" if stored else ""
-        folder = results / record.suite / record.run_id
+        folder = folder_of(config, results)
         progress.say(f"{name}: {record.status}; {len(record.stages)} stages{known}; {folder}")
         if record.status != "ok":
             failures.append(f"{name} {record.status}: {record.error}")

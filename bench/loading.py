@@ -21,10 +21,11 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from bench.config import NoOptions, RunConfig
-from bench.errors import UserError
+from bench.config import RunConfig
+from bench.errors import UserError, unknown
 from bench.presets import FOLDER, preset_names
-from bench.registry import EDITORS, JUDGES, METHODS, Registry, unknown
+from bench.registry import EDITORS, JUDGES, METHODS, Registry
+from bench.section import NoOptions
 
 # Sections of a plug-in's own options: checked by the plug-in, not here.
 PLUGINS: dict[str, Registry[Any]] = {"reward": METHODS, "judge": JUDGES, "editor": EDITORS}
@@ -91,8 +92,10 @@ def preset_path(preset: str) -> Path:
 
 
 def config_sha(config: RunConfig) -> str:
-    """Hash a configuration: equal values, equal hash, in whatever order they were written."""
-    text = json.dumps(config.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+    """Hash a configuration: equal values, equal hash, in whatever order and file they stood."""
+    # The preset's name is in the hashes of published records, so one name stands for all of them.
+    values = config.model_dump(mode="json") | {"preset": "testbed"}
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 

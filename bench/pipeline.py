@@ -15,10 +15,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.provenance import source_digest
+from bench.errors import UserError
+from bench.sources import SOURCES
 
 if TYPE_CHECKING:
     from bench.config import RunConfig
+    from bench.files import FileState
     from bench.models.backbone import Backbone
     from bench.progress import Progress
     from bench.store import Artifact, Store
@@ -34,17 +36,19 @@ class Stage:
         name: what people read and the folder in the store.
         config: JSON-able; everything beside the inputs and the code that decides the result.
         inputs: the stages whose artifacts it reads.
-        sources: modules and packages whose code decides the result.
+        roots: modules from which the code that decides the result is found (`bench.sources`).
         build: writes the artifact into a folder, from the inputs' folders; returns statistics.
         summary: one line for the plan.
+        files: what it reads beside its inputs, and what these files held when the key was made.
     """
 
     name: str
     config: Mapping[str, Any]
     inputs: tuple[Stage, ...]
-    sources: tuple[str, ...]
+    roots: tuple[str, ...]
     build: Build
     summary: str = ""
+    files: Mapping[Path, FileState] = field(default_factory=dict)
 
     @cached_property
     def key(self) -> str:
@@ -53,7 +57,7 @@ class Stage:
             "name": self.name,
             "config": self.config,
             "inputs": [stage.key for stage in self.inputs],
-            "code": source_digest(self.sources),
+            "code": SOURCES.digest(self.roots),
         }
         text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:20]
@@ -77,6 +81,7 @@ class Context:
         progress: where it reports.
         answers: folder where the answers of paid models are kept.
         backbones: the SFT model in memory, kept between stages; keyed by its artifact.
+        packed: whether the model that the stage uses takes batches without padding; None: no model.
     """
 
     config: RunConfig
@@ -84,6 +89,7 @@ class Context:
     progress: Progress
     answers: Path
     backbones: dict[Path, Backbone] = field(default_factory=dict)
+    packed: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -99,7 +105,8 @@ def execute(target: Stage, context: Context, store: Store) -> Iterator[Executed]
     """Build `target` and all it needs; yields each as it is there, inputs first.
 
     Raises:
-        UserError: for what a user can mend (a full disk, a model that is not there).
+        UserError: for what a user can mend (a full disk, a model that is not there), and where a
+            stage's code or data changed since its key was made: it is not stored.
         Diverged: if training did.
     """
     done: dict[str, Executed] = {}
@@ -110,8 +117,9 @@ def execute(target: Stage, context: Context, store: Store) -> Iterator[Executed]
             inputs = [done[s.key].artifact.path for s in stage.inputs]
             with store.building(stage.name, stage.key) as build:
                 if build.artifact is None:  # else another process made it while we waited
-                    build.stats.update(stage.build(context, build.path, inputs))
-                    build.stats["peak_memory_gib"] = peak_memory_gib()
+                    _check_unchanged(stage)
+                    build.stats.update(_measured(stage, context, build.path, inputs))
+                    _check_unchanged(stage)
             found = store.find(stage.name, stage.key)
             if found is None:
                 raise RuntimeError(f"stage {stage.name} left no artifact")
@@ -119,13 +127,38 @@ def execute(target: Stage, context: Context, store: Store) -> Iterator[Executed]
         yield done[stage.key]
 
 
-def peak_memory_gib() -> float:
-    """The most memory that this process has held so far: on the GPU if it uses one, else RAM."""
-    import resource
-    import sys
+def _measured(stage: Stage, context: Context, out: Path, inputs: list[Path]) -> dict[str, Any]:
+    """Build a stage; its statistics, its most memory, and what it ran on."""
+    import torch
 
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_initialized():
-        return float(torch.cuda.max_memory_allocated()) / 2**30
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
+    from bench.memory import PeakMemory
+    from bench.models.devices import pick_device
+    from bench.provenance import device_name
+
+    device = pick_device(context.config.model.device)
+    memory, context.packed = PeakMemory(device), None
+    stats = stage.build(context, out, inputs)
+    ran_on = {"device": device_name(device), "threads": torch.get_num_threads()}
+    return stats | {
+        "peak_memory_gib": memory.gib(),
+        "peak_memory_since": memory.since,
+        "ran_on": ran_on | {"packed": context.packed},
+    }
+
+
+def _check_unchanged(stage: Stage) -> None:
+    """Refuse to store under the key of one version what another may have had a part in.
+
+    The modules that can be seen were loaded when the run began (`Sources.load`) and are not read
+    again; one that cannot be seen, or that a process of the stage loads, may be of either version,
+    and so may data.
+    """
+    changed = SOURCES.changed(stage.roots)
+    changed += [file for file, state in stage.files.items() if not state.holds(file)]
+    if changed:
+        raise UserError(
+            f"{', '.join(map(str, changed))} changed since the run began: {stage.name}, which it "
+            "can decide, is not stored; what was finished before is kept, run the same command "
+            "again",
+            exit_code=1,
+        )

@@ -6,14 +6,16 @@ import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from bench.config import Section
+    from bench.hub import HubRepo
     from bench.pipeline import Stage
-    from bench.stages import Stages
+    from bench.section import Section
+    from bench.stages.planning import Stages
+    from bench.training.experience import Rollout
 
 
 class Suite(Protocol):
@@ -46,6 +48,23 @@ class Suite(Protocol):
 
     def edit(self, prompt: str, response: str, rng: random.Random, miss: float) -> str:
         """The minimal edit of a response."""
+        ...
+
+
+@runtime_checkable
+class DataSuite(Protocol):
+    """A suite that reads files, beside its own code: what they hold decides what it says."""
+
+    def data_files(self, part: str) -> Sequence[Path | HubRepo]:
+        """What is read for a part of the suite; its hashes are in the keys of what uses the part.
+
+        A folder stands for all files in it. A data set of the hub is keyed by the commit that its
+        revision stands for; the suite loads it at that very commit (`bench.hub.commit`).
+
+        Args:
+            part: a split of `prompts`, or the method that reads: "demonstrations", "references",
+                "prefer", "edit"; "gold" for those of a `GoldSuite`.
+        """
         ...
 
 
@@ -136,8 +155,8 @@ class Judge(Protocol):
         model: the language model that is asked, if one is.
         template_sha: SHA-256 of the prompt's file, if there is one.
 
-    A judge may also have `sources`, a tuple of modules and packages beside its own whose code
-    decides its verdicts; a stage is computed again when that code changes. So may an editor.
+    A stage that asks a judge is computed again when the code that the judge's module imports
+    changes (`bench.sources`); likewise with an editor, a method, a suite.
     """
 
     name: str
@@ -172,7 +191,9 @@ class Judge(Protocol):
     def about(self) -> dict[str, Any]:
         """What a record says of the judge beside name, model and template, after `compare`.
 
-        Keys: "cost_usd" (None where a price is not known) and whatever else describes its work.
+        Keys: "cost_usd" (None where a price is not known), "marks" if something is to be said
+        against its verdicts (each what, level and text, as `bench.record.Mark`), and whatever else
+        describes its work.
         """
         ...
 
@@ -222,6 +243,31 @@ class Editor(Protocol):
         ...
 
 
+RowSum = Literal["score", "score up to a constant", "nothing in particular"]
+
+
+class TokenSource(Protocol):
+    """Turns signals into what each token of a response is paid."""
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+        ...
+
+    @property
+    def row_sum(self) -> RowSum:
+        """What a row of `paid` sums to, of `scores`; the tests hold a source to it."""
+        ...
+
+    def paid(self, rollout: Rollout) -> Tensor:
+        """(B, T) reward units, the KL penalty apart: finite, and 0 at padding."""
+        ...
+
+    def scores(self, rollout: Rollout) -> Tensor:
+        """(B,) R, the score of each response, reward units."""
+        ...
+
+
 class Method(Protocol):
     """One way from pairs to a policy.
 
@@ -244,9 +290,10 @@ class Method(Protocol):
         """The stage that makes the policy; what it needs hangs on it. Computes nothing."""
         ...
 
-    def rewards(self, scores: Tensor, kl: Tensor, mask: Tensor, *, kl_coef: float) -> Tensor:
-        """(B, T) rewards from the reward model's scores, (B,) or (B, T), and the KL (B, T).
+    def rewards(self, paid: Tensor, mask: Tensor) -> Tensor:
+        """(B, T) rewards from what the token source pays (B, T); finite, and 0 where `mask` is not.
 
-        Only called by `stages.ppo`; a method without it (SFT, DPO, ...) need not have it.
+        Only called by `stages.ppo`; a method without it (SFT, DPO, ...) need not have it. The
+        trainer then prices a missing EOS and takes the KL off, for every method alike.
         """
         ...

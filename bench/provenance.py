@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import ast
-import functools
 import hashlib
-import importlib.util
 import os
 import platform
 import subprocess
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
 
 REPO = Path(__file__).resolve().parents[1]
 PACKAGES = (
@@ -88,56 +88,13 @@ def hardware(dtype: str, threads: int) -> dict[str, Any]:
     }
 
 
-@functools.cache
-def source_digest(modules: tuple[str, ...]) -> str:
-    """Hash what the code of modules and packages does; comments and docstrings do not count.
+def device_name(device: torch.device) -> str:
+    """Return the model of the GPU or the CPU that a device is."""
+    import torch
 
-    Nothing is imported. A package stands for all modules below it.
-
-    Args:
-        modules: dotted names, as "bench.rl" or "methods.token_ppo".
-
-    Raises:
-        ModuleNotFoundError: there is no source file for one of them.
-    """
-    digest = hashlib.sha256()
-    for module in sorted(set(modules)):
-        for name, path in _source_files(module):
-            digest.update(f"{name}\0{_file_digest(path)}\0".encode())
-    return digest.hexdigest()
-
-
-def _source_files(module: str) -> list[tuple[str, Path]]:
-    top, *rest = module.split(".")
-    spec = importlib.util.find_spec(top)
-    if spec is None:
-        raise ModuleNotFoundError(f"no module named {module!r}")
-    if spec.submodule_search_locations is None:
-        bases = [Path(spec.origin).with_suffix("")] if spec.origin else []
-    else:
-        bases = [Path(folder) for folder in spec.submodule_search_locations]
-    for base in bases:
-        target = base.joinpath(*rest)
-        if target.is_dir():
-            files = sorted(target.rglob("*.py"))
-            return [(f"{module}/{f.relative_to(target).as_posix()}", f) for f in files]
-        if target.with_suffix(".py").is_file():
-            return [(module, target.with_suffix(".py"))]
-    raise ModuleNotFoundError(f"no source file for {module!r}")
-
-
-@functools.cache
-def _file_digest(path: Path) -> str:
-    tree = _NoDocstrings().visit(ast.parse(path.read_bytes(), filename=str(path)))
-    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
-
-
-class _NoDocstrings(ast.NodeTransformer):
-    """Drops strings that stand alone: docstrings of modules, classes, functions, attributes."""
-
-    def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
-        is_text = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
-        return None if is_text else self.generic_visit(node)
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return _cpu_name() if device.type == "cpu" else device.type
 
 
 def _git(repo: Path, *arguments: str) -> bytes | None:

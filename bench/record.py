@@ -36,6 +36,8 @@ from bench.schema import (
     Hardware,
     Item,
     JudgeRecord,
+    Mark,
+    MarkLevel,
     Metric,
     Record,
     Reference,
@@ -47,6 +49,8 @@ from bench.schema import (
 __all__ = [
     "CURVES",
     "ITEMS",
+    "OWN",
+    "PUBLISHED",
     "RECORD",
     "SAMPLES",
     "Code",
@@ -58,6 +62,8 @@ __all__ = [
     "Hardware",
     "Item",
     "JudgeRecord",
+    "Mark",
+    "MarkLevel",
     "Metric",
     "Record",
     "RecordError",
@@ -74,9 +80,14 @@ __all__ = [
     "read_record",
     "read_records",
     "read_samples",
+    "record_files",
+    "without_copies",
     "write_record",
 ]
 
+PUBLISHED = Path(__file__).parents[1] / "results"
+"""The records that the repository holds; beside an installed package there are none."""
+OWN = "runs"  # the folder in `results` for a user's own runs, which git ignores
 RECORD = "record.json"
 ITEMS = "items.jsonl"
 CURVES = "metrics.jsonl"
@@ -248,15 +259,41 @@ def _read_body(path: Path) -> tuple[Path, dict[str, Any]]:
     return file, body
 
 
+def record_files(root: Path) -> list[Path]:
+    """Every record at or below `root`, by path; a user's own runs (`OWN`) are no part of it."""
+    found = sorted(root.rglob(RECORD))
+    return [path for path in found if path.relative_to(root).parts[0] != OWN]
+
+
 def find_runs(root: Path) -> tuple[list[Run], list[str]]:
-    """Every run at or below `root`, by path, and a `Damage` for each record that is unreadable."""
+    """Every run at or below `root`, by path, and a `Damage` for each record that is unreadable.
+
+    Copies of a run count once, and are named among the lines.
+    """
     runs, problems = [], []
-    for path in sorted(root.rglob(RECORD)):
+    for path in record_files(root):
         try:
             runs.append(Run(read_record(path), path.parent))
         except RecordError as error:
             problems.append(Damage(error))
-    return runs, list(problems)
+    kept, copies = without_copies(runs)
+    return kept, [*problems, *copies]
+
+
+def without_copies(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
+    """One run of equal records, that whose folder has its name; and a line for each other.
+
+    A backup is no second result, and not a newer one.
+    """
+    kept: dict[tuple[str, str, str], Run] = {}
+    copies = []
+    for run in sorted(runs, key=lambda run: run.folder.name != run.record.run_id):
+        record = run.record
+        same = kept.setdefault((record.run_id, record.started_at, record.finished_at), run)
+        if same is not run:
+            copies.append(f"{run.folder}: passed over, it is a copy of {same.folder}")
+    folders = {run.folder for run in kept.values()}
+    return [run for run in runs if run.folder in folders], copies
 
 
 def read_records(root: Path) -> tuple[list[Record], list[str]]:

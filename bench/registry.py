@@ -11,14 +11,13 @@ nothing of what is listed; `get` imports the one that is asked for.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import metadata
 from typing import Any, Generic, TypeVar
 
-from bench.errors import UserError
+from bench.errors import UserError, unknown
 
 T = TypeVar("T")
 
@@ -109,14 +108,6 @@ class Registry(Generic[T]):
     def _third_party(self) -> list[Entry]:
         found = [_from_entry_point(point) for point in metadata.entry_points(group=self.group)]
         return sorted(found, key=lambda entry: (entry.name, entry.source))
-
-
-def unknown(kind: str, name: str, valid: Iterable[str]) -> str:
-    """Say that `name` is no `kind`, with the nearest match and all valid names."""
-    options = sorted(valid)
-    near = difflib.get_close_matches(name, options, n=1, cutoff=0.5)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    return f"unknown {kind} {name!r}{hint} (one of: {', '.join(options) or 'none'})"
 
 
 def _where(entry: Entry) -> str:

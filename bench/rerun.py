@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from bench.config import RunConfig
 from bench.errors import UserError
+from bench.labels import folder_of
 from bench.loading import config_sha, describe, validation_message
 from bench.record import CURVES, ITEMS, Record, Run, read_curves, read_items
 
@@ -84,7 +85,7 @@ def repeat(recorded: Run, *, store: Store, results: Path, progress: Progress) ->
             f"{old.run_id}: its status is {old.status}, there is nothing to compare with"
         )
     config, notes = recorded_config(old)
-    folder = results / config.suite / runner.run_id(config)
+    folder = folder_of(config, results)
     if folder.resolve() == recorded.folder.resolve():
         raise UserError(f"--out {results}: the rerun would overwrite the record that it repeats")
     for name, read in ((ITEMS, read_items), (CURVES, read_curves)):

@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from bench.config import RunConfig
 from bench.errors import Diverged, UserError
+from bench.labels import folder_of, label, run_id
 from bench.loading import config_sha, plugin_options
 from bench.pipeline import Context, Executed, Stage, execute
 from bench.provenance import code_state, hardware, package_versions
 from bench.record import Record, read_record, write_record
 from bench.registry import METHODS, SUITES
-from bench.stages import Stages
+from bench.sources import SOURCES
+from bench.stages.planning import Stages, editor_maker, judge_maker
+from bench.stages.reading import pinned
 
 # of a stage's data, for the record
 COUNTS = ("pairs", "unchanged", "identical", "truncated", "dropped", "cut_prompts")
@@ -38,12 +41,17 @@ class PlannedStage:
 
 @dataclass(frozen=True)
 class Plan:
-    """A run's stages: the judgement, which everything hangs on, and the reward model's own."""
+    """A run's stages: the judgement, which everything hangs on, and the reward model's own.
+
+    Attributes:
+        config: as the stages see it: of a model on the hub, the revision is a commit.
+    """
 
     method: Any
     judgement: Stage
     rm_evaluation: Stage | None
     policy: Stage
+    config: RunConfig
 
     @property
     def targets(self) -> list[Stage]:
@@ -60,6 +68,7 @@ def make_plan(config: RunConfig) -> tuple[Plan, Any]:
     entry = METHODS.get(config.method)
     suite = SUITES.get(config.suite)()
     method = entry(plugin_options(config, "reward"))
+    config = pinned(config, suite)
     stages = Stages(config, suite)
     policy = method.plan(stages)
     reward_model = next((s for s in policy.inputs if s.name == "reward_model"), None)
@@ -69,19 +78,28 @@ def make_plan(config: RunConfig) -> tuple[Plan, Any]:
             stages.judgement(stages.outputs(policy), reward_model),
             None if reward_model is None else stages.rm_evaluation(reward_model),
             policy,
+            config,
         ),
         suite,
     )
 
 
 def plan(config: RunConfig, store: Store) -> list[PlannedStage]:
-    """What `run` would do, and what of it is in the store."""
-    planned, _ = make_plan(config)
+    """What `run` would do, and what of it is in the store.
+
+    Raises:
+        UserError: the model or a prompt does not fit, as `run` would say.
+    """
+    from bench.stages.checks import check_model
+
+    planned, suite = make_plan(config)
     stages: dict[str, Stage] = {s.key: s for t in planned.targets for s in t.graph()}
-    return [
+    lines = [
         PlannedStage(s.name, s.key, store.find(s.name, s.key) is not None, s.summary)
         for s in stages.values()
     ]
+    check_model(planned.config, suite, {line.name for line in lines if not line.cached})
+    return lines
 
 
 def run(config: RunConfig, *, store: Store, results: Path, progress: Progress) -> Record:
@@ -95,10 +113,13 @@ def run(config: RunConfig, *, store: Store, results: Path, progress: Progress) -
         BaseException: what else ended the run, Ctrl-C among it, after a record that says
             "interrupted" or "failed" was written (unless a finished one is there).
     """
-    started = datetime.now(UTC)
+    started, code = datetime.now(UTC), code_state()
     planned, suite = make_plan(config)
-    context = Context(config, suite, progress, store.root / "answers")
-    _check_ready(planned, context, store)
+    context = Context(planned.config, suite, progress, store.root / "answers")
+    missing = [s for t in planned.targets for s in t.graph() if store.find(s.name, s.key) is None]
+    _check_ready({stage.name for stage in missing}, context)
+    for stage in missing:
+        SOURCES.load(stage.roots)
     executed: dict[str, Executed] = {}
     failure: BaseException | None = None
     try:
@@ -108,34 +129,27 @@ def run(config: RunConfig, *, store: Store, results: Path, progress: Progress) -
     except BaseException as error:  # noqa: BLE001 - written down, then raised again
         failure = error
     status = _status(failure)
-    record = _record(config, planned, executed, started, status, failure)
-    if status == "ok" or not _is_finished(results / record.suite / record.run_id):
-        _write(record, planned, executed, results)
+    record = _record(config, planned, executed, code, started, status, failure)
+    folder = folder_of(config, results)
+    if status == "ok" or not _is_finished(folder):
+        _write(record, planned, executed, folder)
     if failure is not None and status in ("interrupted", "failed"):
         raise failure
     return record
 
 
-def _check_ready(planned: Plan, context: Context, store: Store) -> None:
+def _check_ready(missing: set[str], context: Context) -> None:
     """Find out now, not after hours: judge or editor lacks its key, the model does not fit."""
     from bench.stages.checks import check_model
-    from bench.stages.judging import make_judge
-    from bench.stages.preferences import make_editor
 
-    missing = {
-        stage.name
-        for target in planned.targets
-        for stage in target.graph()
-        if store.find(stage.name, stage.key) is None
-    }
-    config = context.config.evaluation
+    config = context.config
     if "judgement" in missing:
-        make_judge(context, config.judge).ready()
+        judge_maker(config, config.evaluation.judge)(context).ready()
     if "ppo" in missing:
-        make_judge(context, config.validation_judge).ready()
-    if "edits" in missing and (editor := make_editor(context)):
-        editor.ready()
-    check_model(context.config, context.suite, missing)
+        judge_maker(config, config.evaluation.validation_judge)(context).ready()
+    if "edits" in missing and config.preferences.editor is not None:
+        editor_maker(config)(context).ready()
+    check_model(config, context.suite, missing)
 
 
 def _status(failure: BaseException | None) -> str:
@@ -159,27 +173,17 @@ def _is_finished(folder: Path) -> bool:
         return False
 
 
-def label(config: RunConfig) -> str:
-    """The method and the options that were set: a row of the leaderboard."""
-    options = [f"{name}={value}" for name, value in sorted(config.reward.items())]
-    return " ".join([config.method, *options])
-
-
-def run_id(config: RunConfig) -> str:
-    """Readable and unique to the configuration."""
-    name = label(config).replace(" ", "-").replace("=", "-")
-    return f"{name}-s{config.seed}-{config_sha(config)[:8]}"
-
-
 def _record(
     config: RunConfig,
     planned: Plan,
     executed: dict[str, Executed],
+    code: dict[str, Any],
     started: datetime,
     status: str,
     failure: BaseException | None,
 ) -> Record:
     judged = _judged(planned, executed)
+    preset = Path(config.preset).name  # of a file just its name: no path of this machine
     return Record.model_validate(
         {
             "run_id": run_id(config),
@@ -187,13 +191,14 @@ def _record(
             "method": config.method,
             "label": label(config),
             "paper": METHODS.entry(config.method).paper,
-            "preset": config.preset,
+            "preset": preset,
             "seed": config.seed,
             "status": status,
             "error": None if failure is None else str(failure) or type(failure).__name__,
-            "config": config.model_dump(mode="json"),
+            "config": config.model_dump(mode="json") | {"preset": preset},
             "config_sha": config_sha(config),
-            "code": code_state(),
+            "model_commit": _model_commit(planned),
+            "code": code,
             "packages": package_versions(),
             "hardware": _hardware(config),
             "data": judged.get("data", {}),
@@ -207,6 +212,12 @@ def _record(
             "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
         }
     )
+
+
+def _model_commit(planned: Plan) -> str | None:
+    """Of a base model from the hub, the commit that was loaded."""
+    bases = (stage.config["base"] for stage in planned.policy.graph() if "base" in stage.config)
+    return next((base["revision"] for base in bases if "hub" in base), None)
 
 
 def _artifact(stage: Stage | None, executed: dict[str, Executed]) -> Path | None:
@@ -263,6 +274,8 @@ def _stage_record(done: Executed) -> dict[str, Any]:
         "steps": stats.get("steps"),
         "counts": {name: stats[name] for name in COUNTS if name in stats},
         "peak_memory_gib": stats.get("peak_memory_gib"),
+        "peak_memory_since": stats.get("peak_memory_since"),
+        "ran_on": stats.get("ran_on"),
     }
 
 
@@ -297,8 +310,7 @@ def _convergence(planned: Plan, executed: dict[str, Executed]) -> dict[str, Any]
     }
 
 
-def _write(record: Record, planned: Plan, executed: dict[str, Executed], results: Path) -> None:
-    folder = results / record.suite / record.run_id
+def _write(record: Record, planned: Plan, executed: dict[str, Executed], folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         judged, policy = (_artifact(s, executed) for s in (planned.judgement, planned.policy))

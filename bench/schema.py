@@ -7,7 +7,15 @@ import hashlib
 import json
 from typing import Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 
 SCHEMA_VERSION: Final = 2
 
@@ -42,12 +50,27 @@ class Metric(_Strict):
         return cls(**{k: v for k, v in vars(estimate).items() if k in cls.model_fields})
 
 
+class RanOn(_Strict):
+    """What a stage was computed on: where runs differ in it, their last bits may.
+
+    Attributes:
+        device: model of the GPU, or of the CPU.
+        threads: CPU threads of torch.
+        packed: whether batches went through the model without padding; None: no model was used.
+    """
+
+    device: str
+    threads: int
+    packed: bool | None = None
+
+
 class StageRecord(_Strict):
     """One stage; the cost is that of computing it, also where it was found in the store.
 
     Attributes:
         counts: of its data, as "pairs", "identical" and "dropped" (left out), "truncated"
             (responses cut) and "cut_prompts".
+        peak_memory_since: whether the peak is the stage's own or that of its process so far.
     """
 
     name: str
@@ -58,6 +81,8 @@ class StageRecord(_Strict):
     steps: int | None = None
     counts: dict[str, int] = {}
     peak_memory_gib: FiniteFloat | None = None
+    peak_memory_since: Literal["stage", "process"] | None = None
+    ran_on: RanOn | None = None
 
 
 class Convergence(_Strict):
@@ -102,13 +127,36 @@ class Reference(_Strict):
     sha: str
 
 
+MarkLevel = Literal["marked", "invalid"]
+
+
+class Mark(_Strict):
+    """A reason to doubt a judge's win rate.
+
+    Attributes:
+        what: the diagnostic that it comes from, or "missing".
+        level: "invalid": the win rate is not to be quoted.
+        text: the reason, in words.
+    """
+
+    what: str
+    level: MarkLevel
+    text: str
+
+    def __str__(self) -> str:
+        return f"{'NOT VALID' if self.level == 'invalid' else 'MARKED'}: {self.text}"
+
+
+_MARKS = TypeAdapter(list[Mark])
+
+
 class JudgeRecord(_Strict):
     """Who judged, with which prompt, how often with which outcome, for what money.
 
     Attributes:
         counts: verdicts by status.
         cost_usd: None where a price is not known.
-        details: what else the judge says of its work: models, dates, diagnostics.
+        details: what else the judge says of its work: models, dates, diagnostics, marks.
     """
 
     name: str
@@ -117,6 +165,14 @@ class JudgeRecord(_Strict):
     counts: dict[str, int] = Field(default_factory=dict)
     cost_usd: FiniteFloat | None = None
     details: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def marks(self) -> list[Mark]:
+        """What the judge says against its own verdicts."""
+        try:
+            return _MARKS.validate_python(self.details.get("marks", []))
+        except ValidationError:  # a judge may mean something else by the word
+            return []
 
 
 class EditorRecord(_Strict):
@@ -144,6 +200,8 @@ class Record(_Strict):
     error: str | None = None
     config: dict[str, Any]
     config_sha: str
+    model_commit: str | None = None
+    """Of a base model on the hub, the commit that its revision stood for."""
     code: Code = Field(default_factory=Code)
     packages: dict[str, str] = Field(default_factory=dict)
     hardware: Hardware = Field(default_factory=Hardware)

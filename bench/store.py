@@ -15,11 +15,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import json
 import os
 import shutil
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -31,6 +31,7 @@ import filelock
 import platformdirs
 
 from bench.errors import UserError
+from bench.files import file_sha256
 
 META = "meta.json"
 CHECKPOINT = "checkpoint"
@@ -41,6 +42,7 @@ _FULL_TEXTS = (
     "No space left on device", "Disk quota exceeded", "os error 27", "os error 28", "os error 122",
 )  # fmt: skip
 _WAIT_QUIETLY_S = 5.0
+_NOTE_EVERY_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -136,17 +138,17 @@ class Store:
                 yield Build(found.path, artifact=found)
                 return
             build = Build(self.root / "partial" / f"{stage}-{key}")
-            start = time.perf_counter()
+            clock = _Clock()
             try:
                 with self._errors():
-                    spent = _prepare(build.path)
+                    clock.before = _prepare(build.path)
                     if (build.path / CHECKPOINT).is_dir():
                         self.warn(f"{stage}: going on where an interrupted run stopped")
-                    yield build
-                    seconds = round(spent + time.perf_counter() - start, 3)
-                    self._commit(build, stage, key, seconds)
+                    with _noting(build.path, clock):
+                        yield build
+                    self._commit(build, stage, key, round(clock.seconds(), 3))
             except BaseException:
-                _abandon(build.path, time.perf_counter() - start)
+                _abandon(build.path, clock)
                 raise
 
     def _whole(self, path: Path) -> Artifact | None:
@@ -228,12 +230,6 @@ def default_root() -> Path:
     return Path(os.environ.get("BENCH_STORE") or platformdirs.user_cache_path("grainbench"))
 
 
-def file_sha256(path: Path) -> str:
-    """Hash a file's content."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _prepare(path: Path) -> float:
     """Clear the folder but for a checkpoint; return the seconds that went into that one."""
     path.mkdir(parents=True, exist_ok=True)
@@ -246,15 +242,49 @@ def _prepare(path: Path) -> float:
     return 0.0
 
 
-def _abandon(path: Path, seconds: float) -> None:
-    checkpoint = path / CHECKPOINT
-    if not checkpoint.is_dir():
+class _Clock:
+    """Seconds of this attempt, and of those `before` it that left the checkpoint."""
+
+    def __init__(self) -> None:
+        self.before = 0.0
+        self._start = time.perf_counter()
+
+    def seconds(self) -> float:
+        return self.before + time.perf_counter() - self._start
+
+
+@contextlib.contextmanager
+def _noting(path: Path, clock: _Clock) -> Iterator[None]:
+    """Write down every second what it took so far: a process that is killed cannot say it."""
+    ended = threading.Event()
+
+    def note() -> None:
+        while not ended.wait(_NOTE_EVERY_S):
+            _note(path, clock)
+
+    thread = threading.Thread(target=note, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def _note(path: Path, clock: _Clock) -> None:
+    """Beside the checkpoint, if there is one: without it, nothing of the attempt will be used."""
+    if (path / CHECKPOINT).is_dir():
+        fresh = path / CHECKPOINT / f"{_SPENT}.tmp"
+        with contextlib.suppress(OSError):
+            fresh.write_text(f"{clock.seconds():.3f}")
+            fresh.replace(path / CHECKPOINT / _SPENT)
+
+
+def _abandon(path: Path, clock: _Clock) -> None:
+    if (path / CHECKPOINT).is_dir():
+        _note(path, clock)
+    else:
         shutil.rmtree(path, ignore_errors=True)
-        return
-    with contextlib.suppress(OSError, ValueError):
-        spent = checkpoint / _SPENT
-        before = float(spent.read_text()) if spent.exists() else 0.0
-        spent.write_text(f"{before + seconds:.3f}")
 
 
 def _inventory(path: Path) -> dict[str, dict[str, Any]]:

@@ -15,7 +15,6 @@ import typer
 
 from bench.config import LoRAConfig, ModelConfig, PPOConfig
 from bench.models.backbone import Backbone
-from bench.rl import token_rewards
 from bench.suites.testbed.suite import Testbed
 from bench.training.ppo import PPO, new_value
 
@@ -27,14 +26,13 @@ def trainer() -> PPO:
     """The testbed's default PPO, a token's score being whether its id is below 256."""
     suite = Testbed()
     backbone = Backbone.load(suite.model_path, ModelConfig(), suite.prompt_template)
-    lora = LoRAConfig()
+    lora, config = LoRAConfig(), PPOConfig()
     ppo = PPO(
         backbone,
         suite.prompts("ppo", 600, 0),
-        lambda rollout: (rollout.batch.responses < 256).float(),
-        token_rewards,
-        new_value(backbone, lora, None, 0),
-        PPOConfig(),
+        lambda rollout: (rollout.batch.responses < 256).float() * rollout.batch.mask,
+        new_value(backbone, lora, None, 0, config),
+        config,
         lora,
         0,
     )

@@ -6,5 +6,5 @@ claude.py, openai.py      language models; pairwise.py asks them, prompts/ has t
 replay.py                 annotations from a file
 judging.py, agreement.py  from files to a report; alpaca_eval.py reads and writes the files
 references.py             which set of references it was
-diagnostics.py, report.py, show.py    what came out
+diagnostics.py, marks.py, report.py, show.py    what came out, and whether it may be quoted
 """

@@ -14,6 +14,7 @@ from typing import Any
 
 from bench.data import TIE
 from bench.errors import UserError
+from bench.llm import mending
 from bench.protocols import OrderVerdict
 from judges.alpaca_eval import shortened
 from judges.pairs import Pair
@@ -109,9 +110,10 @@ def _require_an_answer(name: str, orders: list[OrderVerdict], who: str) -> None:
     statuses = Counter(order.status for order in orders)
     counts = ", ".join(f"{count} {status}" for status, count in statuses.most_common())
     error = next((f": {shortened(order.error, _QUOTED)}" for order in orders if order.error), "")
+    how = mending(statuses, "--set judge.retry=")
     raise UserError(
         f"the canary {name!r} was not answered by {who} ({counts}{error}), so nothing else was "
-        "asked; what was answered is kept.\nRun the same command again, or set judge.canaries to "
+        f"asked; what was answered is kept.\n{how[:1].upper()}{how[1:]}, or set judge.canaries to "
         "more instructions, or to 0 to go on all the same",
         exit_code=1,
     )

@@ -8,7 +8,7 @@ from typing import Any
 
 from bench.data import TIE
 from bench.protocols import OrderVerdict, Verdict
-from bench.record import Metric
+from bench.schema import Metric
 from bench.stats import accuracy_interval
 from judges.pairs import Pair
 
@@ -22,33 +22,32 @@ def diagnose(judged: Judged) -> dict[str, Any]:
         None, or a `Metric` as a dict, for each of:
 
         - flip_rate: items whose two orders contradict each other, of those with both;
-        - first_position_rate: answers that chose what was shown first, ties left out;
+        - first_position_rate: answers that chose what was shown first, of items with both orders
+          (one alone may be a better text), ties left out;
         - longer_wins: items won by the output with more characters, ties and equals left out;
         - tie_rate: items without a preference, of those with a verdict;
         - refusal_rate: items of which an order was refused.
     """
     both = [
-        (p.prompt, _contradict(v.orders))
-        for p, v in judged
-        if v.orders and v.preference is not None
+        (p.prompt, contradict(v.orders)) for p, v in judged if v.orders and v.preference is not None
     ]
     return {
-        "flip_rate": _rate(both),
-        "first_position_rate": _rate(
+        "flip_rate": rate(both),
+        "first_position_rate": rate(
             (pair.prompt, order.preference == preference)
             for pair, verdict in judged
             for order, preference in zip(verdict.orders, (1, 2), strict=False)
-            if order.preference in (1, 2)
+            if verdict.preference is not None and order.preference in (1, 2)
         ),
-        "longer_wins": _rate(
+        "longer_wins": rate(
             (p.prompt, (v.preference > TIE) == (len(p.output) > len(p.reference)))
             for p, v in judged
             if v.preference not in (None, TIE) and len(p.output) != len(p.reference)
         ),
-        "tie_rate": _rate(
+        "tie_rate": rate(
             (p.prompt, v.preference == TIE) for p, v in judged if v.preference is not None
         ),
-        "refusal_rate": _rate((p.prompt, _refused(v)) for p, v in judged),
+        "refusal_rate": rate((p.prompt, _refused(v)) for p, v in judged),
     }
 
 
@@ -68,7 +67,8 @@ def counts(verdicts: Iterable[Verdict]) -> dict[str, int]:
     return dict(sorted(Counter(verdict.status for verdict in verdicts).items()))
 
 
-def _contradict(orders: Sequence[OrderVerdict]) -> bool:
+def contradict(orders: Sequence[OrderVerdict]) -> bool:
+    """Whether different outputs were preferred in the two orders."""
     return {1, 2} <= {order.preference for order in orders}
 
 
@@ -76,7 +76,7 @@ def _refused(verdict: Verdict) -> bool:
     return "refusal" in (verdict.status, *(order.status for order in verdict.orders))
 
 
-def _rate(values: Iterable[tuple[str, bool]]) -> dict[str, Any] | None:
+def rate(values: Iterable[tuple[str, bool]]) -> dict[str, Any] | None:
     """Share of True; each value comes with its instruction."""
     pairs = list(values)
     if not pairs:

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench.config import NoOptions
 from bench.errors import UserError
 from bench.protocols import GoldSuite, Verdict
+from bench.section import NoOptions
 
 
 class Gold:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -96,6 +96,10 @@ def judge_file(
         out: folder for annotations.json, in AlpacaEval's format, and report.json.
         editor: who edited the data that the model learned from, if that is known.
 
+    Returns:
+        The report. Where alpaca_eval computes another win rate, or cannot be run, it says so in
+        `details["cross_check"]`: what is paid for is not lost to that.
+
     Raises:
         UserError: a file is wrong, `out` cannot be written, or the judge can answer nothing.
     """
@@ -116,7 +120,7 @@ def judge_file(
     )
     rows = annotation_rows(comparisons.rows, verdicts, judge.model or judge.name)
     if out is None or not _checked_before(out, rows, report):
-        cross_check(rows, report.win_rate)
+        report = _cross_checked(rows, report)
     if out is not None:
         write_atomically(out / ANNOTATIONS, _dumped(rows))
         write_atomically(out / REPORT, _dumped(report.as_dict()))
@@ -176,14 +180,26 @@ def _stem(path: Path) -> str:
     return path.name.split(".")[0]
 
 
+def _cross_checked(rows: list[dict[str, Any]], report: Report) -> Report:
+    """The report, which says so if alpaca_eval does not confirm it."""
+    try:
+        cross_check(rows, report.win_rate)
+    except Exception as error:  # noqa: BLE001 (another package's, and whatever it imports)
+        problem = f"not confirmed by alpaca_eval: {type(error).__name__}: {error}"
+        return replace(report, details=report.details | {"cross_check": " ".join(problem.split())})
+    return report
+
+
 def _checked_before(out: Path, rows: list[dict[str, Any]], report: Report) -> bool:
     """Whether `out` holds these very rows and this win rate; importing alpaca_eval takes long."""
     try:
         same_rows = (out / ANNOTATIONS).read_text(encoding="utf-8") == _dumped(rows)
-        before = json.loads((out / REPORT).read_text(encoding="utf-8"))["win_rate"]
+        before = json.loads((out / REPORT).read_text(encoding="utf-8"))
+        confirmed = "cross_check" not in before["details"]
+        same_rate = _dumped(before["win_rate"]) == _dumped(report.as_dict()["win_rate"])
     except (OSError, ValueError, LookupError, TypeError):
         return False
-    return same_rows and _dumped(before) == _dumped(report.as_dict()["win_rate"])
+    return same_rows and same_rate and confirmed
 
 
 def _dumped(content: Any) -> str:

@@ -10,16 +10,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from bench.data import TIE
-from bench.llm import Answer, Asker, LLMOptions, Request, once_more
+from bench.llm import Answer, Asker, LLMOptions, Request
+from bench.llm.json_answers import ZERO_WIDTH, Remark, find_answer
 from bench.llm.templates import Template
 from bench.protocols import OrderVerdict, Verdict
 from judges.canaries import canary_pairs, check
 from judges.diagnostics import counts, diagnose, refusals
+from judges.marks import marks
 from judges.pairs import Pair, combine
 
 REFERENCE_FIRST, MODEL_FIRST = ORDERS = (0, 1)
@@ -64,13 +66,21 @@ class PairwiseOptions(LLMOptions):
         return super().deciding() | own
 
 
+def _plain(verdict: Any) -> Any:
+    """A verdict in the schema's letters, if it is one of them but for case and blank space."""
+    if not isinstance(verdict, str):
+        return verdict
+    letters = verdict.translate(ZERO_WIDTH).strip().casefold()
+    return {"a": "A", "b": "B", "tie": "tie"}.get(letters, verdict)
+
+
 class _Said(BaseModel):
-    """The model's answer."""
+    """The model's answer, of which the verdict counts: it is one of three, or there is none."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(strict=True)
 
-    rationale: str
-    verdict: Literal["A", "B", "tie"]
+    rationale: Remark = ""
+    verdict: Annotated[Literal["A", "B", "tie"], BeforeValidator(_plain)]
 
 
 class Pairwise:
@@ -87,7 +97,6 @@ class Pairwise:
     """
 
     name = "pairwise"
-    sources = ("judges", "bench.llm")  # whose code decides the verdicts, beside this module
     Options: type[PairwiseOptions] = PairwiseOptions
 
     def __init__(
@@ -152,11 +161,13 @@ class Pairwise:
             yield from (self._question(pair, order) for order in ORDERS)
 
     def about(self) -> dict[str, Any]:
-        """Cost, models and dates of the answers; canaries, counts and diagnostics of `compare`."""
+        """Cost, models and dates of the answers; canaries, counts, marks and more of `compare`."""
         tally = self.asker.tally
         verdicts = [verdict for _, verdict in self._judged]
+        diagnostics = diagnose(self._judged)
         return {
             "cost_usd": tally.cost_usd,
+            "possibly_billed_usd": tally.possibly_billed_usd,
             "calls": tally.calls,
             "stored": tally.stored,
             "models": dict(sorted(tally.models.items())),
@@ -167,7 +178,8 @@ class Pairwise:
             "canaries": self._canaries or {},
             "counts": counts(verdicts),
             "refusals": refusals(verdicts),
-            "diagnostics": diagnose(self._judged),
+            "diagnostics": diagnostics,
+            "marks": [mark.model_dump() for mark in marks(self._judged, diagnostics)],
         }
 
     def _ask(self, pairs: Iterable[Pair]) -> dict[Pair, list[OrderVerdict]]:
@@ -185,7 +197,7 @@ class Pairwise:
         def receive(request: Request, answer: Answer) -> Request | None:
             pair = asked[request.key]
             verdict = read(answer, request.order)
-            if more := once_more(request, verdict.status, self.options.max_tokens):
+            if more := self.asker.follow_up(request, verdict.status):
                 asked[more.key] = pair
             else:
                 found[pair][request.order] = verdict
@@ -208,10 +220,9 @@ def read(answer: Answer, order: int) -> OrderVerdict:
             None, answer.outcome, text=answer.text, category=answer.category, error=answer.error
         )
     try:
-        said = _Said.model_validate_json(answer.text)
-    except ValidationError as error:
-        problem = error.errors()[0]["msg"]
-        return OrderVerdict(None, "parse_error", text=answer.text, error=problem)
+        said = find_answer(answer.text.translate(ZERO_WIDTH), _Said, "verdict")
+    except ValueError as error:
+        return OrderVerdict(None, "parse_error", text=answer.text, error=str(error))
     first = 1.0 if order == REFERENCE_FIRST else 2.0
     preference = {"A": first, "B": 3.0 - first, "tie": TIE}[said.verdict]
     return OrderVerdict(preference, "ok", said.rationale, answer.text)

@@ -9,14 +9,15 @@ from typing import Any, get_args
 
 from pydantic import Field
 
-from bench.config import Section
 from bench.data import TIE
 from bench.errors import UserError
 from bench.files import content_sha
 from bench.llm.answers import Outcome
 from bench.protocols import Verdict
+from bench.section import Section
 from judges.alpaca_eval import Annotation, read
 from judges.diagnostics import counts, diagnose
+from judges.marks import marks
 from judges.pairs import Pair
 from judges.references import require_same
 
@@ -50,7 +51,6 @@ class Replay:
     """
 
     name = "replay"
-    sources = ("judges",)  # whose code decides the verdicts, beside this module
     Options = ReplayOptions
     template_sha: str | None = None
 
@@ -101,12 +101,14 @@ class Replay:
         return verdicts
 
     def about(self) -> dict[str, Any]:
-        """Nothing was paid; who annotated, counts and diagnostics of `compare`."""
+        """Nothing was paid; who annotated, counts, marks and diagnostics of `compare`."""
+        diagnostics = diagnose(self._judged)
         return {
             "cost_usd": 0.0,
             "models": dict(sorted(self._annotators.items())),
             "counts": counts(verdict for _, verdict in self._judged),
-            "diagnostics": diagnose(self._judged),
+            "diagnostics": diagnostics,
+            "marks": [mark.model_dump() for mark in marks(self._judged, diagnostics)],
         }
 
     def _annotations(self) -> dict[str, Annotation]:

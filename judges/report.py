@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from bench.llm.families import family, same_family
 from bench.protocols import Judge
-from bench.record import Metric
+from bench.schema import Mark, Metric
 from bench.stats import LengthAdjusted, WinRate, length_adjusted, win_rate
 from judges.diagnostics import Judged, counts, diagnose, refusals
+from judges.marks import marks
 from judges.references import ReferenceSet
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 MAX_MISSING = 0.02
 """Share of the instructions without a verdict from which on a win rate is not valid."""
 _TOLERANCE = 1e-9
-_OWN = {"counts", "refusals", "diagnostics"}  # of what a judge says, said here already
+_OWN = {"counts", "refusals", "diagnostics", "marks"}  # of what a judge says, said here already
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class Report:
         counts: instructions by status.
         refusals: refused answers by category.
         diagnostics: see `judges.diagnostics`.
+        marks: what must be said before the win rate is quoted; see `judges.marks`.
         length_adjusted: win rate at equal length, an estimate of our own; None: `length_problem`.
         shared_family: of models, if judge and data editor are of one.
         details: what the judge says of its work: cost, models, dates, canaries.
@@ -53,6 +55,7 @@ class Report:
     counts: dict[str, int]
     refusals: dict[str, int]
     diagnostics: dict[str, Any]
+    marks: tuple[Mark, ...]
     length_adjusted: LengthAdjusted | None
     length_problem: str
     shared_family: str | None
@@ -70,8 +73,8 @@ class Report:
 
     @property
     def invalid(self) -> bool:
-        """Whether too many are missing for the win rate to be quoted."""
-        return self.missing > MAX_MISSING * self.n
+        """Whether the win rate is not to be quoted, for one of the marks."""
+        return any(mark.level == "invalid" for mark in self.marks)
 
     def as_dict(self) -> dict[str, Any]:
         """For a JSON file."""
@@ -83,6 +86,7 @@ class Report:
             "scored": self.scored,
             "missing": self.missing,
             "invalid": self.invalid,
+            "marks": [mark.model_dump() for mark in self.marks],
             "length_adjusted": adjusted and {"method": "ours, not AlpacaEval's", **adjusted},
         }
 
@@ -110,6 +114,7 @@ def make_report(
     won = rate.mean * rate.n if rate else 0.0
     missing = len(judged) - (rate.n if rate else 0)
     adjusted, problem = _length_adjusted(judged)
+    diagnostics = diagnose(judged)
     who = judge.model or judge.name
     return Report(
         judge=judge.name,
@@ -122,12 +127,20 @@ def make_report(
         bounds=(won / len(judged), (won + missing) / len(judged)),
         counts=counts(verdicts),
         refusals=refusals(verdicts),
-        diagnostics=diagnose(judged),
+        diagnostics=diagnostics,
+        marks=(*_too_many(missing, len(judged)), *marks(judged, diagnostics)),
         length_adjusted=adjusted,
         length_problem=problem,
         shared_family=family(editor) if same_family(who, editor) else None,
         details={name: x for name, x in judge.about().items() if name not in _OWN},
     )
+
+
+def _too_many(missing: int, n: int) -> list[Mark]:
+    if missing <= MAX_MISSING * n:
+        return []
+    text = f"{missing} of {n} instructions have no verdict, more than {MAX_MISSING:.0%}"
+    return [Mark(what="missing", level="invalid", text=text)]
 
 
 def _win_rate(preferences: Sequence[float | None]) -> WinRate | None:

@@ -12,7 +12,7 @@ from bench.llm.prices import dollars
 from bench.stats import Estimate
 from bench.terminal import table
 from judges.agreement import SIDES, Agreement
-from judges.report import MAX_MISSING, Report
+from judges.report import Report
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -80,12 +80,7 @@ def _grid(
 
 
 def _banners(report: Report) -> list[str]:
-    lines = []
-    if report.invalid:
-        lines.append(
-            f"NOT VALID: {report.missing} of {report.n} instructions have no verdict, more than "
-            f"{MAX_MISSING:.0%}; run again, or quote the bounds"
-        )
+    lines = [str(mark) for mark in report.marks]
     if report.shared_family:
         lines.append(
             f"SAME FAMILY: a {report.shared_family} model edited the data, and one judged the "
@@ -136,6 +131,8 @@ def _provenance(report: Report) -> list[tuple[str, str]]:
     if report.template_sha:
         rows.append(("prompt", f"{about.get('template')} [{report.template_sha[:8]}]"))
     rows.append(("cost", dollars(about.get("cost_usd"))))
+    if (lost := about.get("possibly_billed_usd", 0.0)) != 0:
+        rows.append(("may be billed beside, at most", dollars(lost)))
     return rows
 
 

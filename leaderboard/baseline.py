@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError, model_validator
 
 from bench.errors import UserError
-from bench.record import RECORD, Metric, Record, Run, explain, find_runs, read_record
+from bench.record import RECORD, Damage, Metric, Record, Run, explain, find_runs, read_record
 from leaderboard.environment import Facts, changes, configuration, environment, measured
 from leaderboard.rows import is_percent
 from leaderboard.runs import Comparability
@@ -232,7 +232,7 @@ def read_baseline(path: Path, new: Sequence[Run], confidence: float | None = Non
 
     Args:
         path: a JSON file of `write_baseline`, a folder with such a `baseline.json`, a run, or a
-            folder of runs (those of the same label, suite, preset, reference and judge).
+            folder of runs (those of the same label, suite, reference and judge).
         new: the runs that are held against it, at least one; never against themselves.
         confidence: level of all bands; a JSON file has its own.
 
@@ -245,11 +245,11 @@ def read_baseline(path: Path, new: Sequence[Run], confidence: float | None = Non
         if confidence is not None:
             raise UserError(f"{file} has bands of its own: give --confidence to `baseline`")
         return Known(_read_file(file), [], [])
-    like = [run for run in _read_runs(path) if _is_like(run, new[0])]
+    like = [run for run in _read_runs(path) if is_like(run, new[0])]
     if not like:
         raise NoBaselineRun(
             f"{path}: no baseline.json and no ok run of {new[0].record.label!r} in it that has the "
-            "same suite, preset, reference and judge"
+            "same suite, reference and judge"
         )
     own = {run.folder.resolve() for run in new}
     runs = [run for run in like if run.folder.resolve() not in own]
@@ -280,15 +280,14 @@ def _read_runs(path: Path) -> list[Run]:
     if not path.is_dir():
         raise UserError(f"{path}: no such baseline")
     runs, problems = find_runs(path)
-    if problems:
-        raise UserError(f"baseline: {problems[0]}")
+    if damage := [problem for problem in problems if isinstance(problem, Damage)]:
+        raise UserError(f"baseline: {damage[0]}")
     return runs
 
 
-def _is_like(old: Run, new: Run) -> bool:
+def is_like(old: Run, new: Run) -> bool:
     """Whether both measure the same; of a run that did not end ok the judge is not known."""
     one, other = old.record, new.record
     if one.status != "ok" or (one.label, one.suite) != (other.label, other.suite):
         return False
-    judged = other.status != "ok" or Comparability.of(old) == Comparability.of(new)
-    return judged and one.preset == other.preset
+    return other.status != "ok" or Comparability.of(old) == Comparability.of(new)

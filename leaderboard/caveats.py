@@ -18,10 +18,11 @@ def caveats(groups: list[Group]) -> tuple[str, ...]:
     - seeds of one row that ran different code, packages, or machines: their spread is then not
       that of the seed alone, and their times do not average
     - a judge of the family of the model that made the edits
+    - a judge whose own diagnostics speak against its verdicts
     """
     labels: dict[str, list[str]] = defaultdict(list)
     for group in groups:
-        for line in (*_mixed(group), *_families(group)):
+        for line in (*_mixed(group), *_families(group), *_marks(group)):
             labels[line].append(group.label)
     return tuple(f"{', '.join(own)}: {line}" for line, own in labels.items())
 
@@ -73,3 +74,14 @@ def _families(group: Group) -> Iterator[str]:
             f"the judge ({model}) and the editor of the data ({source}) are both of the "
             f"{family(model)} family, and a judge may favour what its own family wrote."
         )
+
+
+def _marks(group: Group) -> Iterator[str]:
+    """Where position or ties decided; too many missing verdicts stop a run before it is one."""
+    seeds: dict[str, list[str]] = defaultdict(list)
+    for seed, run in sorted(group.ok.items()):
+        judge = run.record.judge
+        for mark in judge.marks:
+            seeds[f"the judge ({judge.model or judge.name}), {mark}"].append(str(seed))
+    for text, own in seeds.items():
+        yield f"{text} (seed {', '.join(own)})."

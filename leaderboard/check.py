@@ -23,6 +23,8 @@ from bench.record import (
     edits,
     read_items,
     read_record,
+    record_files,
+    without_copies,
 )
 from leaderboard.baseline import Baseline, BaselineRun, NoBaselineRun, read_baseline
 from leaderboard.environment import (
@@ -131,20 +133,22 @@ def check(path: Path, baseline: Path, confidence: float | None = None) -> list[C
             a label that the baseline does not have.
     """
     reports: list[CheckReport] = []
-    groups: dict[tuple[str, str, str], list[Run]] = defaultdict(list)
+    runs: list[Run] = []
     for file in _records(path):
         try:
-            record = read_record(file, verify=False)
-            groups[record.suite, record.label, record.preset].append(Run(record, file.parent))
+            runs.append(Run(read_record(file, verify=False), file.parent))
         except RecordError as error:
             reports.append(CheckReport(str(file.parent), str(baseline), problems=[str(error)]))
+    groups: dict[tuple[str, str], list[Run]] = defaultdict(list)
+    for run in without_copies(runs)[0]:
+        groups[run.record.suite, run.record.label].append(run)
     return reports + [_check(runs, baseline, confidence) for _, runs in sorted(groups.items())]
 
 
 def _records(path: Path) -> list[Path]:
     if not path.is_dir() and (path.name != RECORD or not path.is_file()):
         raise UserError(f"{path}: no such run, nor a folder of runs")
-    found = sorted(path.rglob(RECORD)) if path.is_dir() else [path]
+    found = record_files(path) if path.is_dir() else [path]
     if not found:
         raise UserError(f"no run in {path}", exit_code=REGRESSION)
     return found

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from bench.config import flatten
 from bench.record import Record
-from leaderboard.rows import flatten
 
 Facts = dict[str, Any]
 

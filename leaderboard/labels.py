@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.errors import UserError
-from bench.registry import unknown
+from bench.errors import UserError, unknown
 from leaderboard.runs import Comparability, Group, load
 
 
@@ -28,11 +27,11 @@ def table_with(
         raise UserError(f"{twice[0]!r} is named twice: nothing differs from itself")
     grouped, wrong = load(results, suite)
     problems += wrong
-    known = {group.label for groups in grouped.values() for group in groups}
+    found = [group for groups in grouped.values() for group in groups]
     for label in labels:
-        if label not in known:
+        if not any(group.label == label for group in found):
             unreadable = "".join(f"; {line}" for line in wrong[:1])
-            raise UserError(f"{results}: {unknown('label', label, known)}{unreadable}")
+            raise UserError(f"{results}: {_unknown_label(label, found)}{unreadable}")
     groups = _common(grouped, labels)
     named = [group for group in groups if group.label in labels]
     items = [item for group in named for items in group.items.values() for item in items]
@@ -40,6 +39,15 @@ def table_with(
     if metric not in metrics:
         raise UserError(unknown(f"metric of {', '.join(labels)}:", metric, metrics))
     return groups
+
+
+def _unknown_label(label: str, groups: Sequence[Group]) -> str:
+    """What a label that no row has may have meant: a method's name is its default preset's row."""
+    own = sorted({group.label for group in groups if group.runs[0].record.method == label})
+    if not own:
+        return unknown("label", label, {group.label for group in groups})
+    rows = ", ".join(map(repr, own))
+    return f"no run of {label} with the default preset; what there is of it: {rows}"
 
 
 def _common(grouped: dict[Comparability, list[Group]], labels: Sequence[str]) -> list[Group]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from rich import box
 from rich.cells import cell_len
@@ -251,14 +251,3 @@ def drop_empty(headers: Sequence[str], rows: list[list[str]]) -> tuple[list[str]
     """Leave out the columns, the first apart, that say nothing in any row."""
     keep = [0] + [i for i in range(1, len(headers)) if any(row[i] != DASH for row in rows)]
     return [headers[i] for i in keep], [[row[i] for i in keep] for row in rows]
-
-
-def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested config as dotted keys."""
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        if isinstance(value, dict) and value:
-            flat.update(flatten(value, f"{prefix}{key}."))
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat

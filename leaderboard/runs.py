@@ -3,7 +3,6 @@
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,11 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.errors import UserError
+from bench.labels import NAMED, names_differences, settings, text
+from bench.presets import default_preset
 from bench.record import Damage, Item, RecordError, Run, contradictions, find_runs, read_items
-from leaderboard.rows import flatten
 
 Floats = NDArray[np.float64]
-NAMED = 3  # so many differences fit into a label
+# What a run that ended so is worth beside another of the same seed; all other endings, 0.
+_ENDINGS = {"ok": 2, "diverged": 1}
 
 
 class Comparability(NamedTuple):
@@ -85,7 +86,7 @@ def load(results: Path, suite: str | None) -> tuple[dict[Comparability, list[Gro
         key: [
             group
             for label in sorted({run.record.label for run in own})
-            for group in _split(label, [r for r in own if r.record.label == label], problems)
+            for group in _variants(label, [r for r in own if r.record.label == label], problems)
         ]
         for key, own in sorted(tables.items(), key=lambda kv: (-len(kv[1]), str(kv[0])))
     }
@@ -126,35 +127,22 @@ def _table_of(run: Run, judged: dict[Comparability, list[Run]]) -> Comparability
     return max((key for key in judged if key.suite == own.suite), key=fit, default=own)
 
 
-def _split(label: str, runs: list[Run], problems: list[str]) -> list[Group]:
-    """One group a preset: their numbers do not mix; the label says which where there are two."""
-    presets = sorted({run.record.preset for run in runs})
-    if len(presets) == 1:
-        return _variants(label, runs, problems)
-    groups = []
-    for preset in presets:
-        own = [run for run in runs if run.record.preset == preset]
-        groups += _variants(f"{label} [{preset}]", own, problems)
-    for group in groups:
-        group.is_variant = True
-    return groups
-
-
 def _variants(label: str, runs: list[Run], problems: list[str]) -> list[Group]:
-    """One group a configuration; the one with most seeds (or the first) has the plain label."""
+    """One group a configuration; that of the suite's default preset has the plain label.
+
+    Labels name what differs from it, so there is one group, unless records are older than that:
+    then the others' values are named here.
+    """
     variants: dict[str, list[Run]] = defaultdict(list)
     for run in runs:
         variants[_config_key(run)].append(run)
-    ordered = sorted(
-        variants.items(),
-        key=lambda kv: (-len(kv[1]), min(run.record.started_at for run in kv[1]), kv[0]),
-    )
-    usual = _settings(ordered[0][1][0])
-    groups = [Group(label, ordered[0][1])]
+    ordered = sorted(variants.items(), key=lambda kv: (*_precedence(kv[1]), kv[0]))
+    usual = settings(ordered[0][1][0].record.config)
+    groups = [Group(label, ordered[0][1], is_variant=names_differences(label))]
     for key, found in ordered[1:]:
-        own = _settings(found[0])
+        own = settings(found[0].record.config)
         differing = _differing(own, usual)
-        name = ", ".join(f"{k}={own.get(k)}" for k in differing)
+        name = ", ".join(f"{k}={text(own.get(k))}" for k in differing)
         if len(differing) > NAMED:
             name = f"config {hashlib.sha256(key.encode()).hexdigest()[:8]}"
             problems.append(
@@ -165,14 +153,14 @@ def _variants(label: str, runs: list[Run], problems: list[str]) -> list[Group]:
     return groups
 
 
-def _settings(run: Run) -> dict[str, Any]:
-    """The flat config without what may differ between the seeds of one row."""
-    flat = flatten(run.record.config)
-    return {key: value for key, value in flat.items() if key not in ("seed", "model.device")}
+def _precedence(runs: list[Run]) -> tuple[bool, int, str]:
+    """The default preset's runs come first, then those with most seeds, then the oldest."""
+    is_default = any(run.record.preset == default_preset(run.record.suite) for run in runs)
+    return not is_default, -len(runs), min(run.record.started_at for run in runs)
 
 
 def _config_key(run: Run) -> str:
-    return json.dumps(_settings(run), sort_keys=True)
+    return json.dumps(settings(run.record.config), sort_keys=True)
 
 
 def _differing(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
@@ -180,23 +168,36 @@ def _differing(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
 
 
 def _newest(runs: list[Run], problems: list[str]) -> list[Run]:
-    """One run a seed: the newest that came to an end, lest a repeated seed count twice."""
-    chosen: dict[tuple[object, ...], Run] = {}
-    order: Callable[[Run], tuple[bool, str]] = lambda run: (
-        run.record.status != "interrupted",
-        run.record.finished_at,
+    """One run a seed, lest a repeated seed count twice: the newest of those that ended best."""
+    repeated: dict[tuple[object, ...], list[Run]] = defaultdict(list)
+    for run in runs:
+        repeated[run.record.label, run.record.seed, _config_key(run)].append(run)
+    chosen = []
+    for own in repeated.values():
+        best = max(own, key=_worth)
+        chosen.append(best)
+        problems += [line for run in own if run is not best and (line := _why_not(run, best))]
+    return sorted(chosen, key=lambda run: (run.record.label, run.record.seed))
+
+
+def _worth(run: Run) -> tuple[int, str]:
+    """A result is worth more than a failure, whichever is newer: a typo must not displace it."""
+    return _ENDINGS.get(run.record.status, 0), run.record.finished_at
+
+
+def _why_not(run: Run, best: Run) -> str:
+    """Why a run gave way to another of its seed; "" where it came to nothing and another did."""
+    record, other = run.record, best.record
+    of = f"of {record.label!r} with seed {record.seed}"
+    if record.status == other.status:
+        return f"{run.folder}: left out, for {best.folder.name} is a newer run {of}"
+    is_newer = record.finished_at > other.finished_at
+    if record.status == "interrupted" or not (is_newer or record.status == "diverged"):
+        return ""
+    return (
+        f"{run.folder}: left out, its status is {record.status}; {best.folder.name}, "
+        f"{'an older' if is_newer else 'a newer'} run {of}, has status {other.status}"
     )
-    for run in sorted(runs, key=order):
-        record = run.record
-        key = (record.label, record.preset, record.seed, _config_key(run))
-        older = chosen.get(key)
-        if older is not None and older.record.status != "interrupted":
-            problems.append(
-                f"{older.folder}: left out, for {run.folder.name} is a newer run of "
-                f"{record.label!r} with seed {record.seed}"
-            )
-        chosen[key] = run
-    return sorted(chosen.values(), key=lambda run: (run.record.label, run.record.seed))
 
 
 def _load_items(group: Group, problems: list[str]) -> None:
@@ -229,8 +230,8 @@ def _check_shared(groups: list[Group], problems: list[str]) -> None:
 
 
 def _shared(group: Group) -> dict[str, Any]:
-    own = _settings(group.runs[0])
-    return {k: v for k, v in own.items() if k.split(".")[0] not in ("method", "reward", "preset")}
+    own = settings(group.runs[0].record.config)
+    return {key: value for key, value in own.items() if not key.startswith("reward.")}
 
 
 class Instructions:

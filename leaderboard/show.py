@@ -11,9 +11,10 @@ from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from bench.config import flatten
 from bench.record import CurvePoint, Record, RecordError, Sample, read_curves, read_record
 from bench.record import read_samples as _read_samples
-from leaderboard.rows import DASH, Cell, Grid, flatten, interval, number, seconds, to_rich
+from leaderboard.rows import DASH, Cell, Grid, interval, number, seconds, to_rich
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -29,14 +30,18 @@ CURVES = (
 
 
 def show(
-    run_dir: Path, defaults: dict[str, Any] | None = None, samples: int = MAX_SAMPLES
+    run_dir: Path,
+    defaults: dict[str, Any] | None = None,
+    samples: int = MAX_SAMPLES,
+    preset: str = "",
 ) -> "RenderableType":
     """One run's record, curves and samples.
 
     Args:
         run_dir: the run's folder or its record.json.
-        defaults: the preset's config; with it only the values that differ are listed.
+        defaults: a preset's config; with it only the values that differ are listed.
         samples: how many generations to print.
+        preset: whose `defaults` they are; "": the run's own.
 
     Raises:
         RecordError: if the record cannot be read. Curves or samples that cannot are named in
@@ -46,7 +51,7 @@ def show(
     folder = run_dir if run_dir.is_dir() else run_dir.parent
     parts: list[RenderableType] = [
         header(record),
-        to_rich(config_grid(record, defaults)),
+        to_rich(config_grid(record, defaults, preset)),
         to_rich(stage_grid(record)),
         to_rich(metric_grid(record)),
         *(to_rich(grid) for grid in detail_grids(record)),
@@ -92,15 +97,16 @@ def header(record: Record) -> Text:
         f"judge {judge.name}{model}{prompt} against {reference}{judged}",
         f"editor {editor.name} ({edited})" if editor else "",
     ]
-    return text.append("\n" + "\n".join(line for line in lines if line))
+    text.append("\n" + "\n".join(line for line in lines if line))
+    return text.append("".join(f"\n{mark}" for mark in judge.marks), style="bold red")
 
 
 def _dollars(cost: float | None) -> list[str]:
     return ["cost unknown" if cost is None else f"{cost:.2f} USD"]
 
 
-def config_grid(record: Record, defaults: dict[str, Any] | None) -> Grid:
-    """The config, or what differs from `defaults` in it.
+def config_grid(record: Record, defaults: dict[str, Any] | None, preset: str = "") -> Grid:
+    """The config, or what differs in it from `defaults`, those of `preset` or the run's own.
 
     A field that the record does not know was added to the harness after it: it is named apart, for
     nothing says that the run had another value.
@@ -108,15 +114,15 @@ def config_grid(record: Record, defaults: dict[str, Any] | None) -> Grid:
     own = flatten(record.config)
     if defaults is None:
         return Grid("Config", ["Key", "Value"], [[k, str(v)] for k, v in sorted(own.items())])
-    usual = flatten(defaults)
+    usual, preset = flatten(defaults), preset or record.preset
     keys = sorted(k for k, value in own.items() if k not in usual or value != usual[k])
     rows = [[k, str(own[k]), str(usual.get(k, DASH))] for k in keys]
     newer = sorted(usual.keys() - own.keys())
     notes = [f"Not in this record, which is older: {', '.join(newer)}."] if newer else []
     if not rows:
-        return Grid(f"Config: that of preset {record.preset}", [], [], notes)
+        return Grid(f"Config: that of preset {preset}", [], [], notes)
     values = "1 value" if len(rows) == 1 else f"{len(rows)} values"
-    title = f"Config: differs from preset {record.preset} in {values}"
+    title = f"Config: differs from preset {preset} in {values}"
     return Grid(title, ["Key", "This run", "Preset"], rows, notes)
 
 

@@ -11,12 +11,16 @@ data changes; against `token_ppo` only the granularity of the reward.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from torch import Tensor
 
-from bench.config import Section
-from bench.pipeline import Stage
-from bench.rl import sequence_rewards
-from bench.stages import Stages
+from bench.rl import token_rewards
+from bench.section import Section
+
+if TYPE_CHECKING:
+    from bench.pipeline import Stage
+    from bench.stages.planning import Stages
 
 
 class FineGrainedPPO:
@@ -35,6 +39,6 @@ class FineGrainedPPO:
         reward_model = stages.reward_model(stages.edits(), granularity="sequence")
         return stages.ppo(self, reward_model)
 
-    def rewards(self, scores: Tensor, kl: Tensor, mask: Tensor, *, kl_coef: float) -> Tensor:
-        """[-b KL_1, ..., R - b KL_T] (B, T), from R = `scores` (B,)."""
-        return sequence_rewards(scores, kl, mask, kl_coef=kl_coef)
+    def rewards(self, paid: Tensor, mask: Tensor) -> Tensor:
+        """[0, ..., 0, R] (B, T), as it is paid."""
+        return token_rewards(paid, mask)

@@ -1,19 +1,24 @@
 """The ceiling: PPO on the suite's gold score itself, as in Gao et al. (arXiv:2210.10760).
 
 No reward model and no editor: what is left between this and another method is what that method's
-reward model does not know. Rewards in PPO, with g the gold score and b the KL coefficient:
+reward model does not know. Rewards in PPO, with g the gold score and b the KL coefficient, whose
+term the trainer takes off:
 
     [-b KL_1, ..., -b KL_{T-1}, g - b KL_T]
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from torch import Tensor
 
-from bench.config import Section
-from bench.pipeline import Stage
-from bench.rl import sequence_rewards
-from bench.stages import Stages
+from bench.rl import token_rewards
+from bench.section import Section
+
+if TYPE_CHECKING:
+    from bench.pipeline import Stage
+    from bench.stages.planning import Stages
 
 
 class GoldPPO:
@@ -31,6 +36,6 @@ class GoldPPO:
         """PPO alone."""
         return stages.ppo(self, None)
 
-    def rewards(self, scores: Tensor, kl: Tensor, mask: Tensor, *, kl_coef: float) -> Tensor:
-        """[-b KL_1, ..., g - b KL_T] (B, T), from g = `scores` (B,)."""
-        return sequence_rewards(scores, kl, mask, kl_coef=kl_coef)
+    def rewards(self, paid: Tensor, mask: Tensor) -> Tensor:
+        """[0, ..., 0, g] (B, T), as it is paid."""
+        return token_rewards(paid, mask)

@@ -4,7 +4,7 @@ Reward model on (y_w, y_l), arXiv:2203.02155, Eq. 1 and arXiv:2406.02756, Sectio
 
     L = -E[log sigma(R_w - R_l)],    R = r(x, y) at the last token
 
-Rewards in PPO, with b the KL coefficient:
+Rewards in PPO, with b the KL coefficient, whose term the trainer takes off:
 
     [-b KL_1, ..., -b KL_{T-1}, R - b KL_T]
 
@@ -14,12 +14,16 @@ every method here.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from torch import Tensor
 
-from bench.config import Section
-from bench.pipeline import Stage
-from bench.rl import sequence_rewards
-from bench.stages import Stages
+from bench.rl import token_rewards
+from bench.section import Section
+
+if TYPE_CHECKING:
+    from bench.pipeline import Stage
+    from bench.stages.planning import Stages
 
 
 class PPORLHF:
@@ -38,6 +42,6 @@ class PPORLHF:
         reward_model = stages.reward_model(stages.preferences(), granularity="sequence")
         return stages.ppo(self, reward_model)
 
-    def rewards(self, scores: Tensor, kl: Tensor, mask: Tensor, *, kl_coef: float) -> Tensor:
-        """[-b KL_1, ..., R - b KL_T] (B, T), from R = `scores` (B,)."""
-        return sequence_rewards(scores, kl, mask, kl_coef=kl_coef)
+    def rewards(self, paid: Tensor, mask: Tensor) -> Tensor:
+        """[0, ..., 0, R] (B, T), as it is paid."""
+        return token_rewards(paid, mask)

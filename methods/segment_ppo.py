@@ -5,7 +5,8 @@ at the end of each of a response's K sentences:
 
     R(tau) = (1/K) sum_k r_k,    L = -E[log sigma(R_edit - R_l)]
 
-Rewards in PPO, for each token t of sentence k, which has len_k tokens, and b the KL coefficient:
+Rewards in PPO, for each token t of sentence k, which has len_k tokens, and b the KL coefficient,
+whose term the trainer takes off:
 
     r_k / (K len_k) - b KL_t
 
@@ -18,12 +19,16 @@ that R(tau) has over SFT samples.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from torch import Tensor
 
-from bench.config import Section
-from bench.pipeline import Stage
 from bench.rl import token_rewards
-from bench.stages import Stages
+from bench.section import Section
+
+if TYPE_CHECKING:
+    from bench.pipeline import Stage
+    from bench.stages.planning import Stages
 
 
 class SegmentPPO:
@@ -42,10 +47,6 @@ class SegmentPPO:
         reward_model = stages.reward_model(stages.edits(), granularity="segment")
         return stages.ppo(self, reward_model)
 
-    def rewards(self, scores: Tensor, kl: Tensor, mask: Tensor, *, kl_coef: float) -> Tensor:
-        """[r_k / (K len_k) - b KL_t] (B, T), from T r_k / (K len_k) = `scores` (B, T).
-
-        A segment model's `token_scores` come multiplied by the response's T, as a token model's
-        r_t are not yet divided by it.
-        """
-        return token_rewards(scores / mask.sum(dim=1, keepdim=True), kl, mask, kl_coef=kl_coef)
+    def rewards(self, paid: Tensor, mask: Tensor) -> Tensor:
+        """[r_k / (K len_k)] (B, T), as the segment model pays it."""
+        return token_rewards(paid, mask)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from bench.config import Section
-from bench.pipeline import Stage
-from bench.stages import Stages
+from typing import TYPE_CHECKING
+
+from bench.section import Section
+
+if TYPE_CHECKING:
+    from bench.pipeline import Stage
+    from bench.stages.planning import Stages
 
 
 class SFT:

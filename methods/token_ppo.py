@@ -11,7 +11,7 @@ end, N (`reward.loss=divergence`):
 
     L = -E[1/(N - d) sum_{t=d}^{N-1} log sigma(r_t^w - r_t^l)]
 
-Rewards in PPO, with b the KL coefficient:
+Rewards in PPO, with b the KL coefficient, whose term the trainer takes off:
 
     [r_1 - b KL_1, ..., r_T - b KL_T]
 
@@ -23,15 +23,17 @@ token grows its responses (docs/testbed.md).
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 from torch import Tensor
 
-from bench.config import Section
-from bench.pipeline import Stage
 from bench.rl import masked_sum, sequence_rewards, token_rewards
-from bench.stages import Stages
+from bench.section import Section
+
+if TYPE_CHECKING:
+    from bench.pipeline import Stage
+    from bench.stages.planning import Stages
 
 
 class TokenPPO:
@@ -61,9 +63,8 @@ class TokenPPO:
         )
         return stages.ppo(self, reward_model)
 
-    def rewards(self, scores: Tensor, kl: Tensor, mask: Tensor, *, kl_coef: float) -> Tensor:
-        """[r_1 / T - b KL_1, ..., r_T / T - b KL_T] (B, T), from r_t = `scores` (B, T)."""
-        shares = scores / mask.sum(dim=1, keepdim=True)
+    def rewards(self, paid: Tensor, mask: Tensor) -> Tensor:
+        """[r_1 / T, ..., r_T / T] (B, T), as the token model pays it; or their sum at the end."""
         if self.options.granularity == "sequence":
-            return sequence_rewards(masked_sum(shares, mask, dim=1), kl, mask, kl_coef=kl_coef)
-        return token_rewards(shares, kl, mask, kl_coef=kl_coef)
+            return sequence_rewards(masked_sum(paid, mask, dim=1), mask)
+        return token_rewards(paid, mask)

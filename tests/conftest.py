@@ -4,10 +4,12 @@ Run-time shape checks: the jaxtyping annotations of `bench.rl` hold in every tes
 """
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import jaxtyping
 import pytest
 
+from bench.hub import commit
 from tests.llm.server import Server
 
 # Here, before any test module is imported: the hook changes nothing that is imported already.
@@ -31,3 +33,15 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
         for name, value in running.env.items():
             monkeypatch.setenv(name, value)
         yield running
+
+
+@pytest.fixture
+def hub_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty cache of the Hugging Face hub, and no network."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    commit.cache_clear()
+    yield tmp_path
+    commit.cache_clear()

@@ -1,7 +1,9 @@
 """The command line: what it prints, where, and with which exit code."""
 
+import inspect
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,9 +13,10 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from bench import runner
-from bench.cli import app
+from bench.cli import app, runs
 from bench.errors import UserError
-from bench.record import Record
+from bench.labels import folder_of, run_id
+from bench.record import OWN, PUBLISHED, Record, read_record, write_record
 
 
 @pytest.fixture(autouse=True)
@@ -40,6 +43,20 @@ def test_quick_verbs_import_nothing_heavy(arguments: list[str]) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1].strip() == "heavy:"
+
+
+def test_help_reads_no_configuration() -> None:
+    """Half a second went into its models before a letter was printed."""
+    code = (
+        "import sys\n"
+        "sys.argv[1:] = ['run', '--help']\n"
+        "from bench.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "print('loaded:', *({'bench.config', 'bench.loading'} & set(sys.modules)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1].strip() == "loaded:"
 
 
 def test_list_shows_every_plugin_with_its_paper() -> None:
@@ -73,12 +90,12 @@ def test_config_shows_values_meanings_and_a_methods_own_options() -> None:
             2,
             "reward.loss",
         ),
-        (["run", "--method", "sft", "--store", "/dev/null/store"], 1, "--store DIR or BENCH_STORE"),
+        (["run", "--method", "sft", "--store", "/dev/null/store"], 2, "--store DIR or BENCH_STORE"),
         (["config", "pppo"], 2, "did you mean 'ppo'"),
         (["leaderboard", "--format", "xml"], 2, "choose table, md, csv or html"),
         (["run", "--method", "token_ppo,sft", "--set", "reward.loss=eq4"], 2, "named 'loss'"),
         (["run", "--method", "sft", "--set", "evaluation.judge=glod"], 2, "unknown judge 'glod'"),
-        (["run", "--method", "sft", "--results", "/dev/null/r"], 1, "nothing was run"),
+        (["run", "--method", "sft", "--results", "/dev/null/r"], 2, "nothing was run"),
         (["compare", "sft", "--format", "html"], 2, "choose table, md or csv"),
         (["compare", "sft", "--difference", "0"], 2, "--difference 0: what is to be found must be"),
         (["power"], 2, "name two labels whose runs show the spread, or give --instruction-sd"),
@@ -134,6 +151,76 @@ def test_every_method_and_seed_is_run(monkeypatch, tmp_path: Path) -> None:
     assert result.exit_code == 1
     assert "sft seed 0: ok; 2 stages, 1 of them stored before (sft)" in result.stderr
     assert "error: sft seed 1 diverged: NaN; ppo_rlhf seed 1 diverged: NaN" in result.stderr
+
+
+def test_a_run_ends_beside_the_published_row_and_leaves_it_alone(
+    monkeypatch, tmp_path: Path
+) -> None:
+    """The first command as a newcomer sees it, with the training left out."""
+    monkeypatch.setenv("BENCH_RESULTS", str(tmp_path / "own"))
+    published = next((PUBLISHED / "testbed").glob("token_ppo-s3-*"))
+
+    def run(config, *, store, results, progress):
+        record = read_record(published).model_copy(update={"run_id": run_id(config), "seed": 0})
+        folder = folder_of(config, results)
+        folder.mkdir(parents=True)
+        shutil.copy(published / "items.jsonl", folder)
+        write_record(record, folder)
+        return record
+
+    monkeypatch.setattr(runner, "run", run)
+    result = bench("run", "--method", "token_ppo")
+    assert result.exit_code == 0, result.output
+    assert "warning" not in result.output
+    beside, _, table = result.stdout.partition("Published: testbed: judged by gold")
+    assert re.search(r"^token_ppo +0 +[0-9.]+ .* as expected *$", beside, re.MULTILINE)
+    rows = re.findall(r"^\w.* 5 +256 *$", table, re.MULTILINE)
+    assert len(rows) == 8
+    result = bench("run", "--method", "token_ppo,sft", "--seeds", "1,2")
+    assert "Yours: testbed: judged by gold" in result.stdout
+    assert result.stdout.count("as expected") == 4
+
+
+def test_own_runs_are_kept_apart_and_out_of_git() -> None:
+    default = inspect.signature(runs.run).parameters["results"].default
+    assert default == Path("results") / OWN
+    ignored = (PUBLISHED.parent / ".gitignore").read_text().splitlines()
+    assert f"/results/{OWN}/" in ignored
+
+
+@pytest.mark.parametrize("option", ["--store", "--results"])
+@pytest.mark.parametrize("more", [[], ["--dry-run"]])
+def test_a_folder_that_is_a_file_is_refused_before_anything_is_written(
+    tmp_path: Path, option: str, more: list[str]
+) -> None:
+    file = tmp_path / "a-typo"
+    file.write_text("")
+    before = sorted(tmp_path.rglob("*"))
+    result = bench("run", "--method", "sft", option, str(file), *more)
+    if more and option == "--results":
+        assert result.exit_code == 0  # nothing is written there
+        return
+    assert result.exit_code == 2
+    assert f"{option} DIR or BENCH_" in result.stderr
+    assert not list(tmp_path.rglob("record.json"))
+    if option == "--store":
+        assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.usefixtures("two_methods")
+def test_a_method_without_a_run_of_the_default_preset_names_the_rows_that_it_has(
+    tmp_path: Path,
+) -> None:
+    for path in tmp_path.glob("results/testbed/token_ppo-s0/record.json"):
+        body = json.loads(path.read_text())
+        path.write_text(json.dumps(body | {"label": "token_ppo ppo.lr=0.1"}))
+    assert bench("compare", "sft").exit_code == 0
+    result = bench("compare", "token_ppo")
+    assert result.exit_code == 2
+    assert (
+        "no run of token_ppo with the default preset; what there is of it: 'token_ppo ppo.lr=0.1'"
+        in result.stderr
+    )
 
 
 @pytest.mark.parametrize(

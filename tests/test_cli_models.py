@@ -70,6 +70,7 @@ def test_estimate_canary_judge_agree(server: Server, files: Path) -> None:
 def test_missing_verdicts_make_it_invalid_unless_they_are_allowed(
     server: Server, files: Path
 ) -> None:
+    server.answer = prefers(lambda a, b: "much longer" in a and "much longer" not in b)
     server.faults = lambda body, _: (
         Fault(Kind.REFUSAL, category="bio")
         if "Question 3?" in body["messages"][0]["content"]
@@ -77,9 +78,113 @@ def test_missing_verdicts_make_it_invalid_unless_they_are_allowed(
     )
     result = bench(JUDGE)
     assert result.exit_code == 3
-    assert "1 of 6 instructions have no verdict" in result.stderr
+    assert (
+        "1 of 6 instructions have no verdict, more than 2%; add --retry refusal to ask, and pay, "
+        "once more for 1 refusal, or give --allow-missing"
+    ) in result.stderr
     assert "bio" in result.stdout
-    assert bench(f"{JUDGE} --allow-missing").exit_code == 0
+    allowed = bench(f"{JUDGE} --allow-missing")
+    assert allowed.exit_code == 0
+    assert "add --retry refusal" in allowed.stderr
+
+
+def test_what_the_message_says_is_what_helps(server: Server, files: Path) -> None:
+    """The same command for what got no answer, --retry for what is paid."""
+    kinds = {"Question 1?": Kind.BAD_JSON, "Question 2?": Kind.TRUNCATED, "Question 3?": None}
+    kinds |= {"Question 4?": Kind.REFUSAL, "Question 5?": Kind.INVALID_REQUEST}
+    server.answer = prefers(lambda a, b: "much longer" in a and "much longer" not in b)
+    server.faults = lambda body, _: next(
+        (kind for text, kind in kinds.items() if text in body["messages"][0]["content"]), None
+    )
+    first = bench(JUDGE)
+    assert first.exit_code == 3
+    assert "run the same command again to ask for 1 api_error; add" in first.stderr
+    assert "add --retry parse_error,refusal,truncated to ask, and pay, once more" in first.stderr
+    assert "run again" not in first.stdout
+    server.faults, calls = None, server.calls
+    again = bench(JUDGE)
+    assert "3 of 6 instructions have no verdict, more than 2%; add --retry" in again.stderr
+    assert server.calls == calls + 2
+    some = bench(f"{JUDGE} --retry parse_error,refusal")
+    assert "1 of 6 instructions have no verdict, more than 2%; add --retry truncated" in some.stderr
+    assert server.calls == calls + 2 + 4
+    assert bench(f"{JUDGE} --set judge.retry=truncated").exit_code == 0
+    assert server.calls == calls + 2 + 4 + 2
+    assert bench(JUDGE).exit_code == 0
+    assert server.calls == calls + 2 + 4 + 2
+
+
+def test_who_asks_nobody_promises_nothing(server: Server, files: Path) -> None:
+    server.faults = lambda body, _: Kind.REFUSAL
+    assert bench(f"{JUDGE} --out judged").exit_code == 3
+    result = bench("judge judged/annotations.json --judge replay")
+    assert result.exit_code == 3
+    assert result.stderr == (
+        "not valid: 6 of 6 instructions have no verdict, more than 2%; give --allow-missing\n"
+    )
+
+
+def test_edits_that_ended_so_are_asked_again(server: Server, files: Path) -> None:
+    pair = {"prompt": "Who?", "chosen": "She did.", "rejected": "It was he who did that, I think."}
+    (files / "pairs.jsonl").write_text(json.dumps(pair) + "\n")
+    server.answer = lambda body: {"fault": "Wrong.", "edited": "It was she who did that, I think."}
+    server.faults = lambda body, _: Kind.REFUSAL
+    line = "edit pairs.jsonl --out edits.jsonl"
+    result = bench(line)
+    assert result.exit_code == 0, result.output
+    assert "add --retry refusal to ask, and pay, once more for 1 refusal" in result.stderr
+    server.faults = None
+    assert bench(line).exit_code == 0
+    assert server.calls == 1
+    assert bench(f"{line} --retry refusal").exit_code == 0
+    assert server.calls == 2
+    assert len((files / "edits.jsonl").read_text().splitlines()) == 1
+
+
+def test_a_dry_run_says_that_it_does_not_count_what_is_asked_again(
+    server: Server, files: Path
+) -> None:
+    result = bench(f"{JUDGE} --retry refusal --dry-run")
+    assert "what retry=refusal asks again is not counted" in result.stdout
+
+
+def test_a_judge_that_goes_by_the_position_is_not_valid(server: Server, files: Path) -> None:
+    """Always A: 50.0 ± 0.0, which nobody should quote."""
+    result = bench(f"{JUDGE} --out judged")
+    assert result.exit_code == 3
+    assert "50.0%" in result.stdout
+    assert result.stdout.startswith("NOT VALID: the two orders contradict each other in 6 of 6")
+    assert "not valid: the two orders contradict each other in 6 of 6" in result.stderr
+    assert "--allow-invalid" in result.stderr
+    assert "--allow-missing" not in result.stderr
+    report = json.loads((files / "judged" / "report.json").read_text())
+    assert report["invalid"] is True
+    (mark,) = report["marks"]
+    assert (mark["what"], mark["level"]) == ("flip_rate", "invalid")
+    assert mark["text"] in " ".join(result.stdout.split())
+    assert bench(f"{JUDGE} --allow-missing").exit_code == 3
+    assert bench(f"{JUDGE} --allow-invalid").exit_code == 0
+
+
+def test_every_reason_is_named_and_allowed_on_its_own(server: Server, files: Path) -> None:
+    server.faults = lambda body, _: (
+        Kind.REFUSAL if "Question 3?" in body["messages"][0]["content"] else None
+    )
+    both = bench(JUDGE)
+    assert both.exit_code == 3
+    assert "not valid: 1 of 6 instructions have no verdict" in both.stderr
+    assert "contradict each other in 5 of 5 comparisons" in both.stderr
+    one = bench(f"{JUDGE} --allow-missing")
+    assert one.exit_code == 3
+    assert "no verdict" not in one.stderr
+    assert bench(f"{JUDGE} --allow-invalid").exit_code == 0
+
+
+def test_a_judge_that_ties_everything_is_marked(server: Server, files: Path) -> None:
+    server.answer = prefers(lambda a, b: False)
+    result = bench(JUDGE)
+    assert result.exit_code == 0
+    assert result.stdout.startswith("MARKED: 6 of 6 verdicts are ties, more than 50%")
 
 
 def test_a_budget_leaves_out_what_would_exceed_it(server: Server, files: Path) -> None:
@@ -126,6 +231,13 @@ def test_edits_without_an_answer_overwrite_nothing_unless_it_is_allowed(
         ("judge nothing.json --reference ref.json", 2, "cannot read nothing.json"),
         ("judge out.json --reference ref.json --judge gtp", 2, "unknown judge 'gtp'"),
         ("judge out.json --reference ref.json --set judge.modle=x", 2, "did you mean judge.model"),
+        (
+            "judge out.json --reference ref.json --retry parse_eror",
+            2,
+            "must be a list of one of parse_error, refusal, truncated, given: 'parse_eror'",
+        ),
+        ("edit ref.json --out e.jsonl --retry ok", 2, "editor.retry must be a list of one of"),
+        ("judge out.json --reference ref.json --judge replay --retry refusal", 2, "'retry'"),
         ("judge out.json --reference ref.json --set ppo.lr=1", 2, "only judge.NAME=VALUE"),
         ("judge out.json --reference ref.json --judge openai", 2, "judge.model has to be given"),
         (

@@ -23,11 +23,11 @@ from bench.doctor.findings import Finding
 from bench.models import rollout
 from bench.models.backbone import Backbone
 from bench.models.heads import RewardModel
+from bench.models.names import POLICY
 from bench.models.sequences import Sequences
 from bench.models.tokens import Tokens
 from bench.suites.testbed.suite import Testbed
 from bench.training.ppo import PPO
-from bench.training.updates import POLICY
 from tests.tiny import LORA, stir, tiny_backbone
 
 SMALL = RunConfig(lora=LORA, ppo=PPOConfig(max_new_tokens=8, lr=1e-2))

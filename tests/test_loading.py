@@ -3,10 +3,11 @@
 import pytest
 from pydantic import Field, ValidationError
 
-from bench.config import RunConfig, Section
+from bench.config import RunConfig
 from bench.errors import UserError
 from bench.loading import config_sha, describe, load_config, preset_path, validation_message
 from bench.presets import FOLDER, preset_names
+from bench.section import Section
 
 
 def test_every_preset_is_valid() -> None:

@@ -86,7 +86,7 @@ def test_a_stage_goes_on_from_its_checkpoint(store: Store, warnings: list[str]) 
     artifact = store.find("ppo", "k")
     assert artifact is not None
     assert warnings == ["ppo: going on where an interrupted run stopped"]
-    assert artifact.seconds >= 0.05  # what the interrupted attempt took counts
+    assert 0.05 <= artifact.seconds < 10  # what the interrupted attempt took counts, once
     assert everything(store.root) == ["ppo/k/a.txt", "ppo/k/meta.json"]
 
 
@@ -178,6 +178,33 @@ def test_a_killed_process_leaves_no_artifact_and_no_lock(store: Store) -> None:
         assert (build.path / "checkpoint" / "step").read_text() == "7"
         assert not (build.path / "a.txt").exists()
     assert store.find("sft", "k") is not None
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs POSIX signals")
+def test_the_seconds_of_killed_attempts_count(store: Store) -> None:
+    """Two attempts of half a second and more are killed, the last one ends at once."""
+    body = """
+    import bench.store
+    bench.store._NOTE_EVERY_S = 0.02
+    with store.building("ppo", "k") as build:
+        (build.path / "checkpoint").mkdir(exist_ok=True)
+        time.sleep(0.5)
+        print("inside", flush=True)
+        time.sleep(60)
+    """
+    for _ in range(2):
+        process = in_subprocess(store.root, body)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "inside\n"
+        process.kill()
+        process.wait()
+        process.stdout.close()
+    with store.building("ppo", "k"):
+        pass
+    artifact = store.find("ppo", "k")
+    assert artifact is not None
+    assert 0.9 < artifact.seconds < 30
+    assert everything(store.root) == ["ppo/k/meta.json"]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs RLIMIT_FSIZE")

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from bench.cli.app import app
 from bench.errors import UserError
 from bench.terminal import fail, guarded, show
+
+if TYPE_CHECKING:
+    from bench.record import Mark
 
 Options = Annotated[
     list[str] | None,
@@ -26,10 +29,27 @@ DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Print calls, tokens, price and time; ask nothing.")
 ]
 MaxUsd = Annotated[
-    float | None, typer.Option(min=0, help="Spend at most this; what would exceed it is left out.")
+    float | None,
+    typer.Option(
+        min=0,
+        help="Spend this; what would exceed it, by what such calls have cost so far, is left out. "
+        "How far calls in flight may pass it: docs/judging.md.",
+    ),
+]
+Retry = Annotated[
+    str | None,
+    typer.Option(
+        metavar="STATUS,...",
+        help="Ask, and pay, once more where a stored answer ended as parse_error, refusal or "
+        "truncated.",
+    ),
 ]
 AllowMissing = Annotated[
     bool, typer.Option("--allow-missing", help="Go on and exit with 0, whatever has no answer.")
+]
+AllowInvalid = Annotated[
+    bool,
+    typer.Option("--allow-invalid", help="Exit with 0, whatever makes the result not valid."),
 ]
 
 
@@ -53,7 +73,9 @@ def judge(
     dry_run: DryRun = False,
     canary: Annotated[bool, typer.Option("--canary", help="Only try the canaries.")] = False,
     max_usd: MaxUsd = None,
+    retry: Retry = None,
     allow_missing: AllowMissing = False,
+    allow_invalid: AllowInvalid = False,
     store: Store = None,
 ) -> None:
     """Compare outputs with a reference's, in both orders; what was answered is not asked again."""
@@ -61,7 +83,7 @@ def judge(
     from judges.judging import judge_file, read_comparisons, try_canaries
 
     plugin = JUDGES.get(judge)
-    chosen = _options(plugin, options, f"judge {judge}", "judge", max_usd)
+    chosen = _options(plugin, options, f"judge {judge}", "judge", max_usd=max_usd, retry=retry)
     made = plugin(None, chosen, answers=_answers(store, "judge"), say=_say)
     if dry_run:
         _show_estimate(made, read_comparisons(outputs, reference).texts)
@@ -71,12 +93,15 @@ def judge(
         return
     report = judge_file(outputs, reference, made, out=out, editor=_editor_of(edits))
     show(report.render())
-    if report.invalid and not allow_missing:
-        fail(
-            f"not valid: {report.missing} of {report.n} instructions have no verdict; run the same "
-            "command again to ask for them, or give --allow-missing",
-            3,
-        )
+    how = _mending(made, report.counts)
+    allowed = {"missing"} if allow_missing else set()
+    reasons = [m for m in report.marks if m.level == "invalid" and m.what not in allowed]
+    if reasons and not allow_invalid:
+        fail("\n".join(f"not valid: {mark.text}; {_mend(mark, how)}" for mark in reasons), 3)
+    if how:
+        _say(how)
+    if problem := report.details.get("cross_check"):
+        fail(f"error: the win rate is {problem}", 1)
 
 
 @app.command()
@@ -109,33 +134,48 @@ def edit(
     options: Options = None,
     dry_run: DryRun = False,
     max_usd: MaxUsd = None,
+    retry: Retry = None,
     allow_missing: AllowMissing = False,
     store: Store = None,
 ) -> None:
     """Edit the less preferred response of every pair, only where needed."""
     from bench.editing.files import edit_file, read_responses
+    from bench.editing.show import edit_tables
     from bench.registry import EDITORS
 
     plugin = EDITORS.get(editor)
-    chosen = _options(plugin, options, f"editor {editor}", "editor", max_usd)
+    chosen = _options(plugin, options, f"editor {editor}", "editor", max_usd=max_usd, retry=retry)
     made = plugin(chosen, answers=_answers(store, "edit"), say=_say)
     if dry_run:
         pairs = read_responses(preferences)[0]
         _show_estimate(made, (pairs,), repeated=[original for _, original in pairs])
         return
-    show(edit_file(preferences, out, made, allow_missing=allow_missing).render())
+    report = edit_file(preferences, out, made, allow_missing=allow_missing)
+    show(edit_tables(report))
+    if how := _mending(made, report.outcomes):
+        _say(how)
 
 
-def _options(
-    plugin: Any, given: list[str] | None, who: str, section: str, max_usd: float | None
-) -> Any:
-    """The plug-in's options, of which the limit has a flag of its own."""
+def _options(plugin: Any, given: list[str] | None, who: str, section: str, **flags: Any) -> Any:
+    """The plug-in's options, of which some have flags of their own."""
     from bench.loading import named_options, parse_options
 
     values = parse_options(given or [], section)
-    if max_usd is not None:
-        values["max_usd"] = max_usd
+    values |= {name: value for name, value in flags.items() if value is not None}
     return named_options(plugin, values, who, section)
+
+
+def _mending(asking: Any, counts: Mapping[str, int]) -> str:
+    """How what is missing is asked for again; "" where nothing is, or nobody was asked."""
+    asker = getattr(asking, "asker", None)
+    return asker.mending(counts, "--retry ") if asker else ""
+
+
+def _mend(mark: Mark, how: str) -> str:
+    """What to do about a result that is not valid, or which flag takes it as it is."""
+    if mark.what != "missing":
+        return "or give --allow-invalid"
+    return f"{how}{', or ' if how else ''}give --allow-missing"
 
 
 def _answers(store: Path | None, name: str) -> Path:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bench.cli.app import FORMATS, Format, Metric, Results, SuiteName, app
-from bench.errors import UserError
+from bench.errors import UserError, unknown
 from bench.terminal import INTERRUPTED, complain, fail, guarded, show, use_threads
 
 if TYPE_CHECKING:
@@ -48,11 +48,18 @@ def show_run(
     full: Annotated[bool, typer.Option("--full", help="All of the configuration.")] = False,
 ) -> None:
     """One run: configuration, stages, metrics, curves and samples with their token rewards."""
+    from bench.loading import load_config
+    from bench.presets import default_preset, preset_names
     from bench.record import read_record
     from leaderboard.show import show as rendered
 
     folder = _find_run(run, results)
-    show(rendered(folder, None if full else _preset_values(read_record(folder).preset)))
+    record = read_record(folder)
+    # A file's values are told by what differs from the default: the file may be gone or changed.
+    named = record.preset in preset_names()
+    preset = record.preset if named else default_preset(record.suite)
+    defaults = None if full else load_config(preset).model_dump(mode="json")
+    show(rendered(folder, defaults, preset=preset))
 
 
 @app.command()
@@ -129,8 +136,9 @@ def rerun(
 
     progress = Progress()
     with tempfile.TemporaryDirectory(prefix="bench-rerun-") as fresh:
-        launch.check_results(out or Path(fresh))
         stages = Store(store or Path(fresh) / "store", warn=progress.say)
+        launch.check_folder(stages.root, "store")
+        launch.check_folder(out or Path(fresh), "results")
         try:
             new = repeat(recorded, store=stages, results=out or Path(fresh), progress=progress)
         except KeyboardInterrupt:
@@ -290,20 +298,8 @@ def _check_difference(difference: float | None, metric: str) -> None:
         raise UserError(f"--difference {difference:g}: {metric} is a fraction: {points}")
 
 
-def _preset_values(preset: str) -> dict[str, Any] | None:
-    """What the preset holds today; None where it is gone."""
-    from bench.loading import load_config
-
-    try:
-        return load_config(preset).model_dump(mode="json")
-    except UserError:
-        return None
-
-
 def _find_run(run: str, results: Path) -> Path:
     """Return the folder `run`, or the one of this name below `results`."""
-    from bench.registry import unknown
-
     if Path(run).exists():
         return Path(run)
     folders = sorted(path.parent for path in results.rglob("record.json"))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from bench.cli.app import Overrides, Preset, Results, app
+from bench.cli.app import Overrides, Preset, app
 from bench.errors import UserError
 from bench.terminal import complain, fail, guarded, show, table, use_threads
 
@@ -28,7 +29,9 @@ def run(
     store: Annotated[
         Path | None, typer.Option(help="Finished stages; default: BENCH_STORE or a user cache.")
     ] = None,
-    results: Results = Path("results"),
+    results: Annotated[
+        Path, typer.Option(envvar="BENCH_RESULTS", help="Where the records of your runs go.")
+    ] = Path("results/runs"),
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the stages, run none.")] = False,
     jobs: Annotated[int, typer.Option(min=1, help="Runs at a time, each a process.")] = 1,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of torch.")] = None,
@@ -46,11 +49,12 @@ def run(
     )
     progress = Progress()
     stages = Store(store, warn=progress.say)
+    launch.check_folder(stages.root, "store", make=not dry_run)
     if dry_run:
         for one in configs:
             show(launch.plan_table(one, stages))
         return
-    launch.check_results(results)
+    launch.check_folder(results, "results")
     if jobs > 1 and len(configs) > 1:
         jobs = min(jobs, len(configs))
         failures = launch.run_parallel(
@@ -59,7 +63,7 @@ def run(
     else:
         failures = launch.run_here(configs, stages, results, progress)
     if rows:
-        _print_rows(configs, results)
+        _print_outcome(configs, results)
     if failures:
         raise UserError("; ".join(failures), exit_code=1)
 
@@ -121,20 +125,41 @@ def doctor(
         fail(f"doctor: {len(failed)} of {len(findings)} checks failed: {', '.join(failed)}", 1)
 
 
-def _print_rows(configs: list[RunConfig], results: Path) -> None:
-    """Print the leaderboard's rows of the methods that ran."""
+def _print_outcome(configs: list[RunConfig], results: Path) -> None:
+    """Print the runs beside the published ones of their rows, then the published leaderboard."""
+    from bench.labels import folder_of
+    from bench.record import PUBLISHED, RecordError, Run, read_record
+    from leaderboard.beside import beside
+    from leaderboard.rows import to_rich
+
+    own = []
+    for config in configs:
+        folder = folder_of(config, results)
+        with contextlib.suppress(RecordError):  # a run that was interrupted before it had one
+            own.append(Run(read_record(folder), folder))
+    suite = configs[0].suite
+    if len(own) > 1:
+        _print_rows(results, suite, "Yours: ", {run.record.label for run in own})
+    if own:
+        show(to_rich(beside(own, PUBLISHED / suite)))
+    if (PUBLISHED / suite).is_dir() and results.resolve() != PUBLISHED:
+        _print_rows(PUBLISHED, suite, "Published: ")
+
+
+def _print_rows(results: Path, suite: str, whose: str, labels: set[str] | None = None) -> None:
+    """Print the leaderboard's first section, or those of its rows that `labels` names."""
     from dataclasses import replace
 
     from leaderboard.aggregate import tables
     from leaderboard.render import result_grid
     from leaderboard.rows import to_rich
 
-    ran = {one.method for one in configs}
-    found, problems = tables(results, configs[0].suite)
+    found, problems = tables(results, suite)
     for board in found:
-        rows = [row for row in board.rows if row.method in ran]
+        rows = [row for row in board.rows if labels is None or row.label in labels]
         if rows:
-            show(to_rich(result_grid(replace(board, rows=rows))))
+            grid = result_grid(replace(board, rows=rows))
+            show(to_rich(replace(grid, title=whose + grid.title)))
     complain(problems)
 
 

@@ -11,8 +11,8 @@ from torch import Tensor
 from bench.doctor.findings import Finding, held
 from bench.doctor.machine import of_base
 from bench.doctor.patient import Patient
+from bench.models.names import POLICY
 from bench.training.experience import Rollout
-from bench.training.updates import POLICY
 
 MODES = ("forward", "generation")
 

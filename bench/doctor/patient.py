@@ -6,18 +6,16 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from bench.config import RunConfig
 from bench.doctor.findings import Tolerance, tolerance
 from bench.models.backbone import Backbone
 from bench.models.heads import Granularity, RewardModel, ScalarHead, ValueModel
+from bench.models.names import POLICY, VALUE
 from bench.models.sequences import Sequences
-from bench.rl import token_rewards
 from bench.training.experience import Rollout
 from bench.training.optimisation import generator
-from bench.training.ppo import PPO, VALUE, new_value
-from bench.training.updates import POLICY
+from bench.training.ppo import PPO, new_value
 
 ROWS = 8  # divides into 8x1, 2x4 and 1x8
 LONGEST = 64  # response tokens of a demonstration that the checks look at
@@ -108,8 +106,7 @@ class Patient:
         trainer = PPO(
             self.backbone,
             self.prompts,
-            self._scores,
-            _pay_each_token,
+            lambda rollout: self.reward_model("token").paid(rollout.batch),
             value,
             config,
             run.lora,
@@ -121,15 +118,7 @@ class Patient:
             value.head.load_state_dict(self.head.state_dict())
         return trainer
 
-    def _scores(self, rollout: Rollout) -> Tensor:
-        return self.reward_model("token").token_scores(rollout.batch)
-
     @cached_property
     def rollout(self) -> Rollout:
         """Responses of the untrained policy."""
         return self.trainer().rollout()
-
-
-def _pay_each_token(scores: Tensor, kl: Tensor, mask: Tensor, *, kl_coef: float) -> Tensor:
-    """(B, T) r_t / T - b KL_t."""
-    return token_rewards(scores / mask.sum(dim=1, keepdim=True), kl, mask, kl_coef=kl_coef)

@@ -11,6 +11,7 @@ from bench import protocols
 from bench.editing.changes import TextChanges, text_changes
 from bench.errors import UserError
 from bench.llm.answers import UNANSWERED
+from bench.llm.retries import mending
 
 EditStatus = Literal[
     "ok",
@@ -107,13 +108,15 @@ def require_answers(
     Raises:
         UserError: more are without an answer (exit code 3).
     """
-    missing = Counter(result.status for result in results if result.status in UNANSWERED)
+    missing: Counter[str] = Counter(
+        result.status for result in results if result.status in UNANSWERED
+    )
     if missing.total() > max_missing * len(results):
         counts = ", ".join(f"{n} {status}" for status, n in missing.most_common())
         raise UserError(
             f"{missing.total()} of {len(results)} responses have no answer from the editor "
             f"({counts}), more than {max_missing:.1%}: {consequence}.\nWhat was answered is kept; "
-            "run the same command again to ask for the rest",
+            + mending(missing, "--retry "),
             exit_code=3,
         )
 

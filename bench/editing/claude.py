@@ -14,16 +14,18 @@ Differences from the paper:
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field
 
+from bench.data import Text
 from bench.editing.acceptance import EditResult, assess
 from bench.editing.report import EditReport
-from bench.llm import Answer, Asker, LLMOptions, Request, once_more
+from bench.llm import Answer, Asker, LLMOptions, Request
+from bench.llm.json_answers import Remark, find_answer
 from bench.llm.templates import Template
 from bench.llm.transport import Say
 
@@ -86,7 +88,6 @@ class Claude:
     """
 
     name = "claude"
-    sources = ("bench.editing", "bench.llm")  # whose code decides the edits, beside this module
     Options = EditorOptions
 
     def __init__(self, options: EditorOptions, *, answers: Path, say: Say) -> None:
@@ -112,7 +113,7 @@ class Claude:
         """Ask for the edit of each response, once for equal pairs.
 
         What is truncated is asked again with more room, what cannot be read once more, and what is
-        not accepted with the reason: each of these once a pair.
+        not accepted with the reason: each of these once a pair. The option retry has more renewed.
 
         Args:
             pairs: an instruction and a response to it; drawn as there is room for more questions.
@@ -156,10 +157,10 @@ class Claude:
 
 
 class _Reply(BaseModel):
-    """What the model answers, `SCHEMA`."""
+    """What the model answers, `SCHEMA`; what counts is the edited text."""
 
-    fault: str
-    edited: str
+    fault: Remark = ""
+    edited: Text
 
 
 @dataclass
@@ -189,7 +190,7 @@ class _Session:
         """Keep the result of an answer, or return the question that is to be asked next."""
         pair = self.waiting[request.key].pop(0)
         result = self._read(pair, answer)
-        following = _again(request, answer, result, self.editor.options.max_tokens)
+        following = _again(request, answer, result, self.editor.asker)
         if following is not None:
             return self._open(pair, following)
         self.results[pair] = result
@@ -203,11 +204,9 @@ class _Session:
         if answer.outcome != "answered":
             return EditResult(*pair, answer.outcome, _why_not(answer))
         try:
-            reply = _Reply.model_validate_json(answer.text)
-        except ValidationError as error:
-            first = error.errors()[0]
-            what = ".".join(map(str, first["loc"])) or "the answer"
-            return EditResult(*pair, "parse_error", f"{what}: {first['msg']}")
+            reply = find_answer(answer.text, _Reply, "edited")
+        except ValueError as error:
+            return EditResult(*pair, "parse_error", str(error))
         limit = self.editor.options.max_changed
         return assess(*pair, reply.edited, reply.fault, max_changed=limit)
 
@@ -221,10 +220,10 @@ def _why_not(answer: Answer) -> str:
     return answer.error or ""
 
 
-def _again(request: Request, answer: Answer, result: EditResult, max_tokens: int) -> Request | None:
+def _again(request: Request, answer: Answer, result: EditResult, asker: Asker) -> Request | None:
     """The question that may mend a result; None where nothing would."""
     if not result.rejected:
-        return once_more(request, result.status, max_tokens)
+        return asker.follow_up(request, result.status)
     if len(request.body["messages"]) > 1:  # the reason was given before
         return None
     reason = f"This edit is not accepted: {result.reason}. {ADVICE[result.status]}"
@@ -233,4 +232,4 @@ def _again(request: Request, answer: Answer, result: EditResult, max_tokens: int
         {"role": "assistant", "content": answer.text},
         {"role": "user", "content": reason},
     ]
-    return replace(request, body={**request.body, "messages": messages})
+    return request.with_body(messages=messages)

@@ -5,19 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from bench.editing.acceptance import EditResult
 from bench.llm import Tally
-from bench.llm.prices import Prices, dollars
+from bench.llm.prices import Prices
 from bench.llm.templates import Template
 from bench.stats import mean_interval
-from bench.terminal import table
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
@@ -61,6 +57,7 @@ class EditReport:
         changed_fraction, words_added, characters_added: of the accepted edits.
         calls, stored: answers that are new, and that were there before.
         cost_usd: of all of them; None where a price is not known.
+        possibly_billed_usd: most that lost and unreadable answers may have cost beside that.
         prices: date and source of the table that it comes from.
         models: names that the API returned, and how often.
         first_at, last_at: when the oldest and the newest answer came.
@@ -79,6 +76,7 @@ class EditReport:
     calls: int
     stored: int
     cost_usd: float | None
+    possibly_billed_usd: float | None
     prices: dict[str, Any]
     models: dict[str, int]
     first_at: str | None
@@ -113,6 +111,7 @@ class EditReport:
             calls=tally.calls,
             stored=tally.stored,
             cost_usd=tally.cost_usd,
+            possibly_billed_usd=tally.possibly_billed_usd,
             prices=prices.about(),
             models=dict(tally.models),
             first_at=tally.first_at,
@@ -122,44 +121,3 @@ class EditReport:
     def as_dict(self) -> dict[str, Any]:
         """For a JSON file or a record."""
         return asdict(self) | {"quantiles": list(QUANTILES)}
-
-    def render(self) -> RenderableType:
-        """For the terminal."""
-        from rich.console import Group
-
-        return Group(self._counts(), self._sizes())
-
-    def _counts(self) -> RenderableType:
-        responses = sum(self.outcomes.values())
-        rows = [
-            ("editor", self.source),
-            ("rows", f"{self.rows:,}"),
-            *((f"left out: {why}", f"{n:,}") for why, n in self.left_out.items()),
-            *(
-                (status, f"{n:,} ({n / responses:.1%})" if responses else f"{n:,}")
-                for status, n in self.outcomes.items()
-            ),
-            ("calls", f"{self.calls:,} new, {self.stored:,} stored"),
-            ("price", f"{dollars(self.cost_usd)} (prices of {self.prices['date']})"),
-            ("models", ", ".join(f"{name} ({n:,})" for name, n in self.models.items()) or "none"),
-            ("answered", f"{self.first_at} to {self.last_at}" if self.first_at else "never"),
-            ("prompt", f"{self.template} {self.template_sha[:8]}"),
-        ]
-        return table("edits", ["", ""], rows)
-
-    def _sizes(self) -> RenderableType:
-        headers = ["", "mean", "standard error", *(f"{q:.0%}" for q in QUANTILES)]
-        spreads = {
-            f"changed words, % (at most {self.max_changed:.1%})": (self.changed_fraction, 100.0),
-            "words added": (self.words_added, 1.0),
-            "characters added": (self.characters_added, 1.0),
-        }
-        rows = [_cells(name, *spread) for name, spread in spreads.items()]
-        return table(f"sizes of the {self.outcomes['ok']:,} accepted edits", headers, rows)
-
-
-def _cells(name: str, spread: Spread | None, scale: float) -> list[str]:
-    values: list[float | None] = [None] * (2 + len(QUANTILES))
-    if spread:
-        values = [spread.mean, spread.standard_error, *spread.quantiles]
-    return [name, *("-" if value is None else f"{scale * value:.1f}" for value in values)]

@@ -2,10 +2,13 @@
 
 requests.py     a question and its key
 retries.py      when a question is asked again
+json_answers.py the JSON of an answer: asked for in words, found in a text
 asking.py       store, budget and rounds: what judge and editor call
 answers.py      the append-only store
 transport.py    the protocol; messages, batches, replay and openai_chat implement it
-budget.py       money is reserved before it is spent; prices.py has the dated table
+ordering.py     batches: none lost, none ordered twice; watching.py until they end
+budget.py       money is reserved before it is spent, by what answers took (observed.py);
+                prices.py has the dated table
 templates.py    prompt files, filled in one pass
 estimate.py     what it would cost, without asking
 """
@@ -14,7 +17,7 @@ from bench.llm.answers import Answer, AnswerStore, Usage
 from bench.llm.asking import Asker, Receive, Tally
 from bench.llm.options import LLMOptions
 from bench.llm.requests import Request
-from bench.llm.retries import once_more
+from bench.llm.retries import mending, once_more
 
 __all__ = [
     "Answer",
@@ -25,5 +28,6 @@ __all__ = [
     "Request",
     "Tally",
     "Usage",
+    "mending",
     "once_more",
 ]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import heapq
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,8 +18,8 @@ from typing import Literal
 import filelock
 from pydantic import ConfigDict, Field, FiniteFloat, ValidationError, field_validator
 
-from bench.config import Section
 from bench.errors import UserError
+from bench.section import Section
 
 Outcome = Literal["answered", "refusal", "truncated", "api_error", "expired", "skipped_budget"]
 PAID: tuple[Outcome, ...] = ("answered", "refusal", "truncated")
@@ -49,6 +50,12 @@ class Answer(Section):
         model: the name that the API returned.
         category: of a refusal, where the API names one.
         cost_usd: None where the price is not known.
+        replaced_usd: cost of the answers to this question that this one takes the place of (the
+            option retry); None where one's is not known.
+        possibly_billed_usd: most that tries may have been billed for whose answers were lost or
+            could not be read, of this question so far; None where their price is not known.
+        kind: of the question, see `Request.kind`; "" in older stores.
+        asked_bytes: size of the question, likewise 0.
         seconds: from sending to receiving, retries included; None in a batch.
         at: when it came, ISO 8601, UTC.
         error: what went wrong, in words.
@@ -64,6 +71,10 @@ class Answer(Section):
     category: str | None = None
     usage: Usage = Usage()
     cost_usd: FiniteFloat | None = None
+    replaced_usd: FiniteFloat | None = 0.0
+    possibly_billed_usd: FiniteFloat | None = 0.0
+    kind: str = ""
+    asked_bytes: int = 0
     seconds: FiniteFloat | None = None
     request_id: str | None = None
     transport: str = ""
@@ -80,6 +91,15 @@ class Answer(Section):
     def paid(self) -> bool:
         """Whether it need not be asked again."""
         return self.outcome in PAID
+
+    @property
+    def total_usd(self) -> float | None:
+        """Cost of all answers to this question."""
+        return sum_known(self.cost_usd, self.replaced_usd)
+
+    def replacing(self, earlier: Answer) -> Answer:
+        """This answer, with what the one before it has cost."""
+        return self.model_copy(update={"replaced_usd": earlier.total_usd})
 
 
 class AnswerStore:
@@ -123,6 +143,19 @@ class AnswerStore:
             field = ".".join(map(str, first["loc"])) or "the line"
             self._warn(f"{self.path}, byte {place}, {field}: {first['msg']}; it is asked again")
             return None
+
+    def latest(self, n: int) -> list[Answer]:
+        """The answers that were written last, `n` at most."""
+        keys = heapq.nlargest(n, self._places, key=self._places.__getitem__)
+        return [answer for key in keys if (answer := self.get(key.hex())) is not None]
+
+    def with_losses(self, answer: Answer) -> Answer:
+        """The answer, with what earlier tries of its question may have been billed for."""
+        before = self.get(answer.key)
+        if before is None or before.possibly_billed_usd == 0:
+            return answer
+        lost = sum_known(before.possibly_billed_usd, answer.possibly_billed_usd)
+        return answer.model_copy(update={"possibly_billed_usd": lost})
 
     def append(self, answer: Answer) -> None:
         """Write an answer; when this returns, a killed process no longer loses it.
@@ -195,6 +228,12 @@ class AnswerStore:
                 place += len(line)
         if torn:
             self._warn(f"{self.path}: {torn} torn or foreign lines are passed over")
+
+
+def sum_known(*usd: float | None) -> float | None:
+    """A sum of US dollars; None where one of them is not known."""
+    known = [one for one in usd if one is not None]
+    return sum(known) if len(known) == len(usd) else None
 
 
 @contextlib.contextmanager

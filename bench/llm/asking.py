@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.errors import UserError
-from bench.llm.answers import Answer, AnswerStore
+from bench.llm.answers import Answer, AnswerStore, sum_known
 from bench.llm.budget import Budget
 from bench.llm.ledger import Ledger
 from bench.llm.options import LLMOptions
 from bench.llm.prices import Prices
 from bench.llm.requests import Request
+from bench.llm.retries import mending, once_more
 from bench.llm.running import run
 from bench.llm.transport import Say, Transport, open_transport
 
 _LINE_EVERY_S = 10.0
+_LATEST = 200  # stored answers that say what such questions take
 
 Receive = Callable[[Request, Answer], Request | None]
 """Takes a request's answer; what it returns, if anything, is asked in the next round."""
@@ -31,7 +33,8 @@ class Tally:
     Attributes:
         stored: questions whose answer was in the store.
         outcomes: of the new ones, by kind.
-        cost_usd: of all answers, old and new, each counted once; None if one's price is not known.
+        cost_usd: known to be billed: of all answers, old and new, those that newer ones took the
+            place of included, each counted once; None if one's price is not known.
         models: names that the API returned, and how often.
         first_at, last_at: when the oldest and the newest answer came.
     """
@@ -44,6 +47,7 @@ class Tally:
     last_at: str | None = None
     # Keys of what is counted: a canary may be asked again as a pair.
     _paid: set[bytes] = field(default_factory=set, init=False, repr=False)
+    _lost: dict[bytes, float | None] = field(default_factory=dict, init=False, repr=False)
 
     def add(self, answer: Answer, *, new: bool) -> None:
         """Count an answer."""
@@ -52,14 +56,14 @@ class Tally:
         else:
             self.stored += 1
         key = bytes.fromhex(answer.key)
-        if not answer.paid or key in self._paid:
+        if answer.possibly_billed_usd != 0:
+            self._lost[key] = answer.possibly_billed_usd
+        counted = key in self._paid
+        if not answer.paid or (counted and not new):
             return
         self._paid.add(key)
-        if answer.cost_usd is None or self.cost_usd is None:
-            self.cost_usd = None
-        else:
-            self.cost_usd += answer.cost_usd
-        if answer.model:
+        self.cost_usd = sum_known(self.cost_usd, answer.total_usd)
+        if answer.model and not counted:
             self.models[answer.model] += 1
         if answer.at:
             self.first_at = min(self.first_at or answer.at, answer.at)
@@ -69,6 +73,15 @@ class Tally:
     def calls(self) -> int:
         """Answers that were not in the store before."""
         return self.outcomes.total()
+
+    @property
+    def possibly_billed_usd(self) -> float | None:
+        """Most that lost and unreadable answers to these questions may have cost beside `cost_usd`.
+
+        None if the price of one is not known. What an interrupted command had in flight is in no
+        store and so not in here.
+        """
+        return sum_known(0.0, *self._lost.values())
 
 
 class Asker:
@@ -89,8 +102,11 @@ class Asker:
             Prices.load(options.prices), options.max_usd, batch=options.transport == "batches"
         )
         self.budget.check(options.model)
+        if options.retry and options.transport == "replay":
+            raise UserError("transport replay asks nobody, so leave out the option retry")
         self.answers = AnswerStore(path, warn=say)
         self.tally = Tally()
+        self._asked: set[bytes] = set()  # keys of what this one has asked
         self._transport: Transport | None = None
         self._said = time.monotonic()
 
@@ -117,6 +133,25 @@ class Asker:
                 return
             pending = following
 
+    def follow_up(self, request: Request, status: str) -> Request | None:
+        """The question that may mend an answer; None where the answer has to do.
+
+        Beside what `once_more` gives, the option retry has a question renewed that ended with one
+        of its statuses before this command; each once.
+
+        Args:
+            request: what was asked.
+            status: what came of it.
+        """
+        more = once_more(request, status, self.options.max_tokens)
+        if more is None and status in self.options.retry and not self._has_asked(request):
+            return request.renew()
+        return more
+
+    def mending(self, counts: Mapping[str, int], retry: str) -> str:
+        """How what is missing is asked for again; see `mending`. A recorded file stays as it is."""
+        return "" if self.options.transport == "replay" else mending(counts, retry)
+
     def ready(self) -> None:
         """Raise UserError for what would stop every question, such as a missing key; asks none."""
         self._open()
@@ -131,6 +166,8 @@ class Asker:
 
     def _open(self) -> Transport:
         if self._transport is None:
+            if self.options.max_usd is not None:
+                self.budget.learn(*self.answers.latest(_LATEST))
             self._transport = open_transport(self.options, self.budget, self.answers, self.say)
         return self._transport
 
@@ -141,14 +178,16 @@ class Asker:
         twins: dict[str, list[Request]] = {}  # the same question again, while it is in flight
 
         def keep(request: Request, answer: Answer) -> None:
-            if answer.outcome != "skipped_budget":
-                self.answers.append(answer)
+            asked = {"kind": request.kind, "asked_bytes": request.size}
+            answer = self.answers.with_losses(answer.model_copy(update=asked))
+            self.budget.learn(answer)
+            valid = self._store(request, answer)
             self.tally.add(answer, new=True)
             self._report()
-            deliver(request, answer)
+            deliver(request, valid)
             for twin in twins.pop(request.key):
                 self.tally.stored += 1
-                deliver(twin, answer)
+                deliver(twin, valid)
 
         def once() -> Iterator[Request]:
             # Looked up once more: another process may have asked while this one waited for the file
@@ -162,6 +201,27 @@ class Asker:
         transport = self._open()
         with self.answers.locked(self.say):
             run(transport.send(self._not_ordered(once()), keep))
+
+    def _store(self, request: Request, answer: Answer) -> Answer:
+        """Store what came; returns the answer that is valid now.
+
+        A renewed question that gets none keeps the answer that it had.
+        """
+        earlier = self.answers.get(request.key) if request.renewed else None
+        self._asked.add(bytes.fromhex(request.key))
+        if earlier is not None and earlier.paid:
+            if not answer.paid:
+                if answer.possibly_billed_usd != 0:
+                    lost = {"possibly_billed_usd": answer.possibly_billed_usd}
+                    self.answers.append(earlier.model_copy(update=lost))
+                return earlier
+            answer = answer.replacing(earlier)
+        if answer.outcome != "skipped_budget":
+            self.answers.append(answer)
+        return answer
+
+    def _has_asked(self, request: Request) -> bool:
+        return bytes.fromhex(request.key) in self._asked
 
     def _not_ordered(self, requests: Iterator[Request]) -> Iterator[Request]:
         """The same requests.
@@ -180,8 +240,8 @@ class Asker:
         if twice := sum(request.key in ordered for request in drawn):
             raise UserError(
                 f"{twice:,} of these questions are ordered in an open batch and would be paid "
-                "twice: use transport batches, which collects them, or remove "
-                f"{ledger.path} to give them up"
+                "twice: use transport batches, which collects them; removing "
+                f"{ledger.path} instead gives them up, and pays for them again"
             )
         return iter(drawn)
 
@@ -191,7 +251,8 @@ class Asker:
         """The requests without a stored answer; those with one are delivered on the way."""
         for request in requests:
             answer = self.answers.get(request.key)
-            if answer is not None and answer.paid:
+            renew = request.renewed and not self._has_asked(request)
+            if answer is not None and answer.paid and not renew:
                 self.tally.add(answer, new=False)
                 deliver(request, answer)
             else:

@@ -11,7 +11,6 @@ import asyncio
 import math
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import anthropic
@@ -19,15 +18,16 @@ import httpx2
 from anthropic.types import Message
 
 from bench.llm.answers import Answer, AnswerStore, Outcome
-from bench.llm.budget import Budget, why_skipped
+from bench.llm.budget import Budget, Held, why_skipped
 from bench.llm.calls import IN_A_ROW, UNREADABLE
 from bench.llm.claude import find_service, open_client, read_message
 from bench.llm.ledger import Ledger, Order
 from bench.llm.options import LLMOptions
-from bench.llm.ordering import Ordering, gave_up, size
+from bench.llm.ordering import Ordering
 from bench.llm.outcomes import Told
 from bench.llm.requests import Request
 from bench.llm.transport import Deliver, Say, Stopped, now
+from bench.llm.watching import Batch, Missed, NotYet, missed, size, stopped_at
 
 _OPEN = 10  # batches at a time; what they ask is in memory
 _REQUESTS = 10_000  # of a batch at most
@@ -62,21 +62,6 @@ class Batches:
             await _Round(self, client, orders, requests, deliver).run()
 
 
-@dataclass
-class _Batch:
-    """A batch whose results are still to come, and the keys they have not come for."""
-
-    id: str
-    order: Order
-    waiting: set[str]
-    done: int = 0
-    canceled: bool = False
-
-
-class _Missed(Exception):
-    """A batch could not be looked at, for now."""
-
-
 class _Round:
     """The batches of one `send`."""
 
@@ -90,11 +75,12 @@ class _Round:
     ) -> None:
         self._of, self._client, self._orders = batches, client, orders
         self._budget, self._service = batches.budget, batches.service
+        self._about = batches.ledger, batches.service, batches.options  # for what goes wrong
         self._requests, self._deliver = requests, deliver
         self._drawn_all = False
         self._queue: deque[Request] = deque()  # drawn, but there was no room; or to be retried
         self._asked: dict[str, Request] = {}  # in an open batch, by key
-        self._open: dict[str, _Batch] = {}
+        self._open: dict[str, Batch] = {}
         self._retried: set[str] = set()
         self._failures = 0
         self._stop: Stopped | None = None
@@ -120,13 +106,13 @@ class _Round:
 
     def _watch(self, order: Order, said: str) -> None:
         for batch in order.open:
-            self._open[batch] = _Batch(batch, order, set(order.keys))
+            self._open[batch] = Batch(batch, order, set(order.keys))
             self._of.say(f"batch {batch}: {len(order.keys)} requests {said}")
 
     async def _fill(self) -> None:
         """Order batches as long as there are requests, money and room."""
         while len(self._open) < _OPEN and (chosen := self._choose()):
-            usd = sum(self._budget.most(request) for request in chosen)
+            usd = sum(self._budget.likely(request) for request in chosen)
             try:
                 order = await self._orders.place(chosen, usd)
             except BaseException:
@@ -144,15 +130,15 @@ class _Round:
                 self._asked[request.key] = request  # ordered by an earlier process
                 continue
             fits = not chosen or total + request.size <= _BYTES
-            most = self._budget.most(request)
-            if fits and self._budget.try_reserve(most):
+            usd = self._budget.likely(request)
+            if fits and self._budget.try_reserve(usd):
                 chosen.append(request)
                 total += request.size
-            elif (chosen or self._open) and most < math.inf:
+            elif (chosen or self._open) and usd < math.inf:
                 self._queue.appendleft(request)
                 break
             else:
-                self._give(request, "skipped_budget", why_skipped(most))
+                self._give(request, "skipped_budget", why_skipped(usd))
         return chosen
 
     def _draw(self) -> Request | None:
@@ -169,30 +155,31 @@ class _Round:
             try:
                 ended += await self._look_at(batch)
                 self._failures = 0
-            except _Missed as error:
+            except NotYet as error:
+                if not batch.late:
+                    self._of.say(f"batch {batch.id}: does not show yet ({error}); asking on")
+                batch.late = True
+            except Missed as error:
                 self._failures += 1
                 if self._failures >= IN_A_ROW:
                     cause = error.__cause__ or error
-                    raise gave_up(cause, self._service, self._of.options.model) from error
+                    raise stopped_at(batch, cause, *self._about) from error
                 if self._failures == 1:
                     self._of.say(f"batch {batch.id}: no answer about it ({error}); asking on")
         return ended
 
-    async def _look_at(self, batch: _Batch) -> bool:
+    async def _look_at(self, batch: Batch) -> bool:
         """Look whether a batch has ended, and take its results.
 
         Raises:
-            _Missed: the API does not answer; what came is delivered.
+            Missed: the API does not answer; what came is delivered.
+            Stopped: it will not answer, or the batch is not of this key.
         """
         try:
             state = await self._client.messages.batches.retrieve(batch.id)
-        except anthropic.NotFoundError as error:
-            raise Stopped(
-                f"batch {batch.id}, noted in {self._of.ledger.path}, does not exist for this key: "
-                "use the key that ordered it, or remove that file to ask anew"
-            ) from error
         except anthropic.AnthropicError as error:
-            raise self._missed(error) from error
+            raise self._missed(batch, error) from error
+        batch.seen = True
         if state.cancel_initiated_at and not batch.canceled:
             batch.canceled = True
             self._of.say(f"batch {batch.id} was canceled; what it has not answered is left out")
@@ -208,20 +195,17 @@ class _Round:
         self._close(batch)
         return True
 
-    async def _results(self, batch: _Batch) -> AsyncIterator[Any]:
+    async def _results(self, batch: Batch) -> AsyncIterator[Any]:
         try:
             async for line in await self._client.messages.batches.results(batch.id):
                 yield line
         except _CUT as error:
-            raise self._missed(error) from error
+            raise self._missed(batch, error) from error
 
-    def _missed(self, error: BaseException) -> Stopped | _Missed:
-        """What to raise where the API did not answer: it may do later, or never will."""
-        told = Told.by(error)
-        stopped = told.stopped(self._service, self._of.options.model)
-        return stopped or _Missed(self._service.scrub(str(told)))
+    def _missed(self, batch: Batch, error: BaseException) -> Stopped | Missed:
+        return missed(batch, error, *self._about)
 
-    def _take(self, batch: _Batch, key: str, result: Any) -> None:
+    def _take(self, batch: Batch, key: str, result: Any) -> None:
         """Deliver one result, unless it came before the stream was cut."""
         if key not in batch.waiting:
             return
@@ -232,13 +216,15 @@ class _Round:
         elif request is not None:
             self._failed(request, result)
 
-    def _answered(self, batch: _Batch, key: str, request: Request | None, message: Message) -> None:
+    def _answered(self, batch: Batch, key: str, request: Request | None, message: Message) -> None:
         try:
             answer = read_message(message, key)
         except UNREADABLE as error:
             if request is not None:
-                self._budget.lose(self._budget.most(request))
-                self._give(request, "api_error", f"the answer cannot be read: {error!r}")
+                held = Held(self._budget.highest(request))
+                held.lose(self._budget)
+                problem = f"the answer cannot be read: {error!r}"
+                self._give(request, "api_error", problem, held.lost_usd)
             return
         cost = self._budget.cost(request.model if request else message.model, answer.usage)
         self._budget.settle(0.0, cost)
@@ -246,8 +232,13 @@ class _Round:
         answer = answer.model_copy(update=about)
         if request is not None:
             self._deliver(request, answer)
-        elif (stored := self._of.answers.get(key)) is None or not stored.paid:
+            return
+        stored = self._of.answers.get(key)
+        answer = self._of.answers.with_losses(answer)
+        if stored is None or not stored.paid:
             self._of.answers.append(answer)
+        elif stored.at <= batch.order.at and stored.request_id != batch.id:
+            self._of.answers.append(answer.replacing(stored))  # it was ordered to replace that one
 
     def _failed(self, request: Request, result: Any) -> None:
         told = Told.in_batch(result.error.error) if result.type == "errored" else None
@@ -270,7 +261,7 @@ class _Round:
             self._retried.add(request.key)
             self._queue.append(request)
 
-    def _close(self, batch: _Batch) -> None:
+    def _close(self, batch: Batch) -> None:
         """The results of a batch are stored; for what it had none, it was not ours or too old."""
         self._of.ledger.ended(batch.order, batch.id)
         if not batch.order.open:
@@ -281,9 +272,15 @@ class _Round:
             if request := self._asked.pop(key, None):
                 self._again(request, "api_error", "the batch has no result for it")
 
-    def _give(self, request: Request, outcome: Outcome, error: str) -> None:
-        error = self._service.scrub(error)
-        self._deliver(
-            request,
-            Answer(key=request.key, outcome=outcome, error=error, transport=Batches.name, at=now()),
+    def _give(
+        self, request: Request, outcome: Outcome, error: str, lost_usd: float | None = 0.0
+    ) -> None:
+        answer = Answer(
+            key=request.key,
+            outcome=outcome,
+            error=self._service.scrub(error),
+            possibly_billed_usd=lost_usd,
+            transport=Batches.name,
+            at=now(),
         )
+        self._deliver(request, answer)

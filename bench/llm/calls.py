@@ -8,6 +8,7 @@ a refusal for want of money is not tried again.
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -17,7 +18,7 @@ from typing import Any, Generic, TypeVar
 import httpx2
 
 from bench.llm.answers import Answer
-from bench.llm.budget import HELD, Budget, why_skipped
+from bench.llm.budget import HELD, Budget, Held, why_skipped
 from bench.llm.options import LLMOptions
 from bench.llm.outcomes import Service, Told
 from bench.llm.requests import Request
@@ -55,6 +56,8 @@ class Calls(Generic[Reply]):
     read: Callable[[Reply, Request], Answer]
     _stop: Exception | None = field(default=None, init=False)
     _unanswered: int = field(default=0, init=False)
+    # Money is given in the order of the questions, or the first ones would be passed by for ever.
+    _turn: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
 
     async def run(self, requests: Iterator[Request], deliver: Deliver) -> None:
         """Ask all; see `Transport.send`."""
@@ -73,23 +76,37 @@ class Calls(Generic[Reply]):
 
     async def _within_budget(self, request: Request) -> Answer | None:
         """The answer, or None if all has stopped while this waited for money."""
-        most = self.budget.most(request)
-        if not await self.budget.reserve(most):
-            skipped = self._error(request, why_skipped(most))
+        usd = await self._reserve(request)
+        if usd is None:
+            skipped = self._error(request, why_skipped(self.budget.likely(request)))
             about = {"outcome": "skipped_budget", "transport": self.name}
             return None if self._stop else skipped.model_copy(update=about)
-        HELD.set(most)
+        held = Held(self.budget.highest(request))
+        HELD.set(held)
         cost: float | None = 0.0
         try:
             if self._stop is not None:
                 return None
-            answer = await self._ask(request)
+            answer = await self._ask(request, held)
             cost = answer.cost_usd if answer.paid else 0.0
             return answer
         finally:
-            self.budget.settle(most, cost)
+            self.budget.settle(usd, cost, self.budget.most(request))
 
-    async def _ask(self, request: Request) -> Answer:
+    async def _reserve(self, request: Request) -> float | None:
+        """Hold back what the call is likely to cost; None where there is no room for it.
+
+        While it waits for room, others are answered, and it may turn out to be likely to cost less.
+        """
+        most, tried = self.budget.most(request), math.inf
+        async with self._turn:
+            while (usd := self.budget.likely(request)) < tried:
+                if await self.budget.reserve(usd, most):
+                    return usd
+                tried = usd
+        return None
+
+    async def _ask(self, request: Request, held: Held) -> Answer:
         began = time.perf_counter()
         deadline_s = self.options.deadline_s * self.options.patience(request)
         try:
@@ -102,14 +119,14 @@ class Calls(Generic[Reply]):
         except self.errors as error:
             answer = self._failed(request, error)
         except ValueError as error:  # of `_read`, or of the SDK for what is not JSON
-            self.budget.lose(HELD.get())
+            held.lose(self.budget)
             answer = self._no_answer(request, f"the answer cannot be read: {error}")
         else:
             self._unanswered = 0
         cost = self.budget.cost(request.model, answer.usage) if answer.paid else None
         seconds = round(time.perf_counter() - began, 3)
         about = {"cost_usd": cost, "seconds": seconds, "transport": self.name, "at": now()}
-        return answer.model_copy(update=about)
+        return answer.model_copy(update={**about, "possibly_billed_usd": held.lost_usd})
 
     def _read(self, reply: Reply, request: Request) -> Answer:
         try:
@@ -196,9 +213,9 @@ def _credentials(headers: Mapping[str, str]) -> Iterator[str]:
 def _lost_for_good(error: BaseException, budget: Budget) -> bool:
     """Count an answer that may have been lost; whether there is no money for another try."""
     held = HELD.get()
-    if not held or type(error).__name__ in _UNSENT:
+    if held is None or type(error).__name__ in _UNSENT:
         return False
-    return not budget.lose(held) and isinstance(error, Exception)
+    return not held.lose(budget) and isinstance(error, Exception)
 
 
 async def _tells_of_spending(response: Any) -> bool:

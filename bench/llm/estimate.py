@@ -88,6 +88,8 @@ def estimate(
     tokens = math.ceil(survey.size * ratio)
     batch = options.transport == "batches"
     basis = [said, output_said] + ([] if batch else [seconds_said])
+    if options.retry:
+        basis.append(f"what retry={','.join(options.retry)} asks again is not counted")
     return Estimate(
         model=options.model,
         calls=calls,

@@ -25,12 +25,13 @@ class Order:
     Attributes:
         name: of the order, in the ledger alone.
         keys: of its requests.
-        usd: most that it can cost.
+        usd: held back for it.
         newest: id of the newest batch there was before it, if there was one.
         at: when it was noted, ISO 8601.
         batches: ids of the batches that may be it; several only where that could not be told.
         ended: those of them whose results are all stored.
         dropped: whether no batch came of it.
+        noted: when each batch's id was noted, ISO 8601; older ledgers do not say.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Order:
     batches: list[str] = field(default_factory=list)
     ended: set[str] = field(default_factory=set)
     dropped: bool = False
+    noted: dict[str, str] = field(default_factory=dict)
 
     @property
     def lost(self) -> bool:
@@ -51,6 +53,10 @@ class Order:
     def open(self) -> list[str]:
         """The batches whose results are still to be fetched."""
         return [batch for batch in self.batches if batch not in self.ended]
+
+    def noted_at(self, batch: str) -> str:
+        """When the batch was known to exist, ISO 8601."""
+        return self.noted.get(batch, self.at)
 
 
 class Ledger:
@@ -101,7 +107,7 @@ class Ledger:
 
     def created(self, order: Order, batch: str) -> None:
         """Note the batch that came of an order, or that may have."""
-        self._write({"batch": batch, "of": order.name})
+        self._write({"batch": batch, "of": order.name, "at": now()})
 
     def ended(self, order: Order, batch: str) -> None:
         """Note that all results of a batch are stored."""
@@ -131,6 +137,8 @@ class Ledger:
                 self.orders[name] = Order(name, keys, usd, newest, at)
             case {"batch": batch, "of": name}:
                 self.orders[name].batches.append(batch)
+                if "at" in line:
+                    self.orders[name].noted[batch] = line["at"]
             case {"ended": batch, "of": name}:
                 self.orders[name].ended.add(batch)
             case {"dropped": name}:

@@ -6,13 +6,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from bench.config import Section
 from bench.files import content_sha
+from bench.llm.json_answers import in_words
 from bench.llm.requests import Request
+from bench.llm.retries import RetryStatus
+from bench.section import Section
 
 TransportName = Literal["messages", "batches", "replay", "openai"]
+OPERATIONAL = frozenset(
+    {"concurrency", "max_retries", "timeout_s", "deadline_s", "poll_s", "retry"}
+    | {"max_usd", "prices", "api_key_env"}
+    | {"token_limit"}  # another name for the same limit
+)
+"""Options that say how a model is asked, and for what money; no answer depends on them."""
 
 
 class LLMOptions(Section):
@@ -31,6 +39,15 @@ class LLMOptions(Section):
     )
     effort: Literal["low", "medium", "high", "xhigh", "max"] | None = Field(
         None, description="how much the model thinks; none: its own default"
+    )
+    answer_format: Literal["schema", "text"] = Field(
+        "schema",
+        description="schema: the API holds the answer to its JSON form; text: the prompt alone "
+        "asks for it",
+    )
+    token_limit: Literal["max_completion_tokens", "max_tokens"] = Field(
+        "max_completion_tokens",
+        description="what an OpenAI-compatible endpoint calls the limit of max_tokens",
     )
     replay: str | None = Field(None, description="file of recorded answers (transport replay)")
     base_url: str | None = Field(
@@ -51,11 +68,25 @@ class LLMOptions(Section):
     )
     poll_s: float = Field(30.0, gt=0, description="seconds between looks at a batch")
     max_usd: float | None = Field(
-        None, ge=0, description="most that a command may spend; what would exceed it is not asked"
+        None,
+        ge=0,
+        description="what a command may spend; what would exceed it, by what such calls have cost "
+        "so far, is not asked",
     )
     prices: str | None = Field(
         None, description="YAML file of prices; none: bench/llm/prices.yaml and its date"
     )
+    retry: list[RetryStatus] = Field(
+        [], description="ask, and pay, once more for stored answers that ended so; as a,b or [a, b]"
+    )
+
+    @field_validator("retry", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        """The names of a list that is given as text, with commas."""
+        if isinstance(value, str):
+            return [name.strip() for name in value.split(",") if name.strip()]
+        return value
 
     @property
     def endpoint(self) -> str:
@@ -63,7 +94,7 @@ class LLMOptions(Section):
         return self.base_url or ""
 
     def request(self, prompt: str, schema: Mapping[str, Any], order: int = 0) -> Request:
-        """A question that is answered in JSON of this schema (structured output).
+        """A question that is answered in JSON of this schema.
 
         Args:
             prompt: the user's turn, which is all there is.
@@ -79,6 +110,8 @@ class LLMOptions(Section):
             "messages": [{"role": "user", "content": prompt}],
             "output_config": config,
         }
+        if self.answer_format == "text":
+            body = in_words(body)
         return Request(body, order, endpoint=self.endpoint)
 
     def patience(self, request: Request) -> float:
@@ -93,9 +126,7 @@ class LLMOptions(Section):
         Raises:
             UserError: the file of recorded answers cannot be read.
         """
-        operational = {"concurrency", "max_retries", "timeout_s", "deadline_s", "poll_s"}
-        money = {"max_usd", "prices", "api_key_env"}
-        values = self.model_dump(exclude=operational | money | {"base_url", "replay"})
+        values = self.model_dump(exclude={*OPERATIONAL, "base_url", "replay"})
         values["endpoint"] = self.endpoint
         if self.transport == "batches":
             values["transport"] = "messages"

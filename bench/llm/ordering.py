@@ -8,13 +8,15 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import anthropic
-from anthropic.types.messages import MessageBatch
 
 from bench.llm.ledger import Ledger, Order
 from bench.llm.options import LLMOptions
-from bench.llm.outcomes import Service, Told
+from bench.llm.outcomes import Service
 from bench.llm.requests import Request
 from bench.llm.transport import Stopped
+from bench.llm.watching import gave_up, size, young
+
+_LOOKS = 4  # in the list, for an order whose reply was lost
 
 
 class Ordering:
@@ -47,7 +49,7 @@ class Ordering:
         self._ledger.read()
         for order in self._ledger.orders.values():
             if order.lost:
-                await self._search(order)
+                await self._search(order, _LOOKS if young(order.at, self._options.poll_s) else 1)
                 if order.lost:
                     self._ledger.dropped(order)
         return [order for order in self._ledger.orders.values() if order.open]
@@ -60,7 +62,7 @@ class Ordering:
 
         Args:
             requests: of different keys.
-            usd: most that they can cost.
+            usd: held back for them.
 
         Raises:
             Stopped: the API does not take it.
@@ -72,7 +74,7 @@ class Ordering:
                 batch = await self._create(requests=items)
             except _Lost:
                 await asyncio.sleep(self._options.poll_s)
-                await self._search(order)
+                await self._search(order, _LOOKS)
             except anthropic.AnthropicError as error:
                 self._ledger.dropped(order)
                 raise gave_up(error, self._service, self._options.model) from error
@@ -90,7 +92,16 @@ class Ordering:
             raise gave_up(error, self._service, self._options.model) from error
         return page.data[0].id if page.data else None
 
-    async def _search(self, order: Order) -> None:
+    async def _search(self, order: Order, looks: int) -> None:
+        """Look for what came of an order, several times where the list may lag behind."""
+        for look in range(looks):
+            if look:
+                await asyncio.sleep(self._options.poll_s)
+            await self._look_for(order)
+            if order.batches:
+                return
+
+    async def _look_for(self, order: Order) -> None:
         """Note the batches that may have come of an order: newer, as large, not known otherwise.
 
         Whether one really did is seen by its results, which carry the requests' keys.
@@ -105,21 +116,6 @@ class Ordering:
                     self._ledger.created(order, batch.id)
         except anthropic.AnthropicError as error:
             raise gave_up(error, self._service, self._options.model) from error
-
-
-def size(batch: MessageBatch) -> int:
-    """How many requests a batch has."""
-    counts = batch.request_counts
-    ended = counts.succeeded + counts.errored + counts.canceled + counts.expired
-    return counts.processing + ended
-
-
-def gave_up(error: BaseException, service: Service, model: str) -> Stopped:
-    """Why there will be no batches, after the SDK's retries."""
-    told = Told.by(error)
-    return told.stopped(service, model) or Stopped(
-        f"{service.name} does not take or show batches: {service.scrub(str(told))}"
-    )
 
 
 class _Lost(anthropic.AnthropicError):

@@ -6,9 +6,8 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from bench.errors import UserError
+from bench.errors import UserError, unknown
 from bench.llm.transport import Stopped
-from bench.registry import unknown
 
 _LONGEST = 500  # characters of an error that are kept
 _SHORTEST = 8  # characters of a key; less is a word, such as "none" where no key is needed

@@ -10,9 +10,9 @@ from typing import Any
 import yaml
 from pydantic import Field, ValidationError
 
-from bench.config import Section
 from bench.errors import UserError
 from bench.llm.answers import Usage
+from bench.section import Section
 
 _MILLION = 1e6
 

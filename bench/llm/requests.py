@@ -20,6 +20,8 @@ class Request:
         sample: number of the sample, where the same question is asked several times.
         attempt: 1 where an answer could not be read and the same is asked once more.
         endpoint: URL of an OpenAI-compatible endpoint; "" is Anthropic's API.
+        renewed: whether it is asked although an answer is stored; no part of the key, so that the
+            new answer takes the old one's place.
     """
 
     body: Mapping[str, Any]
@@ -27,6 +29,7 @@ class Request:
     sample: int = 0
     attempt: int = 0
     endpoint: str = ""
+    renewed: bool = False
 
     @cached_property
     def key(self) -> str:
@@ -37,6 +40,13 @@ class Request:
         if self.endpoint:
             parts["endpoint"] = self.endpoint
         return hashlib.sha256(canonical(parts).encode()).hexdigest()
+
+    @cached_property
+    def kind(self) -> str:
+        """What the answer's length depends on beside the messages, hashed: model, effort, room."""
+        rest = {name: value for name, value in self.body.items() if name != "messages"}
+        parts = {"body": rest, "endpoint": self.endpoint}
+        return hashlib.sha256(canonical(parts).encode()).hexdigest()[:16]
 
     @cached_property
     def size(self) -> int:
@@ -55,11 +65,19 @@ class Request:
 
     def again(self) -> Request:
         """The same question once more, after an answer that could not be read."""
-        return replace(self, attempt=self.attempt + 1)
+        return replace(self, attempt=self.attempt + 1, renewed=False)
 
     def with_room(self, max_tokens: int) -> Request:
         """The same question with more room for the answer."""
-        return replace(self, body={**self.body, "max_tokens": max_tokens})
+        return self.with_body(max_tokens=max_tokens)
+
+    def with_body(self, **fields: Any) -> Request:
+        """The question with other fields in its body."""
+        return replace(self, body={**self.body, **fields}, renewed=False)
+
+    def renew(self) -> Request:
+        """This very question, to be asked although its answer is stored."""
+        return replace(self, renewed=True)
 
 
 def canonical(value: Any) -> str:

@@ -1,8 +1,15 @@
-"""The rule for asking again, one for judge and editor."""
+"""The rules for asking again, the same for judge and editor."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Literal, get_args
+
+from bench.llm.answers import UNANSWERED
 from bench.llm.requests import Request
+
+RetryStatus = Literal["parse_error", "refusal", "truncated"]
+"""How an answer may end that is paid and stored, but of no use: the option retry has it renewed."""
 
 MORE_ROOM = 4  # times as many tokens, once, for an answer that was cut off
 
@@ -25,3 +32,31 @@ def once_more(request: Request, status: str, max_tokens: int) -> Request | None:
     if status == "parse_error" and not request.attempt:
         return request.again()
     return None
+
+
+def mending(counts: Mapping[str, int], retry: str) -> str:
+    """Say how what has no verdict, or no edit, is asked for again.
+
+    Args:
+        counts: how many by status; what has another one is passed over.
+        retry: what comes before the statuses that are to be renewed, as "--retry ".
+
+    Returns:
+        For a message; "" where there is nothing to ask again.
+    """
+    unanswered, useless = (
+        {status: counts[status] for status in statuses if counts.get(status)}
+        for statuses in (UNANSWERED, get_args(RetryStatus))
+    )
+    clauses = []
+    if unanswered:
+        limit = " (up to the limit once more)" if "skipped_budget" in unanswered else ""
+        clauses.append(f"run the same command again to ask for {_listed(unanswered)}{limit}")
+    if useless:
+        named = f"{retry}{','.join(useless)}"
+        clauses.append(f"add {named} to ask, and pay, once more for {_listed(useless)}")
+    return "; ".join(clauses)
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{n} {status}" for status, n in counts.items())

@@ -16,9 +16,8 @@ from functools import cached_property
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
-from bench.errors import UserError
+from bench.errors import UserError, unknown
 from bench.llm.requests import canonical
-from bench.registry import unknown
 
 _SLOT = re.compile(r"\{([a-z][a-z0-9_]*)\}")
 _SUFFIX = ".md"

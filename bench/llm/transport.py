@@ -70,7 +70,7 @@ def open_transport(
     if options.transport == "openai":
         from bench.llm.openai_chat import OpenAIChat
 
-        return OpenAIChat(options, budget)
+        return OpenAIChat(options, budget, say)
     if options.transport == "batches":
         from bench.llm.batches import Batches
 

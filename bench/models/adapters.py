@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import nn
 
-from bench.config import LoRAConfig
-from bench.errors import UserError
-from bench.registry import unknown
+from bench.errors import UserError, unknown
+
+if TYPE_CHECKING:
+    from bench.config import LoRAConfig
 
 FIELD = "lora.target_modules"
 BYPASSED = ("dt_proj",)  # Mamba mixers (Jamba's too) multiply by its weight and never call it

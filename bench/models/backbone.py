@@ -8,13 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from peft import PeftModel
 from torch import Tensor
 
-from bench.config import LoRAConfig, ModelConfig
 from bench.errors import UserError
 from bench.models.adapters import adapter_parameters, attach
 from bench.models.context import context_length
@@ -27,6 +26,9 @@ from bench.models.sequences import Sequences
 from bench.models.stateful import check_decoding
 from bench.models.tokens import Tokens
 from bench.rl import token_logprobs
+
+if TYPE_CHECKING:
+    from bench.config import LoRAConfig, ModelConfig
 
 
 class Backbone:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 
-from bench.config import ModelConfig
 from bench.errors import UserError
+
+if TYPE_CHECKING:
+    from bench.config import ModelConfig
 
 
 def pick_device(name: str) -> torch.device:

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from bench.models.backbone import Backbone
 from bench.models.sequences import Sequences, chunks_by_length
-from bench.rl import masked_mean, segment_rewards, segment_score
-from bench.rl.masking import last_counted
+from bench.rl import segment_rewards, segment_score, sequence_rewards
+from bench.rl.masking import last_counted, masked_mean
 
 Granularity = Literal["sequence", "segment", "token"]
 SCORING_CHUNK = 16  # responses of like length scored together
@@ -105,18 +105,33 @@ class RewardModel:
         return (self.response_scores(outputs, batch) - self.mean) / self.std
 
     def token_scores(self, batch: Sequences) -> Tensor:
-        """(B, T) normalised r_t, without gradient; 0 at padding.
+        """(B, T) normalised r_t for people and for localisation, without gradient; 0 at padding.
 
         Of a token model the outputs, (r_t - mean) / std. Of a segment model each sentence's output
         spread over its tokens, T / (K len_k) times itself with K sentences (`segment_rewards`).
         The mean over a response's tokens is its R, of both. Of a sequence model the outputs: what
         R would be, had the response ended there.
         """
-        outputs = (map_rows(self.outputs, batch) - self.mean) / self.std * batch.mask
         if self.granularity != "segment":
-            return outputs
-        shares = segment_rewards(outputs, self.segment_ends(batch), batch.mask)
-        return shares * batch.lengths.unsqueeze(1)
+            return self._normalised(batch)
+        return self.paid(batch) * batch.lengths.unsqueeze(1)
+
+    def paid(self, batch: Sequences) -> Tensor:
+        """(B, T) what each token is paid, without gradient; 0 at padding; a row sums to `scores`.
+
+        Sequence: R on the last token. Segment: r_k / (K len_k) on each token of sentence k of K.
+        Token: r_t / T on token t.
+        """
+        if self.granularity == "sequence":
+            return sequence_rewards(self.scores(batch), batch.mask)
+        outputs = self._normalised(batch)
+        if self.granularity == "segment":
+            return segment_rewards(outputs, self.segment_ends(batch), batch.mask)
+        return outputs / batch.lengths.unsqueeze(1)
+
+    def _normalised(self, batch: Sequences) -> Tensor:
+        """(B, T) (output - mean) / std, 0 at padding."""
+        return (map_rows(self.outputs, batch) - self.mean) / self.std * batch.mask
 
     def save(self, folder: Path) -> None:
         """Write the adapter (PEFT format), the head and the constants to `folder`."""

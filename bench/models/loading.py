@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-from bench.config import ModelConfig
 from bench.errors import UserError
 from bench.models.stateful import check_cache
+
+if TYPE_CHECKING:
+    from bench.config import ModelConfig
 
 
 def load_model(path: str, config: ModelConfig, dtype: torch.dtype) -> Any:

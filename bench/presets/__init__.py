@@ -8,3 +8,8 @@ FOLDER = Path(__file__).parent
 def preset_names() -> list[str]:
     """Return the names of the presets that come with GrainBench."""
     return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+
+
+def default_preset(suite: str) -> str:
+    """Return the preset that a suite's labels start from: the one of its name, or else testbed."""
+    return suite if suite in preset_names() else "testbed"

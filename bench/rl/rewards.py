@@ -1,9 +1,10 @@
-"""What PPO is paid at each token: the reward model's scores less the KL penalty.
+"""What PPO is paid at each token, from a source's scores to the rewards that GAE reads.
 
 `sequence_rewards` and `token_rewards` differ in nothing but the granularity of the score; with all
-of a row's score on its last counted token they give the same rewards (a test holds this). Before
-them, `missing_eos_penalty` and `book_final_score` say what a response without an EOS is worth, and
-at which position the score at its end is paid.
+of a row's score on its last counted token they give the same rewards (a test holds this). Then, in
+this order: `missing_eos_penalty` and `book_final_score` say what a response without an EOS is worth
+and at which position the score at its end is paid, and `kl_penalised` takes the KL penalty off,
+once and for every method alike.
 """
 
 from typing import Literal
@@ -15,6 +16,7 @@ from torch import Tensor
 from bench.rl.checks import (
     check_batch,
     check_float,
+    check_mask,
     check_not_negative,
     check_rank,
     check_rows,
@@ -27,76 +29,89 @@ ScorePosition = Literal["last", "eos", "first_pad"]
 
 
 def sequence_rewards(
-    scores: Float[Tensor, " B"],
+    scores: Float[Tensor, " B"], mask: Bool[Tensor, "B T"]
+) -> Float[Tensor, "B T"]:
+    """Rewards when the whole response carries one score.
+
+    Equation: ``[0, ..., 0, R]`` with ``R = r(x, y)``.
+
+    Args:
+        scores: (B,) R, reward units.
+        mask: (B, T) True = counts. R is paid at a row's last counted position.
+
+    Returns:
+        (B, T) reward units, without a KL penalty; 0 where `mask` is False.
+
+    Raises:
+        ValueError: if shapes disagree or a row of `mask` counts nothing (the row is named).
+        TypeError: if a dtype is wrong.
+
+    References:
+        arXiv:2406.02756, Section 2 (sequence-level PPO).
+    """
+    check_rank(1, scores=scores)
+    check_float(scores=scores)
+    check_rank(2, mask=mask)
+    check_mask(mask=mask)
+    check_batch(scores=scores, mask=mask)
+    return zero_masked(scores.unsqueeze(1).expand(mask.shape), last_counted(mask))
+
+
+def token_rewards(paid: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B T"]:
+    """Rewards when each token carries its own.
+
+    Equation: ``[r_1, ..., r_T]``.
+
+    Args:
+        paid: (B, T) what each token is paid, reward units; a share r_t / T where a row is to sum
+            to the R(tau) of Eq. 1.
+        mask: (B, T) True = counts.
+
+    Returns:
+        (B, T) reward units, without a KL penalty; 0 where `mask` is False. A row that counts
+        nothing is all 0.
+
+    Raises:
+        ValueError: if shapes disagree.
+        TypeError: if a dtype is wrong.
+
+    References:
+        arXiv:2406.02756, Section 2 (token-level PPO).
+    """
+    check_token_tensors(mask, paid=paid)
+    return zero_masked(paid, mask)
+
+
+def kl_penalised(
+    rewards: Float[Tensor, "B T"],
     kl: Float[Tensor, "B T"],
     mask: Bool[Tensor, "B T"],
     *,
     kl_coef: float,
 ) -> Float[Tensor, "B T"]:
-    """Rewards when the whole response carries one score.
+    """Take the KL penalty off the rewards.
 
-    Equation: ``[-b KL_1, ..., -b KL_{T-1}, R - b KL_T]`` with ``R = r(x, y)``, ``b = kl_coef``.
+    Equation: ``r_t - b KL_t`` with ``b = kl_coef``.
 
     Args:
-        scores: (B,) R, reward units.
-        kl: (B, T) KL estimate at each token, nats.
-        mask: (B, T) True = counts. T of the equation is a row's last counted position.
+        rewards: (B, T) r_t, reward units.
+        kl: (B, T) KL estimate at each token, nats; 0 where a reward is paid and no token was drawn.
+        mask: (B, T) True = counts.
         kl_coef: b, reward units per nat, >= 0.
 
     Returns:
         (B, T) reward units; 0 where `mask` is False.
 
     Raises:
-        ValueError: if shapes disagree, a row of `mask` counts nothing (the row is named), or
-            `kl_coef` is negative.
-        TypeError: if a dtype is wrong.
-
-    References:
-        arXiv:2406.02756, Section 2 (sequence-level PPO); the penalty of arXiv:2203.02155, Eq. 2.
-    """
-    check_rank(1, scores=scores)
-    check_batch(scores=scores, kl=kl)
-    check_float(scores=scores)
-    check_token_tensors(mask, kl=kl)
-    check_not_negative(kl_coef=kl_coef)
-    penalties = zero_masked(-kl_coef * kl, mask)
-    return penalties + zero_masked(scores.unsqueeze(1).expand_as(kl), last_counted(mask))
-
-
-def token_rewards(
-    token_scores: Float[Tensor, "B T"],
-    kl: Float[Tensor, "B T"],
-    mask: Bool[Tensor, "B T"],
-    *,
-    kl_coef: float,
-) -> Float[Tensor, "B T"]:
-    """Rewards when each token carries its own score.
-
-    Equation: ``[r_1 - b KL_1, ..., r_T - b KL_T]`` with ``b = kl_coef``.
-
-    Args:
-        token_scores: (B, T) r_t, reward units.
-        kl: (B, T) KL estimate at each token, nats.
-        mask: (B, T) True = counts.
-        kl_coef: b, reward units per nat, >= 0.
-
-    Returns:
-        (B, T) reward units; 0 where `mask` is False. A row that counts nothing is all 0.
-
-    Raises:
         ValueError: if shapes disagree or `kl_coef` is negative.
         TypeError: if a dtype is wrong.
 
     References:
-        arXiv:2406.02756, Section 2 (token-level PPO).
-
-    Differences from the paper:
-        None here. The scores sum to T times the R(tau) of Eq. 1, which is their mean: the caller
-        decides whether to normalise, and records the reward mass either way.
+        arXiv:2203.02155, Eq. 2; the "- b KL_t" of arXiv:2406.02756, Section 2.
     """
-    check_token_tensors(mask, token_scores=token_scores, kl=kl)
+    check_token_tensors(mask, rewards=rewards, kl=kl)
     check_not_negative(kl_coef=kl_coef)
-    return zero_masked(token_scores - kl_coef * kl, mask)
+    return zero_masked(rewards - kl_coef * kl, mask)
 
 
 def missing_eos_penalty(

@@ -1,30 +1,29 @@
-"""The judge of a run, and how many of its verdicts may be missing."""
+"""The judge of a run, how many of its verdicts may be missing, and what is to be said of them."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from bench.errors import UserError
-from bench.loading import judge_options
-from bench.pipeline import Context
-from bench.protocols import Judge, Verdict
-from bench.registry import JUDGES
+
+if TYPE_CHECKING:
+    from bench.pipeline import Context
+    from bench.protocols import Judge, Verdict
+    from bench.schema import JudgeRecord
+
+_RETRY = "--set judge.retry="  # what goes before the statuses that are to be asked again
 
 
-def make_judge(context: Context, name: str) -> Judge:
-    """The judge of this name for the run's suite; the options are the configured judge's.
+def make_judge(judge: type[Judge], options: Any, context: Context) -> Judge:
+    """A judge of this run.
 
     Raises:
-        UserError: there is no such judge, it does not fit the suite, or an option is wrong.
+        UserError: it does not fit the suite, or an option is wrong.
     """
-    judge: Judge = JUDGES.get(name)(
-        context.suite,
-        judge_options(context.config, name),
-        answers=context.answers / "judge.jsonl",
-        say=context.progress.say,
-    )
-    return judge
+    answers = context.answers / "judge.jsonl"
+    return judge(context.suite, options, answers=answers, say=context.progress.say)
 
 
 def check_missing(judge: Judge, judged: Mapping[str, list[list[Verdict]]], limit: float) -> None:
@@ -44,13 +43,20 @@ def check_missing(judge: Judge, judged: Mapping[str, list[list[Verdict]]], limit
         missing = Counter(status for status in statuses if status is not None)
         if missing.total() > limit * len(statuses):
             counts = ", ".join(f"{n} {status}" for status, n in missing.most_common())
+            asker = getattr(judge, "asker", None)  # who asks nobody says the same every time
+            how = asker.mending(missing, _RETRY) if asker else ""
             raise UserError(
                 f"{metric}: the judge {judge.name} gave no verdict on {missing.total()} of "
                 f"{len(statuses)} instructions ({counts}), more than evaluation.max_missing="
-                f"{limit:g}; what was answered is kept, run the same command again to ask for "
-                "the rest",
+                f"{limit:g}" + (f"; what was answered is kept: {how}" if how else ""),
                 exit_code=3,
             )
+
+
+def say_marks(context: Context, judge: JudgeRecord) -> None:
+    """Say what a judge says against its own verdicts; they are kept, and the record has it too."""
+    for mark in judge.marks:
+        context.progress.say(f"the judge {judge.name}: {mark}")
 
 
 def _why_missing(verdicts: tuple[Verdict, ...]) -> str | None:

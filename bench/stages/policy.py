@@ -6,42 +6,46 @@ import json
 import pickle
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 
 from bench.errors import UserError
-from bench.models.backbone import Backbone
 from bench.models.heads import RewardModel
+from bench.models.names import POLICY, REWARD, VALUE
 from bench.models.rollout import Sampling, sample
-from bench.pipeline import Context
-from bench.protocols import GoldSuite, Method
-from bench.stages.judging import make_judge
 from bench.stages.sft import demonstrations, load_sft
-from bench.training.experience import RewardSource, Rollout
+from bench.stages.sources import GoldSource, RewardModelSource, pay_by
 from bench.training.optimisation import generator
-from bench.training.ppo import PPO, VALUE, new_value
-from bench.training.reward_model import ADAPTER as REWARD
+from bench.training.ppo import PPO, new_value
 from bench.training.sft import fitting
-from bench.training.updates import POLICY, Demonstrations
+
+if TYPE_CHECKING:
+    from bench.models.backbone import Backbone
+    from bench.pipeline import Context
+    from bench.protocols import Judge, Method, TokenSource
+    from bench.training.updates import Demonstrations
 
 CHECKPOINT = Path("checkpoint") / "ppo.pt"
 
 
-def build_ppo(context: Context, out: Path, inputs: list[Path], method: Method) -> dict[str, Any]:
+def build_ppo(
+    context: Context,
+    out: Path,
+    inputs: list[Path],
+    method: Method,
+    make_judge: Callable[[Context], Judge],
+) -> dict[str, Any]:
     """Train the policy; inputs: SFT and, unless the suite's gold score is the reward, its model."""
     config = context.config
     backbone = load_sft(context, inputs[0])
-    source, reward_model = _reward_source(context, backbone, inputs)
+    source, reward_model = _token_source(context, backbone, inputs)
     prompts = context.suite.prompts("ppo", config.ppo.prompts, config.seed)
     trainer = PPO(
         backbone,
         prompts,
-        source,
-        method.rewards,
+        pay_by(source, method),
         new_value(backbone, config.lora, reward_model, config.seed, config.ppo),
         config.ppo,
         config.lora,
@@ -63,7 +67,9 @@ def build_ppo(context: Context, out: Path, inputs: list[Path], method: Method) -
             torch.save(state | {"rows": rows}, fresh)
             fresh.replace(out / CHECKPOINT)
 
-        best = trainer.run(_validator(context, backbone), on_row, on_checkpoint)
+        best = trainer.run(
+            _validator(context, backbone, make_judge(context)), on_row, on_checkpoint
+        )
     backbone.save_adapter(POLICY, out / "policy")
     text = "".join(json.dumps(row) + "\n" for row in rows)
     (out / "metrics.jsonl").write_text(text)
@@ -80,32 +86,14 @@ def _demonstrations(context: Context, backbone: Backbone) -> Demonstrations:
     return fitting(backbone, demonstrations(context), context.config.sft)
 
 
-def _reward_source(
+def _token_source(
     context: Context, backbone: Backbone, inputs: list[Path]
-) -> tuple[RewardSource, RewardModel | None]:
-    """The scorer of rollouts, and the reward model that the value may start from."""
+) -> tuple[TokenSource, RewardModel | None]:
+    """What pays the rollouts, and the reward model that the value may start from."""
     if len(inputs) > 1:
         model = RewardModel.load(backbone, REWARD, inputs[1])
-        return partial(_model_scores, backbone, model), model
-    suite: GoldSuite = context.suite
-
-    def gold(rollout: Rollout) -> Tensor:
-        pairs = zip(rollout.prompts, rollout.outputs, strict=True)
-        return torch.tensor([suite.score(p, y) for p, y in pairs], device=backbone.device)
-
-    return gold, None
-
-
-def _model_scores(backbone: Backbone, model: RewardModel, rollout: Rollout) -> Tensor:
-    """(B,) of a sequence model, (B, T) of a segment or token model.
-
-    A sequence model reads its score off EOS, the one position that it was trained at; a response
-    that was cut off gets one, lest its score be noise (what it lacks is for the penalty to say).
-    """
-    if model.granularity != "sequence":
-        return model.token_scores(rollout.batch)
-    texts = list(zip(rollout.prompts, rollout.outputs, strict=True))
-    return model.scores(backbone.batch_of(texts))
+        return RewardModelSource(model), model
+    return GoldSource(context.suite), None
 
 
 def _restore(trainer: PPO, out: Path) -> list[dict[str, float]]:
@@ -123,7 +111,9 @@ def _restore(trainer: PPO, out: Path) -> list[dict[str, float]]:
     return rows
 
 
-def _validator(context: Context, backbone: Backbone) -> Callable[[], dict[str, float]]:
+def _validator(
+    context: Context, backbone: Backbone, judge: Judge
+) -> Callable[[], dict[str, float]]:
     """Judges the policy on the validation prompts, always with the same random numbers."""
     config = context.config.evaluation
     suite = context.suite
@@ -131,7 +121,6 @@ def _validator(context: Context, backbone: Backbone) -> Callable[[], dict[str, f
     references = suite.references(prompts)
     ids = [backbone.tokens.prompt(text) for text in prompts]
     sampling = Sampling(config.max_new_tokens, config.temperature)
-    judge = make_judge(context, config.validation_judge)
 
     def validate() -> dict[str, float]:
         rng = generator("validation", config.seed)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from bench.config import SFTConfig
 from bench.data import Demonstration
 from bench.models.backbone import Backbone
-from bench.pipeline import Context
-from bench.training.sft import ADAPTER, train_sft
+from bench.models.names import SFT
+from bench.training.sft import train_sft
+
+if TYPE_CHECKING:
+    from bench.config import SFTConfig
+    from bench.pipeline import Context
 
 MODEL = "model"  # folder of the SFT model in its artifact
 
@@ -21,6 +24,7 @@ def build_sft(context: Context, out: Path, inputs: list[Path]) -> dict[str, Any]
     """
     config: SFTConfig = context.config.sft
     backbone = _load_base(context)
+    context.packed = backbone.packs
     dtype = backbone.model.dtype
     if config.full:
         backbone.model.float()  # in bfloat16 a small learning rate is rounded away
@@ -34,8 +38,8 @@ def build_sft(context: Context, out: Path, inputs: list[Path]) -> dict[str, Any]
             lambda row: task.advance(1, note=f"loss {row['loss']:.3f}"),
         )
     if not config.full:
-        backbone.save_adapter(ADAPTER, out / "adapter")
-        backbone.merge_adapter(ADAPTER)
+        backbone.save_adapter(SFT, out / "adapter")
+        backbone.merge_adapter(SFT)
     backbone.model.to(dtype).save_pretrained(str(out / MODEL))
     backbone.tokens.tokenizer.save_pretrained(str(out / MODEL))
     if n := counts["dropped"]:
@@ -59,7 +63,9 @@ def load_sft(context: Context, folder: Path) -> Backbone:
     if folder not in context.backbones:
         context.backbones.clear()
         context.backbones[folder] = _load(context, folder)
-    return context.backbones[folder]
+    backbone = context.backbones[folder]
+    context.packed = backbone.packs
+    return backbone
 
 
 def _load(context: Context, folder: Path) -> Backbone:

@@ -8,6 +8,7 @@ from scipy import special
 from bench.stats.intervals import Estimate, Floats, Values, rate_interval, to_floats, to_scores
 
 _STEPS = 50
+_ROUNDING = 1e-6  # of what a number usually is: as little of it is none
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,9 @@ def length_adjusted(
 
     Raises:
         ValueError: if the shapes differ, a value is no preference, fewer than three items are
-            complete, lengths differ by the same on all of them (nothing to adjust by), or the
-            verdicts are all alike or follow from length alone (the fit has no maximum).
+            complete, lengths differ by about the same on all of them (nothing to adjust by), the
+            verdicts are all alike or follow from length alone (the fit has no maximum), or they
+            leave no spread to tell an error from (as of items that the fit meets exactly).
 
     References:
         L. E. Papke and J. M. Wooldridge (1996), J. Appl. Econometrics 11(6), 619-632.
@@ -62,12 +64,15 @@ def length_adjusted(
     kept, longer = scores[present], longer[present]
     if kept.size < 3:
         raise ValueError(f"length adjustment needs three items, but {kept.size} are complete")
-    if np.ptp(longer) == 0:
-        raise ValueError(f"all lengths differ by {longer[0]:g}: there is nothing to adjust by")
-    design = np.column_stack([np.ones(kept.size), np.tanh(longer / longer.std(ddof=1))])
-    coefficients, covariance = _fractional_logit(kept, design)
+    term = np.tanh(longer / (longer.std(ddof=1) or 1.0))
+    if np.ptp(term) < _ROUNDING:
+        raise ValueError(
+            f"all lengths differ by about {longer.mean():g}: there is nothing to adjust by"
+        )
+    design = np.column_stack([np.ones(kept.size), term])
+    coefficients, errors = _fractional_logit(kept, design)
     mean = float(special.expit(coefficients[0]))
-    error = mean * (1 - mean) * float(np.sqrt(covariance[0, 0]))
+    error = mean * (1 - mean) * float(errors[0])
     return LengthAdjusted(
         mean=mean,
         standard_error=error,
@@ -75,12 +80,12 @@ def length_adjusted(
         n=kept.size,
         missing=scores.size - kept.size,
         length_effect=float(coefficients[1]),
-        length_effect_error=float(np.sqrt(covariance[1, 1])),
+        length_effect_error=float(errors[1]),
     )
 
 
 def _fractional_logit(scores: Floats, design: Floats) -> tuple[Floats, Floats]:
-    """Coefficients (K,) by Newton's method, and their HC1 covariance (K, K)."""
+    """Coefficients (K,) by Newton's method, and their standard errors (K,), HC1."""
     n, terms = design.shape
     coefficients = np.zeros(terms)
     for _ in range(_STEPS):
@@ -91,7 +96,23 @@ def _fractional_logit(scores: Floats, design: Floats) -> tuple[Floats, Floats]:
         step = np.linalg.solve(hessian, design.T @ (scores - fitted))
         coefficients = coefficients + step
         if np.abs(step).max() < 1e-10:
-            moments = design * (scores - fitted)[:, None]
             bread = np.linalg.inv(hessian)
-            return coefficients, n / (n - terms) * bread @ (moments.T @ moments) @ bread
+            # A sum of squares: rounding cannot make it negative, as it can the product of three.
+            influence = design * (scores - fitted)[:, None] @ bread
+            errors = np.sqrt(n / (n - terms) * (influence**2).sum(axis=0))
+            _require_spread(errors, np.sqrt(np.diag(bread)))
+            return coefficients, errors
     raise ValueError("no fit: the verdicts are all alike, or length alone tells them")
+
+
+def _require_spread(errors: Floats, usual: Floats) -> None:
+    """Refuse errors that are rounding, beside what they would be if each verdict were a draw.
+
+    Raises:
+        ValueError: one is, or is not finite.
+    """
+    if not (np.isfinite(errors).all() and (errors > _ROUNDING * usual).all()):
+        raise ValueError(
+            "no standard error: the fit meets the verdicts that decide the estimate exactly, as it "
+            "may with few of them"
+        )

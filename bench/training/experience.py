@@ -1,4 +1,4 @@
-"""What a rollout is worth: from scores, KL and values to rewards, advantages and returns.
+"""What a rollout is worth: from what is paid, KL and values to rewards, advantages and returns.
 
 Pure functions of tensors and the configuration; every choice that the field's implementations make
 differently is one field of `PPOConfig` (docs/training.md).
@@ -7,14 +7,16 @@ differently is one field of `PPOConfig` (docs/training.md).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor
 
-from bench.config import PPOConfig
 from bench.models.sequences import Sequences
-from bench.rl import book_final_score, gae, missing_eos_penalty, whiten
+from bench.rl import book_final_score, gae, kl_penalised, missing_eos_penalty, whiten
+
+if TYPE_CHECKING:
+    from bench.config import PPOConfig
 
 
 @dataclass(frozen=True)
@@ -39,19 +41,11 @@ class Rollout:
     values: Tensor | None = None
 
 
-class RewardSource(Protocol):
-    """Scores a rollout: (B,) one a response, or (B, T) one a token; reward units, no KL."""
+class Pay(Protocol):
+    """What the tokens of a rollout are paid: (B, T) reward units, no KL, 0 at padding."""
 
     def __call__(self, rollout: Rollout) -> Tensor:
-        """Score the rollout."""
-        ...
-
-
-class Assign(Protocol):
-    """A method's reward: scores and KL to a reward at every token (B, T)."""
-
-    def __call__(self, scores: Tensor, kl: Tensor, mask: Tensor, *, kl_coef: float) -> Tensor:
-        """Spread the scores."""
+        """Pay the rollout."""
         ...
 
 
@@ -60,45 +54,43 @@ class Rewards:
     """What each token is paid; all (B, T).
 
     Attributes:
-        total: earned less the KL penalty, whitened if the configuration says so.
-        earned: the scores as the method spread them, with the price of a missing EOS.
+        total: `paid` less the KL penalty, whitened if the configuration says so: what GAE reads.
+        paid: the method's rewards with the price of a missing EOS, never with the KL: what is
+            logged as reward.
         states: bool, True = a state of the episode: the response tokens and, where the score is
             paid one later, the position behind them.
     """
 
     total: Tensor
-    earned: Tensor
+    paid: Tensor
     states: Tensor
 
 
 def reward_tokens(
-    scores: Tensor,
+    paid: Tensor,
     kl: Tensor,
     mask: Tensor,
     finished: Tensor,
-    assign: Assign,
     config: PPOConfig,
     kl_coef: float,
 ) -> Rewards:
-    """Spread scores over the tokens, price a missing EOS, take the KL off, whiten.
+    """Price a missing EOS, place the final score, take the KL off, whiten: in this order.
 
     Args:
-        scores: (B,) or (B, T), reward units.
+        paid: (B, T) the method's rewards, reward units; 0 at padding.
         kl: (B, T) KL estimates, nats.
         mask: (B, T) True = a response token.
         finished: (B,) bool, True = ends in EOS.
-        assign: the method's reward.
         config: `missing_eos`, `score_position`, `kl_penalty`, `whiten_rewards` and their numbers.
         kl_coef: the coefficient now; with `kl_penalty: loss` the reward leaves the KL out.
     """
-    price = 0.0 if config.kl_penalty == "loss" else kl_coef
-    penalties = (price * kl).masked_fill(~mask, 0.0)
-    earned = assign(scores, kl, mask, kl_coef=price) + penalties
-    earned = missing_eos_penalty(
-        earned, mask, finished, penalty=config.missing_eos_penalty, mode=config.missing_eos
+    paid = missing_eos_penalty(
+        paid, mask, finished, penalty=config.missing_eos_penalty, mode=config.missing_eos
     )
-    earned, states = book_final_score(earned, mask, finished, config.score_position)
-    total = earned - penalties
+    paid, states = book_final_score(paid, mask, finished, config.score_position)
+    # A score may be paid one position behind the response, where no token was drawn: no KL there.
+    price = 0.0 if config.kl_penalty == "loss" else kl_coef
+    total = kl_penalised(paid, kl.masked_fill(~mask, 0.0), states, kl_coef=price)
     if config.whiten_rewards != "no":
         total = whiten(
             total,
@@ -106,7 +98,7 @@ def reward_tokens(
             shift_mean=config.whiten_rewards == "shift",
             unbiased=config.whiten_unbiased,
         )
-    return Rewards(total, earned, states)
+    return Rewards(total, paid, states)
 
 
 def advantages_of(

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from bench.config import LoRAConfig, PPOConfig
 from bench.models.backbone import Backbone
 from bench.models.heads import RewardModel, ScalarHead, ValueModel, map_rows
+from bench.models.names import POLICY, VALUE
 from bench.models.rollout import Sampling, draw_responses
 from bench.models.sequences import Sequences
 from bench.rl import (
@@ -28,17 +28,17 @@ from bench.rl import (
     masked_sum,
 )
 from bench.training.experience import (
-    Assign,
     Experience,
-    RewardSource,
+    Pay,
     Rollout,
     advantages_of,
     reward_tokens,
 )
 from bench.training.optimisation import generator
-from bench.training.updates import POLICY, Demonstrations, Learner, set_values
+from bench.training.updates import Demonstrations, Learner, set_values
 
-VALUE = "value"
+if TYPE_CHECKING:
+    from bench.config import LoRAConfig, PPOConfig
 
 
 @dataclass
@@ -56,8 +56,7 @@ class PPO:
     Args:
         backbone: the SFT model; the reference is its base, adapters off.
         prompts: texts that are cycled through in shuffled order.
-        source: scores responses.
-        assign: spreads scores and KL over the tokens.
+        pay: what each token of a response is paid, the KL penalty apart.
         value: where the value function starts (`new_value`).
         config: hyperparameters, the same for every method.
         lora: shape of the policy's adapter.
@@ -69,8 +68,7 @@ class PPO:
         self,
         backbone: Backbone,
         prompts: Sequence[str],
-        source: RewardSource,
-        assign: Assign,
+        pay: Pay,
         value: ValueModel,
         config: PPOConfig,
         lora: LoRAConfig,
@@ -78,7 +76,7 @@ class PPO:
         demonstrations: Demonstrations = (),
     ) -> None:
         self.backbone, self.value, self.config = backbone, value, config
-        self.source, self.assign = source, assign
+        self.pay = pay
         self.prompts = list(prompts)
         self.prompt_ids = [backbone.tokens.prompt(text) for text in prompts]
         torch.manual_seed(seed)
@@ -205,13 +203,12 @@ class PPO:
         values = rollout.values
         if values is None:
             values = map_rows(self.value.states, batch, columns=1)[:, :-1]
-        scores = self.source(rollout)
-        rewards = reward_tokens(scores, kl, mask, rollout.finished, self.assign, config, kl_coef)
+        rewards = reward_tokens(self.pay(rollout), kl, mask, rollout.finished, config, kl_coef)
         advantages, returns = advantages_of(rewards, values, mask, config)
         metrics = {
             "kl": masked_sum(kl, mask, dim=1).mean().item(),
-            "reward": masked_sum(rewards.earned, rewards.states, dim=1).mean().item(),
-            "reward_mass": masked_sum(rewards.earned.abs(), rewards.states, dim=1).mean().item(),
+            "reward": masked_sum(rewards.paid, rewards.states, dim=1).mean().item(),
+            "reward_mass": masked_sum(rewards.paid.abs(), rewards.states, dim=1).mean().item(),
             "length": batch.lengths.float().mean().item(),
             "finished": rollout.finished.float().mean().item(),
             "entropy": masked_mean(rollout.entropies, mask).item(),
@@ -246,7 +243,7 @@ def new_value(
     lora: LoRAConfig,
     reward_model: RewardModel | None,
     seed: int,
-    config: PPOConfig | None = None,
+    config: PPOConfig,
 ) -> ValueModel:
     """A value function as `value_model` and `value_init` say.
 
@@ -258,9 +255,8 @@ def new_value(
         lora: shape of the value's own adapter.
         reward_model: what the value may start from.
         seed: of new weights.
-        config: none: the defaults.
+        config: which value model, and where it starts.
     """
-    config = config or PPOConfig()
     head = ScalarHead(backbone.hidden_size, zero=True)
     if config.value_model == "shared":
         return ValueModel(backbone, POLICY, head)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from bench.config import LoRAConfig, RewardModelConfig
 from bench.data import Preference, Ranking
 from bench.errors import Diverged, UserError
 from bench.models.backbone import Backbone
 from bench.models.heads import Granularity, RewardModel, ScalarHead
+from bench.models.names import REWARD
 from bench.models.sequences import Sequences
 from bench.rl import (
     bradley_terry_loss,
@@ -32,7 +32,9 @@ from bench.training.optimisation import (
     step,
 )
 
-ADAPTER = "reward"
+if TYPE_CHECKING:
+    from bench.config import LoRAConfig, RewardModelConfig
+
 TokenLoss = Literal["eq3", "eq4", "divergence"]
 
 
@@ -86,11 +88,11 @@ def train_reward_model(
     groups, counts = tokenise(backbone.tokens, rows, backbone.within(config.max_length))
     _check_sizes({len(group.responses) for group in groups}, objective, config)
     torch.manual_seed(seed)
-    backbone.add_adapter(ADAPTER, lora)
+    backbone.add_adapter(REWARD, lora)
     rng = generator("reward_model", seed)
     head = ScalarHead(backbone.hidden_size, scale=config.head_scale, generator=rng)
-    model = RewardModel(backbone, ADAPTER, head, objective.granularity)
-    parameters = [*backbone.parameters(ADAPTER), *model.head.parameters()]
+    model = RewardModel(backbone, REWARD, head, objective.granularity)
+    parameters = [*backbone.parameters(REWARD), *model.head.parameters()]
     optimiser = adamw([(parameters, config.lr)])
     steps = config.epochs * -(-len(groups) // config.batch_size)
     schedule = linear_schedule(optimiser, steps, config.warmup)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 
-from bench.config import LoRAConfig, SFTConfig
 from bench.data import Demonstration
 from bench.errors import UserError
 from bench.models.backbone import Backbone
+from bench.models.names import SFT
 from bench.training.optimisation import (
     adamw,
     finite,
@@ -19,7 +20,9 @@ from bench.training.optimisation import (
     step,
 )
 
-ADAPTER = "sft"
+if TYPE_CHECKING:
+    from bench.config import LoRAConfig, SFTConfig
+
 MAX_GRAD_NORM = 1.0
 WARMUP = 0.05
 
@@ -51,7 +54,7 @@ def train_sft(
     parameters = _trainable(backbone, config, lora)
     optimiser = adamw([(parameters, config.lr)])
     schedule = linear_schedule(optimiser, config.steps, WARMUP)
-    adapter = None if config.full else ADAPTER
+    adapter = None if config.full else SFT
     rng = generator("sft", config.seed)
     done, tokens = 0, 0
     while done < config.steps:
@@ -96,5 +99,5 @@ def _trainable(backbone: Backbone, config: SFTConfig, lora: LoRAConfig) -> list[
         backbone.model.requires_grad_(True)
         return list(backbone.model.parameters())
     torch.manual_seed(config.seed)
-    backbone.add_adapter(ADAPTER, lora)
-    return backbone.parameters(ADAPTER)
+    backbone.add_adapter(SFT, lora)
+    return backbone.parameters(SFT)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from bench.config import PPOConfig
 from bench.models.backbone import Backbone
 from bench.models.heads import ValueModel
+from bench.models.names import POLICY
 from bench.models.sequences import chunks_by_length
 from bench.rl import (
     kl_estimate,
@@ -25,7 +25,9 @@ from bench.rl import (
 from bench.training.experience import Experience
 from bench.training.optimisation import adamw, decay, finite, step
 
-POLICY = "policy"
+if TYPE_CHECKING:
+    from bench.config import PPOConfig
+
 Demonstrations = Sequence[tuple[list[int], list[int]]]
 Measured = dict[str, Tensor]
 

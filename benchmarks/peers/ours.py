@@ -10,7 +10,6 @@ from bench.config import PPOConfig, RewardModelConfig
 from bench.models.backbone import Backbone
 from bench.models.heads import RewardModel, ScalarHead
 from bench.models.tokens import Tokens
-from bench.rl import sequence_rewards
 from bench.training.ppo import PPO, new_value
 from bench.training.reward_model import Objective, train_reward_model
 from benchmarks.peers.gate import Gate
@@ -69,8 +68,7 @@ def build_ppo(work: Work, backbone: Backbone, value_model: Literal["separate", "
     return PPO(
         backbone,
         prompts(work),
-        lambda rollout: scorer.scores(rollout.batch),
-        sequence_rewards,
+        lambda rollout: scorer.paid(rollout.batch),
         value,
         config,
         LORA,

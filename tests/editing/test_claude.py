@@ -183,15 +183,15 @@ def test_unreadable_is_asked_once_more(tmp_path: Path, monkeypatch: pytest.Monke
     assert result(1) == ("ok", "", 2)
     status, reason, calls = result(2)
     assert (status, calls) == ("parse_error", 2)
-    assert reason.startswith("the answer: Invalid JSON")
+    assert reason == "there is no JSON object with the field 'edited' in it"
 
 
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ('{"fault": "f"}', "edited: Field required"),
+        ('{"fault": "f"}', "there is no JSON object with the field 'edited'"),
         ('{"fault": "f", "edited": ["x"]}', "edited: Input should be a valid string"),
-        (r'{"fault": "f", "edited": "\ud800"}', "the answer: Invalid JSON"),  # half a letter
+        (r'{"fault": "f", "edited": "\ud800"}', "edited: Value error, half a character"),
     ],
 )
 def test_what_cannot_be_read(

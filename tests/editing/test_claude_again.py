@@ -140,3 +140,29 @@ def test_another_vendors_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         [elsewhere] = editor(tmp_path, **{**other, "base_url": "http://other"}).requests([PAIR])
     assert (result.status, result.edited, server.calls) == ("ok", EDITED, 2)
     assert request.key != elsewhere.key
+
+
+def test_what_ended_so_is_asked_again_where_that_is_wanted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a rejected edit the second question, whose answer could not be read twice, alone."""
+    pairs = [PAIR, (PAIR[0], f"{PAIR[1]}\n"), ("p", "a wrong word of a few")]
+
+    def unreadable(body: Body, _: int) -> Kind | None:
+        return Kind.BAD_JSON if len(body["messages"]) > 1 else None
+
+    def statuses(**changes: object) -> list[str]:
+        return [result.status for result in editor(tmp_path, **changes).edit(pairs)]
+
+    with serving(monkeypatch, first_unchanged, faults=unreadable) as server:
+        assert statuses() == ["parse_error"] * 3
+        calls = server.calls
+        assert statuses(retry="refusal,truncated") == ["parse_error"] * 3
+        assert server.calls == calls
+        assert statuses(retry="parse_error") == ["parse_error"] * 3
+        assert server.calls == calls + 2  # two of the three differ in blank space alone
+        server.faults = None
+        assert statuses(retry="parse_error") == ["ok"] * 3
+        assert server.calls == calls + 4
+        assert statuses() == ["ok"] * 3
+        assert server.calls == calls + 4

@@ -2,12 +2,14 @@
 
 import datetime
 import io
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
 
 from bench.editing.acceptance import EditResult, assess
 from bench.editing.report import EditReport, Spread
+from bench.editing.show import edit_tables
 from bench.llm import Answer, Tally
 from bench.llm.prices import Prices
 from bench.llm.templates import Template
@@ -39,7 +41,7 @@ characters added -0.7 1.8 -3.6 -2.0 0.0 1.0 1.8
 def shown(made: EditReport) -> str:
     """What the terminal shows, without lines and columns."""
     stream = io.StringIO()
-    Console(file=stream, width=120).print(made.render())
+    Console(file=stream, width=120).print(edit_tables(made))
     lines = (" ".join(line.replace("─", "").split()) for line in stream.getvalue().splitlines())
     return "".join(f"{line}\n" for line in lines if line)
 
@@ -116,6 +118,13 @@ def test_no_edit_and_one() -> None:
 
 def test_golden() -> None:
     assert shown(report()) == GOLDEN
+
+
+def test_what_may_be_billed_beside_the_price() -> None:
+    made = report()
+    assert made.as_dict()["possibly_billed_usd"] == 0.0
+    assert "may be billed beside, at most $0.50\n" in shown(replace(made, possibly_billed_usd=0.5))
+    assert "at most unknown" in shown(replace(made, possibly_billed_usd=None))
 
 
 def test_nothing_at_all_can_be_shown() -> None:

@@ -14,8 +14,9 @@ from bench.errors import UserError
 from bench.progress import Progress
 from bench.record import Record, read_record
 from bench.store import Store
+from leaderboard.aggregate import tables
 from tests.integration.test_run import config
-from tests.judges.asked import prefers
+from tests.judges.asked import prefers, said
 from tests.llm.faults import Fault, Kind
 from tests.llm.server import Server
 
@@ -53,12 +54,27 @@ def test_a_model_judges_and_the_record_says_so(
     assert record.judge.template_sha
     assert record.judge.cost_usd > 0
     assert record.judge.details["diagnostics"]["flip_rate"]["mean"] == 0
+    assert record.judge.details["possibly_billed_usd"] == 0
+    assert record.judge.marks == []
     assert set(record.judge.counts) <= {"ok", "tie", "identical"}
     assert "gold_score" not in record.metrics
     assert read_record(tmp_path / "testbed" / record.run_id) == record
     calls = server.calls
     run(store, tmp_path, "method=sft", *ASKED, "judge.concurrency=2")  # how, not what, is asked
     assert server.calls == calls > 0
+
+
+def test_a_judge_that_goes_by_the_position_marks_the_record_and_loses_nothing(
+    server: Server, store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.answer = lambda body: said("A")
+    record = run(store, tmp_path, "method=sft", *ASKED, "judge.max_tokens=2048")
+    assert record.status == "ok"
+    mark = record.judge.marks[0]
+    assert (mark.what, mark.level) == ("flip_rate", "invalid")
+    assert f"the judge claude: {mark}" in "".join(capsys.readouterr())
+    assert read_record(tmp_path / "testbed" / record.run_id).judge.marks == record.judge.marks
+    assert str(mark) in tables(tmp_path)[0][0].warnings[0]
 
 
 def test_too_many_missing_verdicts_stop_the_run_and_nothing_is_asked_twice(
@@ -76,6 +92,29 @@ def test_too_many_missing_verdicts_stop_the_run_and_nothing_is_asked_twice(
     assert run(store, tmp_path, *asked).status == "ok"
     assert max(map(len, server.paid.values())) == 1
     assert sum(map(len, server.paid.values())) > paid
+
+
+def test_a_refusal_is_asked_again_where_the_option_says_so(
+    server: Server, store: Store, tmp_path: Path
+) -> None:
+    """How often is asked is in no stage's key: what was refused left no artifact."""
+    server.answer = answer
+    asked = (*ASKED, "judge.max_tokens=1024", "method=sft")
+    server.faults = lambda body, _: Kind.REFUSAL if odd_one(body) else None
+    with pytest.raises(
+        UserError, match=r"add --set judge\.retry=refusal to ask, and pay, once more"
+    ):
+        run(store, tmp_path, *asked)
+    server.faults, calls = None, server.calls
+    with pytest.raises(UserError, match=r"more than evaluation\.max_missing"):
+        run(store, tmp_path, *asked)
+    assert server.calls == calls
+    record = run(store, tmp_path, *asked, "judge.retry=refusal")
+    assert record.status == "ok"
+    assert server.calls > calls
+    calls = server.calls
+    assert run(store, tmp_path, *asked).judge.counts == record.judge.counts
+    assert server.calls == calls
 
 
 def test_a_model_edits_and_the_record_says_so(server: Server, store: Store, tmp_path: Path) -> None:

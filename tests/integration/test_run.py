@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,16 @@ import torch
 from peft import AutoPeftModelForCausalLM, PeftModel
 from transformers import AutoModelForCausalLM
 
-from bench import runner
+from bench import pipeline, runner
 from bench.config import RunConfig
 from bench.errors import UserError
+from bench.labels import run_id
 from bench.loading import load_config
 from bench.pipeline import Context
 from bench.progress import Progress
 from bench.record import read_items, read_record, read_samples
+from bench.sources import SOURCES, Sources
+from bench.stages import sft
 from bench.stages.sft import load_sft
 from bench.store import Store
 from bench.suites.testbed.suite import Testbed
@@ -65,12 +69,18 @@ def test_a_run_leaves_a_whole_record(store: Store, tmp_path: Path) -> None:
     folder = tmp_path / "testbed" / record.run_id
     assert read_record(folder) == record
     assert record.status == "ok"
-    assert record.label == "token_ppo"
+    assert record.label.startswith("token_ppo [config ")  # of these sizes, not the preset's
     names = [stage.name for stage in record.stages]
     assert names.index("sft") < names.index("reward_model") < names.index("ppo")
     assert {"win_rate", "gold_score", "rm_accuracy.edited", "rm_localisation", "kl"} <= set(
         record.metrics
     )
+    models = {"sft", "samples", "reward_model", "rm_evaluation", "ppo", "outputs", "judgement"}
+    for stage in record.stages:
+        assert stage.ran_on is not None
+        assert stage.ran_on.threads == torch.get_num_threads()
+        assert stage.ran_on.device
+        assert stage.ran_on.packed is (True if stage.name in models else None)
     items = read_items(folder)
     assert len(items) == 8
     mean = sum(item.win_rate or 0.0 for item in items) / 8
@@ -210,7 +220,7 @@ def test_what_is_not_there_is_named_before_anything_runs(
         ("lora.target_modules=[embed_tokens]", "is an embedding"),
         ("lora.target_modules=[q_proj, lm_head]", "shares its weight"),
         ("lora.target_modules=[q_proj, v_prj]", "did you mean 'v_proj'"),
-        ("model.path=/no/such/model", "cannot load the model"),
+        ("model.path=/no/such/model", "is no folder here"),
         ("ppo.max_new_tokens=250", "lower ppo.max_new_tokens, or cut .*prompt_max_tokens=6"),
         ("evaluation.max_new_tokens=250", "the (validation|test|unseen) split"),
         ("model.prompt_max_tokens=1", "the prompt template alone is longer"),
@@ -219,8 +229,11 @@ def test_what_is_not_there_is_named_before_anything_runs(
 def test_a_model_that_cannot_run_is_refused_before_sft(
     override: str, message: str, tmp_path: Path
 ) -> None:
+    settings, store = config("method=token_ppo", override), Store(tmp_path / "store")
     with pytest.raises(UserError, match=message):
-        run(config("method=token_ppo", override), Store(tmp_path / "store"), tmp_path / "results")
+        runner.plan(settings, store)
+    with pytest.raises(UserError, match=message):
+        run(settings, store, tmp_path / "results")
     assert not list((tmp_path / "store").glob("*/*"))
     assert not (tmp_path / "results").exists()
 
@@ -269,7 +282,7 @@ def test_an_interruption_is_written_down_and_never_over_a_finished_record(
     monkeypatch.setattr(runner, "execute", _interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(settings, store, tmp_path)
-    folder = tmp_path / "testbed" / runner.run_id(settings)
+    folder = tmp_path / "testbed" / run_id(settings)
     assert read_record(folder).status == "interrupted"
     monkeypatch.undo()
     assert run(settings, store, tmp_path).status == "ok"
@@ -281,3 +294,58 @@ def test_an_interruption_is_written_down_and_never_over_a_finished_record(
 
 def _interrupted(*arguments: Any) -> Any:
     raise KeyboardInterrupt
+
+
+def test_all_code_of_a_run_is_loaded_and_the_checkout_named_before_its_first_stage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it was read at the end, an edit of the first minute ran and the record did not say."""
+    settings = config("method=sft", "seed=6", "sft.steps=1")
+    planned, _ = runner.make_plan(settings)
+    roots = planned.judgement.roots
+    before = {"commit": "c" * 40, "dirty": False, "diff_sha": None}
+    monkeypatch.setattr(runner, "code_state", lambda: before)
+    monkeypatch.delitem(
+        sys.modules, "bench.stages.judgement", raising=False
+    )  # as in a fresh process
+
+    def first_stage(*arguments: Any) -> Any:
+        assert SOURCES.modules(roots).keys() <= sys.modules.keys()
+        monkeypatch.setattr(runner, "code_state", lambda: {**before, "dirty": True})
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runner, "execute", first_stage)
+    with pytest.raises(KeyboardInterrupt):
+        run(settings, Store(tmp_path / "store"), tmp_path)
+    record = read_record(tmp_path / "testbed" / runner.run_id(settings))
+    assert record.code.model_dump() == before
+
+
+def test_code_that_changes_while_a_run_goes_on_ends_it_and_keeps_what_is_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`bench/stages/outputs.py` is edited while SFT runs."""
+    edited = False
+    outputs = Path(runner.__file__).parent / "stages" / "outputs.py"
+
+    def read(file: Path) -> bytes:
+        return file.read_bytes() + (b"X = 1\n" if edited and file == outputs else b"")
+
+    build = sft.build_sft
+
+    def building(*arguments: Any) -> Any:
+        nonlocal edited
+        edited = True
+        return build(*arguments)
+
+    monkeypatch.setattr(sft, "build_sft", building)
+    for module in (pipeline, runner):
+        monkeypatch.setattr(module, "SOURCES", Sources(read))
+    store = Store(tmp_path / "store")
+    with pytest.raises(UserError, match=r"outputs.py changed since the run began") as error:
+        run(config("method=sft", "seed=6", "sft.steps=1"), store, tmp_path)
+    assert error.value.exit_code == 1
+    assert [path.name for path in store.root.glob("*/*/meta.json")] == ["meta.json"]
+    (record,) = [read_record(path) for path in tmp_path.glob("testbed/*")]
+    assert (record.status, [stage.name for stage in record.stages]) == ("failed", ["sft"])
+    assert "outputs.py" in (record.error or "")

@@ -23,7 +23,7 @@ ITEMS = [
     judged("longer", 1, 1),  # lost, longer; first shown: yes, no
     judged("seven", 2, 2),  # won, as long; first shown: no, yes
     judged("longer", 1.5, 2),  # won (1.75); first shown: yes in the second alone
-    judged("longer", None, 2),  # refused; first shown: yes in the second
+    judged("longer", None, 2),  # refused; first shown: the other order might say the same
     (Pair("same", "three", "three"), Verdict(1.5, "identical")),
 ]
 
@@ -32,7 +32,7 @@ ITEMS = [
     ("name", "hits", "n"),
     [
         ("flip_rate", 1, 6),
-        ("first_position_rate", 8, 12),
+        ("first_position_rate", 7, 11),
         ("longer_wins", 3, 4),
         ("tie_rate", 2, 7),
         ("refusal_rate", 1, 8),

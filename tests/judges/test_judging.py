@@ -199,3 +199,31 @@ def test_annotations_against_the_other_set_are_not_replayed() -> None:
     """The outputs are the same, but the verdicts were about the other Davinci003."""
     with pytest.raises(UserError, match="785 of 805 instructions have another reference output"):
         judge_file(SHORT_REFERENCE, SHORT_REFERENCE, replay(ANNOTATIONS["alpaca-7b"]))
+
+
+@pytest.mark.parametrize("problem", [RuntimeError("n_wins is 3 by us"), ImportError("no pandas")])
+def test_what_is_paid_is_reported_though_alpaca_eval_does_not_confirm_it(
+    server: Server,
+    claude: Callable[..., Claude],
+    files: tuple[Path, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    problem: Exception,
+) -> None:
+    """It says so, and is checked again by the next run."""
+
+    def fails(rows: object, rate: object) -> None:
+        raise problem
+
+    with monkeypatch.context() as patched:
+        patched.setattr(judging, "cross_check", fails)
+        for _ in range(2):
+            made = judge_file(*files, claude(), out=tmp_path / "out")
+            assert str(problem) in made.details["cross_check"]
+    written = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert written["details"]["cross_check"].startswith("not confirmed by alpaca_eval: ")
+    again = judge_file(*files, claude(), out=tmp_path / "out")
+    assert "cross_check" not in again.details
+    assert (
+        "cross_check" not in json.loads((tmp_path / "out" / "report.json").read_text())["details"]
+    )

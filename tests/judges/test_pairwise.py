@@ -103,6 +103,18 @@ def test_a_second_run_asks_nothing(server: Server, claude: Make) -> None:
     assert about["cost_usd"] == pytest.approx(cost(server))
 
 
+def test_a_record_says_what_may_be_billed_beside_the_cost(
+    server: Server, claude: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("anthropic._base_client.INITIAL_RETRY_DELAY", 0.01)
+    server.faults = lambda body, attempt: Kind.LOST_REPLY if attempt == 1 else None
+    for judge in (claude(max_retries=2), claude()):
+        judge.compare(["q"], ["good"], ["bad"])
+        most = sum(map(judge.asker.budget.most, judge.requests(["q"], ["good"], ["bad"])))
+        assert judge.about()["possibly_billed_usd"] == pytest.approx(most)
+        assert judge.about()["cost_usd"] == pytest.approx(cost(server) / 2)  # half was lost
+
+
 @pytest.mark.parametrize(
     "change",
     [{"model": "claude-haiku-5-5"}, {"template": "mt_bench"}, {"effort": "low"}],
@@ -252,8 +264,19 @@ def test_length_bias_shows(server: Server, claude: Make) -> None:
         ('{"rationale": "r", "verdict": "B"}', MODEL_FIRST, 1.0),
         ('{"rationale": "r", "verdict": "tie"}', MODEL_FIRST, 1.5),
         ('{"rationale": "r", "verdict": "C"}', REFERENCE_FIRST, None),
-        ('{"verdict": "A"}', REFERENCE_FIRST, None),
-        ('{"rationale": "r", "verdict": "A", "more": 1}', REFERENCE_FIRST, None),
+        ('{"verdict": "A"}', REFERENCE_FIRST, 1.0),
+        ('{"rationale": ["r"], "verdict": "A"}', REFERENCE_FIRST, 1.0),
+        (r'{"rationale": "\ud800", "verdict": "A"}', REFERENCE_FIRST, 1.0),
+        ('{"rationale": "r", "verdict": "A", "more": 1}', REFERENCE_FIRST, 1.0),
+        ('{"rationale": "r", "verdict": " b\u200b"}', REFERENCE_FIRST, 2.0),
+        ('{"rationale": "r", "verdict": "\\u200bTIE"}', REFERENCE_FIRST, 1.5),
+        ('{"rationale": "r", "verdict":\u200b"A"\u200b}', REFERENCE_FIRST, 1.0),
+        ('{"rationale": "r", "verdict": "A."}', REFERENCE_FIRST, None),
+        ('{"rationale": "r", "verdict": "t ie"}', REFERENCE_FIRST, None),
+        ('{"rationale": "r", "verdict": "\u0410"}', REFERENCE_FIRST, None),  # not Latin
+        ('{"rationale": "r", "verdict": null}', REFERENCE_FIRST, None),
+        ('{"rationale": "r", "verdict": ["A"]}', REFERENCE_FIRST, None),
+        ('{"rationale": "r", "Verdict": "A"}', REFERENCE_FIRST, None),
         ("A", REFERENCE_FIRST, None),
         ("", REFERENCE_FIRST, None),
     ],
@@ -291,3 +314,24 @@ def test_about_is_json(server: Server, claude: Make) -> None:
     judge = claude(canaries=1)
     one(judge)
     assert json.loads(json.dumps(judge.about())) == judge.about()
+
+
+def test_a_refused_order_is_asked_again_where_that_is_wanted(server: Server, claude: Make) -> None:
+    """Only the order that ended so; the newest answer is valid from then on."""
+    server.answer = prefers(good)
+    server.faults = lambda body, _: Kind.REFUSAL if shown(body).first == "good" else None
+    assert one(claude()).status == "refusal"
+    assert one(claude(retry="parse_error,truncated")).status == "refusal"
+    assert server.calls == 2
+    assert one(claude(retry="refusal")).status == "refusal"
+    assert server.calls == 3
+    server.faults = None
+    assert one(claude()).status == "refusal"  # the same command again does not ask
+    judge = claude(retry="refusal")
+    assert one(judge).preference == 2.0
+    assert server.calls == 4
+    assert judge.about()["cost_usd"] == pytest.approx(cost(server))
+    later = claude()
+    assert one(later).preference == 2.0
+    assert server.calls == 4
+    assert later.about()["cost_usd"] == pytest.approx(cost(server))

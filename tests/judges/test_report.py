@@ -7,6 +7,7 @@ import logging
 import math
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -118,6 +119,14 @@ def test_what_people_read() -> None:
         "$0.00",
     ):
         assert line in shown
+
+
+def test_what_may_be_billed_beside_the_cost() -> None:
+    made = report(ok(2))
+    assert "may be billed" not in text(made)
+    lost = replace(made, details={"cost_usd": 1.0, "possibly_billed_usd": 0.25})
+    assert "may be billed beside, at most" in text(lost)
+    assert "$0.25" in text(lost)
 
 
 def test_cross_check_sees_a_difference() -> None:

@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -165,11 +166,32 @@ def test_what_cannot_be_compared_is_split_and_says_why(make_run, tmp_path, field
     assert [row.group for row in second.rows] == [1]
 
 
-def test_two_presets_make_two_rows(make_run, tmp_path):
+def test_where_values_come_from_makes_no_other_row(make_run, tmp_path):
+    """A preset's file with the values of the default preset is the default preset's row."""
     make_run("sft", 0)
-    make_run("sft", 0, preset="small", run_id="small")
+    make_run("sft", 1, preset="mine.yaml", run_id="mine")
+    (table,), problems = tables(tmp_path / "results")
+    assert {row.label: row.seeds for row in table.rows} == {"sft": (0, 1)}
+    assert problems == []
+
+
+def test_the_default_presets_runs_have_the_plain_label(make_run, tmp_path):
+    other = {"seed": 0, "ppo": {"lr": 1e-3}}
+    for seed in range(3):
+        make_run("sft", seed, preset="other", config=other, run_id=f"other-{seed}")
+    make_run("sft", 0)
     (table,), _ = tables(tmp_path / "results")
-    assert {row.label for row in table.rows} == {"sft [small]", "sft [testbed]"}
+    rows = {row.label: row.seeds for row in table.rows}
+    assert rows == {"sft": (0,), "sft [ppo.lr=0.001]": (0, 1, 2)}
+
+
+def test_a_field_that_older_records_lack_has_its_default(make_run, tmp_path):
+    make_run("sft", 0)
+    newer = {"seed": 1, "ppo": {"lr": 1e-4, "gamma": 1.0, "gae_lambda": 0.95}}
+    make_run("sft", 1, config=newer)
+    (table,), problems = tables(tmp_path / "results")
+    assert [row.label for row in table.rows] == ["sft"]
+    assert problems == []
 
 
 def test_a_repeated_seed_counts_once_the_newest(make_run, tmp_path):
@@ -181,6 +203,51 @@ def test_a_repeated_seed_counts_once_the_newest(make_run, tmp_path):
     assert table.rows[0].status == "ok"
     assert len(problems) == 1
     assert "new is a newer run" in problems[0]
+
+
+@pytest.mark.parametrize("status", ["failed", "out_of_memory", "diverged", "interrupted"])
+def test_a_run_that_failed_never_displaces_one_that_ended_ok(make_run, tmp_path, status):
+    make_run("sft", 0, 0.9)
+    late = {"run_id": "late", "finished_at": "2027-01-01T00:00:00Z"}
+    make_run("sft", 0, status=status, error="a typo", **late)
+    (table,), problems = tables(tmp_path / "results")
+    (row,) = table.rows
+    assert (row.status, row.seeds, row.failures) == ("ok", (0,), ())
+    if status == "interrupted":
+        assert problems == []
+    else:
+        (line,) = problems
+        assert f"late: left out, its status is {status}; sft-s0, an older run of 'sft'" in line
+
+
+def test_a_failure_that_was_mended_is_not_spoken_of_but_a_divergence_is(make_run, tmp_path):
+    early = {"finished_at": "2025-01-01T00:00:00Z"}
+    make_run("sft", 0)
+    make_run("sft", 0, status="failed", run_id="typo", **early)
+    make_run("sft", 0, status="diverged", run_id="nan", **early)
+    problems = tables(tmp_path / "results")[1]
+    assert len(problems) == 1
+    assert "nan: left out, its status is diverged; sft-s0, a newer run" in problems[0]
+
+
+def test_a_copy_of_a_run_is_no_newer_run(make_run, tmp_path):
+    folder = make_run("sft", 0)
+    make_run("sft", 1)
+    for name in ("a-backup", "sft-s0.bak"):  # before it and after it, by name
+        shutil.copytree(folder, folder.with_name(name))
+    (table,), problems = tables(tmp_path / "results")
+    assert table.rows[0].seeds == (0, 1)
+    assert [line.partition(": ")[2] for line in problems] == [
+        f"passed over, it is a copy of {folder}"
+    ] * 2
+
+
+def test_own_runs_are_no_part_of_the_published_results(make_run, tmp_path):
+    make_run("sft", 0)
+    own = make_run("token_ppo", 0, suite="runs/testbed")
+    results = tmp_path / "results"
+    assert [row.label for row in tables(results)[0][0].rows] == ["sft"]
+    assert [row.label for row in tables(own.parents[1])[0][0].rows] == ["token_ppo"]
 
 
 def test_what_is_wrong_is_a_problem_and_not_a_crash(make_run, tmp_path):

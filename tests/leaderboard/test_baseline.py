@@ -1,10 +1,11 @@
 import math
+import shutil
 
 import pytest
 from scipy import stats
 
 from bench.errors import UserError
-from bench.record import Metric, Reference, Run, read_record
+from bench.record import JudgeRecord, Metric, Reference, Run, read_record
 from leaderboard.baseline import NoBaselineRun, make_baseline, read_baseline, write_baseline
 
 
@@ -84,7 +85,7 @@ def test_it_comes_back_from_its_file(results, tmp_path):
 
 
 def test_a_folder_gives_the_runs_that_measure_the_same(make_run, results):
-    make_run("sft", 7, preset="small")
+    make_run("sft", 7, judge=JudgeRecord(name="gold", model="another"))
     make_run("sft", 8, status="diverged")
     new = run_of(make_run("sft", 1, run_id="new", suite="testbed"))
     baseline, runs, left_out = read_baseline(results, [new])
@@ -95,6 +96,13 @@ def test_a_folder_gives_the_runs_that_measure_the_same(make_run, results):
     assert ([run.seed for run in one.baseline.runs], one.left_out) == ([2], [])
     with pytest.raises(NoBaselineRun, match="not held against itself"):
         read_baseline(results / "testbed" / "sft-s1", [run_of(results / "testbed" / "sft-s1")])
+
+
+def test_a_copy_does_not_count_twice(make_run, results):
+    new = run_of(make_run("sft", 1, run_id="new"))
+    found = read_baseline(results, [new]).baseline
+    shutil.copytree(results / "testbed" / "sft-s0", results / "testbed" / "sft-s0.bak")
+    assert read_baseline(results, [new]).baseline == found
 
 
 def test_what_cannot_be_a_baseline_is_named(make_run, results, tmp_path):

@@ -70,3 +70,20 @@ def test_a_judge_of_the_editors_family_is_named(make_run, tmp_path):
         "a: the judge (claude-sonnet-5-5) and the editor of the data (claude:claude-haiku-5-5:ab12)"
         " are both of the claude family"
     )
+
+
+def test_what_a_judge_says_against_its_verdicts_is_named(make_run, tmp_path):
+    texts = {0: "one", 1: "two", 2: "one"}
+    for seed, text in texts.items():
+        marks = [{"what": "flip_rate", "level": "invalid", "text": text}]
+        make_run("sft", seed, judge=JudgeRecord(name="claude", details={"marks": marks}))
+    assert warnings(tmp_path / "results") == (
+        "sft: the judge (claude), NOT VALID: one (seed 0, 2).",
+        "sft: the judge (claude), NOT VALID: two (seed 1).",
+    )
+
+
+@pytest.mark.parametrize("marks", ["a judge's own word", [{"text": "x"}], 3])
+def test_a_judge_may_mean_something_else_by_marks(make_run, tmp_path, marks):
+    make_run("sft", 0, judge=JudgeRecord(name="mine", details={"marks": marks}))
+    assert warnings(tmp_path / "results") == ()

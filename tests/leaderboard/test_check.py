@@ -172,7 +172,7 @@ def test_another_reference_is_another_measurement(make_run, results, baseline):
         "measures something else than sft-s1: reference.sha: abcdef012345 -> 0"
     )
     (report,) = check(run, results / "testbed" / "sft-s1")
-    assert "the same suite, preset, reference and judge" in report.failures[0]
+    assert "the same suite, reference and judge" in report.failures[0]
 
 
 def test_of_a_seed_that_the_baseline_lacks_too(make_run, baseline):

@@ -61,6 +61,13 @@ def test_judge_and_editor_with_cost_and_details(make_run):
         assert part in text
 
 
+def test_what_a_judge_says_against_its_verdicts(make_run):
+    marks = [{"what": "tie_rate", "level": "marked", "text": "60 of 60 verdicts are ties"}]
+    judge = JudgeRecord(name="claude", details={"marks": marks})
+    text = text_of(show(make_run("sft", judge=judge)))
+    assert "MARKED: 60 of 60 verdicts are ties" in text
+
+
 def test_a_run_without_ppo_lacks_no_curve(make_run):
     folder = make_run("sft", stages=[])
     (folder / "metrics.jsonl").unlink()

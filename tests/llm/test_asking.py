@@ -5,6 +5,7 @@ import pytest
 
 from bench.errors import UserError
 from bench.llm import Answer, AnswerStore, Asker, Request
+from tests.llm.answers import BAD_JSON
 from tests.llm.faults import Kind, in_turn
 from tests.llm.sending import budget, options, request
 from tests.llm.server import Server
@@ -171,3 +172,114 @@ def test_an_error_of_the_reader_comes_out_and_the_answers_stay(server: Server, p
     with pytest.raises(ZeroDivisionError):
         Asker(options(concurrency=3), path, print).ask([request(i) for i in range(9)], receive)
     assert path.read_text().count("\n") == server.calls == 3
+
+
+def statuses(asker: Asker, *questions: Request) -> list[str]:
+    """What came of each question in the end, by the rules that judge and editor follow."""
+    final: list[str] = []
+
+    def receive(asked: Request, answer: Answer) -> Request | None:
+        status = answer.outcome
+        if status == "answered" and answer.text == BAD_JSON:
+            status = "parse_error"
+        more = asker.follow_up(asked, status)
+        if more is None:
+            final.append(status)
+        return more
+
+    asker.ask(questions, receive)
+    return final
+
+
+@pytest.mark.parametrize("transport", ["messages", "batches"])
+@pytest.mark.parametrize(
+    ("kind", "status", "calls"),
+    [
+        (Kind.REFUSAL, "refusal", 1),
+        (Kind.BAD_JSON, "parse_error", 2),
+        (Kind.TRUNCATED, "truncated", 2),
+    ],
+)
+def test_what_is_paid_is_asked_again_where_that_is_wanted(
+    server: Server, path: Path, transport: str, kind: Kind, status: str, calls: int
+) -> None:
+    def paid() -> int:
+        return sum(map(len, server.paid.values()))
+
+    def ask(**changes: object) -> tuple[list[str], Asker]:
+        asker = Asker(options(transport=transport, **changes), path, print)
+        return statuses(asker, request("q"), request("fine")), asker
+
+    server.faults = server.item_faults = lambda body, _: (
+        kind if body["messages"][0]["content"] == "q" else None
+    )
+    assert sorted(ask()[0]) == sorted(["answered", status])
+    before = path.read_bytes()
+    assert paid() == calls + 1
+    others = sorted({"refusal", "parse_error", "truncated"} - {status})
+    assert sorted(ask(retry=others)[0]) == sorted(["answered", status])
+    assert paid() == calls + 1  # nothing ended so
+
+    assert sorted(ask(retry=[status])[0]) == sorted(["answered", status])
+    assert paid() == calls + 2  # the last question alone, once
+    server.faults = server.item_faults = None
+    seen, asker = ask(retry=[status])
+    assert seen == ["answered"] * 2
+    assert paid() == calls + 3
+    assert path.read_bytes().startswith(before)  # no stored answer is lost
+
+    seen, later = ask()  # the newest is valid from now on
+    assert seen == ["answered"] * 2
+    assert paid() == calls + 3
+    cost = sum(answer.cost_usd or 0 for answer in map(parsed, path.read_text().splitlines()))
+    assert later.tally.cost_usd == pytest.approx(cost)
+    assert asker.tally.cost_usd == pytest.approx(cost)
+    assert later.tally.models == asker.tally.models
+
+
+def parsed(line: str) -> Answer:
+    return Answer.model_validate_json(line)
+
+
+def test_a_question_is_renewed_once_in_a_command(server: Server, path: Path) -> None:
+    """However often it is put: a canary may be asked again as a pair."""
+    server.faults = lambda body, attempt: Kind.REFUSAL
+    statuses(Asker(options(), path, print), request("q"))
+    asker = Asker(options(retry=["refusal"]), path, print)
+    for _ in range(2):
+        assert statuses(asker, *[request("q")] * 3, request("new")) == ["refusal"] * 4
+    assert server.calls == 1 + 1 + 1
+    assert asker.tally.cost_usd == pytest.approx(
+        3 * (parsed(path.read_text().splitlines()[0]).cost_usd or 0)
+    )
+
+
+def test_a_question_that_is_renewed_in_vain_keeps_its_answer(server: Server, path: Path) -> None:
+    server.faults = in_turn(Kind.REFUSAL, Kind.INVALID_REQUEST)
+    assert statuses(Asker(options(), path, print), request("q")) == ["refusal"]
+    before = path.read_bytes()
+    for changes in ({}, {"max_usd": 0.0}):
+        asker = Asker(options(retry=["refusal"], **changes), path, print)
+        assert statuses(asker, request("q")) == ["refusal"]
+        assert path.read_bytes() == before
+    assert statuses(Asker(options(), path, print), request("q")) == ["refusal"]
+    assert server.calls == 2
+
+
+def test_an_unknown_price_of_a_replaced_answer_stays_unknown(server: Server, path: Path) -> None:
+    server.faults = in_turn(Kind.REFUSAL)
+    ask = {"model": "unpriced"}
+    statuses(Asker(options(**ask), path, print), request("q", **ask))
+    known = Answer.model_validate_json(path.read_text())
+    assert known.total_usd is None
+    statuses(Asker(options(**ask, retry=["refusal"]), path, print), request("q", **ask))
+    later = Asker(options(**ask), path, print)
+    statuses(later, request("q", **ask))
+    assert later.tally.cost_usd is None
+
+
+def test_a_recorded_file_is_not_asked_again(server: Server, path: Path) -> None:
+    recorded = {"transport": "replay", "replay": str(path)}
+    with pytest.raises(UserError, match="leave out the option retry"):
+        Asker(options(**recorded, retry=["refusal"]), path, print)
+    assert Asker(options(**recorded), path, print).mending({"api_error": 1}, "--retry ") == ""

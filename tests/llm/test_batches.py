@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from bench.llm import Answer
+from bench.llm import Answer, watching
 from bench.llm import batches as module
 from bench.llm.transport import Stopped
 from tests.llm.faults import Fault, Kind, in_turn
@@ -175,6 +175,48 @@ def test_results_that_were_cut_are_fetched_again(
     assert len(answers) == 20
     assert transport.budget.spent_usd == pytest.approx(sum(a.cost_usd or 0 for a in answers))
     assert len(stored(tmp_path)) == len(set(stored(tmp_path))) == 20
+    assert created(server) == 1
+
+
+def test_a_batch_that_does_not_show_at_once_is_waited_for(
+    server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """For longer than any other failure, which ends it after 20 looks."""
+    server.batch_faults = lambda endpoint, n: (
+        Kind.NOT_FOUND if endpoint == "retrieve" and n < 30 else None
+    )
+    assert send(batches(tmp_path), [request("q")])["q"].outcome == "answered"
+    assert created(server) == 1
+    assert capsys.readouterr().out.count("does not show yet") == 1
+
+
+@pytest.mark.parametrize(("endpoint", "missing"), [("retrieve", (2, 3, 4)), ("results", (1, 2))])
+def test_a_batch_that_was_seen_may_be_missing_for_a_while(
+    server: Server,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    endpoint: str,
+    missing: tuple[int, ...],
+) -> None:
+    monkeypatch.setattr(watching, "young", lambda at, poll_s: False)
+    server.batch_polls = 3
+    server.batch_faults = lambda called, n: (
+        Kind.NOT_FOUND if called == endpoint and n in missing else None
+    )
+    answers = ask(asker(tmp_path), [request(i) for i in range(5)])
+    assert [answer.outcome for answer in answers] == ["answered"] * 5
+    assert created(server) == 1
+
+
+def test_results_that_never_show_end_it_without_a_word_of_the_model(
+    server: Server, tmp_path: Path
+) -> None:
+    server.batch_faults = lambda called, n: Kind.NOT_FOUND if called == "results" else None
+    with pytest.raises(Stopped, match=r"batch msgbatch_.* may still exist, run and be billed"):
+        ask(asker(tmp_path), [request("q")])
+    assert created(server) == 1
+    server.batch_faults = None
+    assert ask(asker(tmp_path), [request("q")])[0].outcome == "answered"
     assert created(server) == 1
 
 

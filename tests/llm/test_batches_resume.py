@@ -2,15 +2,16 @@
 
 import json
 from collections import Counter
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bench.errors import UserError
-from bench.llm import Asker
+from bench.llm import Asker, watching
 from bench.llm.transport import now
-from tests.llm.faults import Body, Kind
+from tests.llm.faults import Body, Kind, in_turn
 from tests.llm.ordering import ask, asker, batches, created, ledger, seen, stored
 from tests.llm.sending import budget, child, kill_when, options, request, send
 from tests.llm.server import Server
@@ -18,17 +19,24 @@ from tests.llm.server import Server
 
 @pytest.mark.usefixtures("quick_retries")
 @pytest.mark.parametrize(
-    "kind", [Kind.LOST_REPLY, Kind.CUT_MIDDLE, Kind.CUT_BEFORE, Kind.SERVER_ERROR, Kind.STALL]
+    ("kind", "looks"),
+    [
+        (Kind.LOST_REPLY, 1),
+        (Kind.CUT_MIDDLE, 1),
+        (Kind.CUT_BEFORE, 4),  # there is none, and it is looked for until that is sure
+        (Kind.SERVER_ERROR, 4),
+        (Kind.STALL, 4),
+    ],
 )
 def test_an_order_whose_reply_was_lost_is_not_placed_twice(
-    server: Server, tmp_path: Path, kind: Kind
+    server: Server, tmp_path: Path, kind: Kind, looks: int
 ) -> None:
     send(batches(tmp_path), [request(i) for i in range(3)])  # an older batch, as large
     server.batch_faults = in_turn_of("create", kind, n=2)
     answers = send(batches(tmp_path, timeout_s=1.0), [request(i) for i in range(5, 8)])
     assert [answers[q].outcome for q in "567"] == ["answered"] * 3
     assert len(server.batches) == 2  # and not a third
-    assert seen(server, "/batches") == 2 + 1  # before each order, and to look for the lost one
+    assert seen(server, "/batches") == 2 + looks  # before each order, and for the lost one
     assert [len(messages) for messages in server.paid.values()] == [1] * 6
 
 
@@ -72,15 +80,68 @@ def test_results_that_are_gone_are_asked_anew(server: Server, tmp_path: Path) ->
     assert len(server.batches) == 2
 
 
-def test_a_batch_of_another_key_is_named(server: Server, tmp_path: Path) -> None:
-    note = {"order": "00", "at": "2026-01-01T00:00:00+00:00", "newest": None, "usd": 0.0}
-    lines = [{**note, "keys": [request("q").key]}, {"batch": "msgbatch_gone", "of": "00"}]
-    (tmp_path / "answers.batches.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n")
+def note_gone(path: Path, ordered: str, **batch: str) -> None:
+    """A ledger with a batch of another key."""
+    note = {"order": "00", "at": ordered, "newest": None, "usd": 0.0, "keys": [request("q").key]}
+    lines = [note, {"batch": "msgbatch_gone", "of": "00", **batch}]
+    (path / "answers.batches.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n")
+
+
+def test_an_old_batch_of_another_key_is_named_at_once(server: Server, tmp_path: Path) -> None:
+    note_gone(tmp_path, "2026-01-01T00:00:00+00:00")
     with pytest.raises(
         UserError, match=r"msgbatch_gone, noted in .*answers\.batches\.jsonl, does not"
-    ):
+    ) as caught:
         ask(asker(tmp_path), [request("q")])
+    told = str(caught.value)
+    assert "Ordered at 2026-01-01T00:00:00+00:00" in told
+    assert "may still exist, run and be billed" in told
+    assert "may be paid a second time" in told
     assert created(server) == 0
+    assert seen(server, "msgbatch_gone") == 1
+
+
+def test_a_young_batch_that_never_shows_is_not_ordered_anew(
+    server: Server,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(watching, "_YOUNG_S", 2.0)
+    note_gone(tmp_path, "2026-01-01T00:00:00+00:00", at=now())  # killed, and found in the list
+    with pytest.raises(UserError, match=r"msgbatch_gone, .* may still exist, run and be billed"):
+        ask(asker(tmp_path, poll_s=0.05), [request("q")])
+    assert created(server) == 0
+    assert seen(server, "msgbatch_gone") > 3
+    assert capsys.readouterr().out.count("does not show yet") == 1
+
+
+def test_a_batch_that_is_not_in_the_list_at_once_is_not_ordered_twice(
+    server: Server, tmp_path: Path
+) -> None:
+    """The reply to its creation was lost, and the list lags behind."""
+    page, listed = server._batches.page, []
+
+    def lagging(query: dict[str, str]) -> Body:
+        listed.append(query)
+        found = page(query)
+        return {**found, "data": [], "has_more": False} if len(listed) < 4 else found
+
+    server._batches.page = lagging  # type: ignore[method-assign]
+    server.batch_faults = in_turn_of("create", Kind.LOST_REPLY)
+    assert send(batches(tmp_path), [request("q")])["q"].outcome == "answered"
+    assert len(server.batches) == 1
+
+
+@pytest.mark.parametrize("age_s", [5, 3600])
+def test_only_a_young_lost_order_is_looked_for_again(
+    server: Server, tmp_path: Path, age_s: int
+) -> None:
+    at = (datetime.now(UTC) - timedelta(seconds=age_s)).isoformat()
+    note = {"order": "00", "at": at, "newest": None, "usd": 0.0, "keys": [request("q").key]}
+    (tmp_path / "answers.batches.jsonl").write_text(json.dumps(note) + "\n")
+    ask(asker(tmp_path), [request("q")])
+    assert seen(server, "/batches") == (4 if age_s < 600 else 1) + 1  # and before the order
 
 
 def kill_child(server: Server, path: Path, *, at: str) -> None:
@@ -178,3 +239,25 @@ def test_money_for_what_was_ordered_earlier_is_held(server: Server, tmp_path: Pa
     answers = ask(asker(tmp_path, max_usd=room), [request(0), request("a"), request("b")])
     assert [answer.outcome for answer in answers] == ["answered"] * 3
     assert [len(batch.requests) for batch in server.batches] == [30, 1, 1]
+
+
+def test_what_was_ordered_to_replace_an_answer_does_so(server: Server, tmp_path: Path) -> None:
+    """Also where the process that ordered it is gone, and nobody has it renewed now."""
+    server.item_faults = in_turn(Kind.REFUSAL)
+    [refused] = ask(asker(tmp_path), [request("q")])
+    assert refused.outcome == "refusal"
+
+    def say(line: str) -> None:
+        raise KeyboardInterrupt
+
+    left = Asker(options(transport="batches"), tmp_path / "answers.jsonl", say)
+    with pytest.raises(KeyboardInterrupt):
+        left.ask([request("q").renew()], lambda *_: None)
+    ask(asker(tmp_path), [request("another")])
+    renewed = asker(tmp_path)
+    [answer] = ask(renewed, [request("q")])
+    assert answer.outcome == "answered"
+    assert answer.replaced_usd == refused.cost_usd
+    assert renewed.tally.cost_usd == pytest.approx(refused.cost_usd + answer.cost_usd)
+    assert len(server.batches) == 3
+    assert stored(tmp_path).count(request("q").key) == 2

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,18 @@ def test_what_was_noted_is_read_back(tmp_path: Path) -> None:
     assert [order.lost for order in again.orders.values()] == [True, False, False, False]
     assert [order.open for order in again.orders.values()] == [[], ["b1"], [], []]
     assert (lost.keys, lost.usd, lost.newest) == (["k1", "k2"], 0.5, "newest")
+
+
+def test_when_a_batch_was_noted(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger.jsonl", print)
+    order = ledger.order(["k1"], 0.5, None)
+    ledger.created(order, "b1")
+    note = json.loads(ledger.path.read_text().split("\n")[-2])
+    assert order.noted_at("b1") == note["at"]
+    older = {"order": "00", "at": "2026-01-01", "newest": None, "usd": 0.0, "keys": ["k2"]}
+    ledger.path.write_text(json.dumps(older) + '\n{"batch": "b2", "of": "00"}\n')
+    ledger.read()
+    assert ledger.orders["00"].noted_at("b2") == "2026-01-01"
 
 
 def test_every_torn_end_is_borne(tmp_path: Path) -> None:

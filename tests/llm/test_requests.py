@@ -58,3 +58,11 @@ def test_follow_ups_keep_the_question() -> None:
     assert (request.model, request.max_tokens) == ("m", 9)
     with pytest.raises(AttributeError):
         request.order = 2  # type: ignore[misc]
+
+
+def test_a_renewed_question_has_the_same_key_and_its_follow_ups_are_not_renewed() -> None:
+    renewed = Request(BODY).renew()
+    assert renewed.renewed
+    assert renewed.key == Request(BODY).key
+    for following in (renewed.again(), renewed.with_room(10), renewed.with_body(messages=[])):
+        assert not following.renewed

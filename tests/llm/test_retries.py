@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from bench.llm import Request, once_more
+from bench.llm import Request, mending, once_more
 
 FIRST = Request({"model": "m", "max_tokens": 100})
 
@@ -33,3 +33,19 @@ def test_each_is_given_once_in_either_order() -> None:
 def test_what_asking_cannot_mend_is_left() -> None:
     for status in ("ok", "refusal", "api_error", "expired", "skipped_budget"):
         assert once_more(FIRST, status, 100) is None
+
+
+def test_what_to_do_is_said_for_each_status() -> None:
+    counts = {"ok": 9, "tie": 2, "parse_error": 1, "api_error": 2, "refusal": 3, "expired": 0}
+    assert mending(counts, "--retry ") == (
+        "run the same command again to ask for 2 api_error; "
+        "add --retry parse_error,refusal to ask, and pay, once more for 1 parse_error, 3 refusal"
+    )
+    assert mending({"skipped_budget": 6, "expired": 1}, "") == (
+        "run the same command again to ask for 1 expired, 6 skipped_budget "
+        "(up to the limit once more)"
+    )
+    assert mending({"truncated": 1}, "--set judge.retry=").startswith(
+        "add --set judge.retry=truncated to ask"
+    )
+    assert mending({"ok": 3, "rejected_empty": 1}, "--retry ") == ""

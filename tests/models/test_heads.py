@@ -105,6 +105,19 @@ def test_normalisation_makes_mean_0_and_std_1(granularity: Granularity) -> None:
     assert scores.std(unbiased=False).item() == pytest.approx(1, abs=1e-5)
 
 
+@pytest.mark.parametrize("granularity", ["sequence", "segment", "token"])
+def test_what_is_paid_sums_to_the_score(granularity: Granularity) -> None:
+    model = reward_model(granularity)
+    batch = random_batch(model.backbone, 20)
+    normalise(model, batch)
+    paid = model.paid(batch)
+    assert paid.shape == batch.mask.shape
+    assert (paid[~batch.mask] == 0).all()
+    torch.testing.assert_close(paid.sum(1), model.scores(batch))
+    if granularity == "token":
+        torch.testing.assert_close(paid * batch.lengths.unsqueeze(1), model.token_scores(batch))
+
+
 @pytest.mark.parametrize("granularity", ["segment", "token"])
 def test_token_scores_average_to_the_score(granularity: Granularity) -> None:
     model = reward_model(granularity)

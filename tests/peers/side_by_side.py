@@ -87,7 +87,8 @@ def our_ppo(config: PPOConfig, rows: Given) -> PPO:
     """Policy and value adapters away from 0, so that KL, values and their gradients are too."""
     backbone = tiny_backbone()
     value = new_value(backbone, LORA, None, 0, config)
-    ppo = PPO(backbone, ["unused"], lambda _: rows.scores, sequence_rewards, value, config, LORA, 0)
+    pay = lambda rollout: sequence_rewards(rows.scores, rollout.batch.mask)
+    ppo = PPO(backbone, ["unused"], pay, value, config, LORA, 0)
     stir(backbone, "policy", seed=1)
     stir(backbone, "value", seed=2)
     with torch.no_grad():
@@ -110,11 +111,10 @@ def our_rewards(ppo: PPO, rollout: Rollout, experience: Experience) -> tuple[Ten
     """(B, T) rewards and KL."""
     kl = kl_estimate(experience.logprobs, experience.ref_logprobs, ppo.config.kl_kind)
     rewards = reward_tokens(
-        ppo.source(rollout),
+        ppo.pay(rollout),
         kl,
         rollout.batch.mask,
         rollout.finished,
-        ppo.assign,
         ppo.config,
         ppo.config.kl_coef,
     )

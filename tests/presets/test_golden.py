@@ -40,7 +40,8 @@ def settings(preset: str) -> PPOConfig:
 
 def paid(config: PPOConfig) -> Rewards:
     kl = kl_estimate(LOGPROBS, REF_LOGPROBS, config.kl_kind)
-    return reward_tokens(SCORES, kl, MASK, FINISHED, sequence_rewards, config, config.kl_coef)
+    scores = sequence_rewards(SCORES, MASK)
+    return reward_tokens(scores, kl, MASK, FINISHED, config, config.kl_coef)
 
 
 def assert_table(found: Tensor, expected: list[list[float]]) -> None:
@@ -72,7 +73,7 @@ def test_the_kl_is_clamped_at_0_by_alpacafarm_alone(preset: str) -> None:
 )
 def test_where_the_score_is_paid_and_what_a_missing_end_costs(preset, earned) -> None:
     rewards = paid(settings(preset))
-    assert_table(rewards.earned, earned)
+    assert_table(rewards.paid, earned)
     behind_eos = preset in ("tldr-details", "trl-1.12")
     assert rewards.states.tolist() == [[True, True, behind_eos], [True, True, True]]
 

@@ -40,9 +40,9 @@ def kl_estimate(logprob: float, ref_logprob: float, kind: str) -> float:
     return kinds[kind]
 
 
-def sequence_rewards(score: float, kl: Row, mask: Mask, kl_coef: float) -> Row:
+def sequence_rewards(score: float, mask: Mask) -> Row:
     """One row; the last counted position found by walking from the right."""
-    rewards = [-kl_coef * k if keep else 0.0 for k, keep in zip(kl, mask, strict=True)]
+    rewards = [0.0] * len(mask)
     position = len(mask) - 1
     while not mask[position]:
         position -= 1

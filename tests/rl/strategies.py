@@ -40,7 +40,7 @@ batches = st.builds(
 
 def _sequence_rewards(x: Outputs, mask: Tensor) -> Outputs:
     scores = rl.masked_sum(x[1], mask, dim=1)
-    return (rl.sequence_rewards(scores, x[0], mask, kl_coef=0.1),)
+    return (rl.sequence_rewards(scores, mask),)
 
 
 def _finished(x: Tensor, mask: Tensor) -> Tensor:
@@ -68,7 +68,8 @@ def _divergence(x: Outputs, mask: Tensor) -> Outputs:
 # per token, each row on its own
 ROW_FUNCTIONS: dict[str, Callable[[Outputs, Tensor], Outputs]] = {
     "sequence_rewards": _sequence_rewards,
-    "token_rewards": lambda x, m: (rl.token_rewards(x[0], x[1], m, kl_coef=0.1),),
+    "token_rewards": lambda x, m: (rl.token_rewards(x[0], m),),
+    "kl_penalised": lambda x, m: (rl.kl_penalised(x[0], x[1], m, kl_coef=0.1),),
     "gae": lambda x, m: rl.gae(x[0], x[1], m, gamma=0.9, gae_lambda=0.8),
     "segment_rewards": lambda x, m: (rl.segment_rewards(x[0], x[1] > 0, m),),
     "missing_eos_penalty_subtract": _missing_eos("subtract"),

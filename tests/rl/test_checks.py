@@ -30,6 +30,7 @@ CALLS: dict[str, dict[str, Any]] = {
     "explained_variance": {"values": X, "returns": Y, "mask": MASK},
     "gae": {"rewards": X, "values": Y, "mask": MASK, "gamma": 1.0, "gae_lambda": 1.0},
     "kl_estimate": {"logprobs": X, "ref_logprobs": Y},
+    "kl_penalised": {"rewards": X, "kl": Y, "mask": MASK, "kl_coef": 0.1},
     "masked_mean": {"x": X, "mask": MASK},
     "masked_sum": {"x": X, "mask": MASK},
     "missing_eos_penalty": {
@@ -57,7 +58,7 @@ CALLS: dict[str, dict[str, Any]] = {
     "ratio_statistics": {"logprobs": X, "old_logprobs": Y, "mask": MASK, "clip_range": 0.2},
     "segment_rewards": {"scores": X, "ends": MASK, "mask": MASK},
     "segment_score": {"scores": X, "ends": MASK, "mask": MASK},
-    "sequence_rewards": {"scores": ROW, "kl": X, "mask": MASK, "kl_coef": 0.1},
+    "sequence_rewards": {"scores": ROW, "mask": MASK},
     "token_logprobs": {"logits": LOGITS, "tokens": torch.zeros(2, 3, dtype=torch.long)},
     "token_preference_loss": {
         **SIDES,
@@ -65,7 +66,7 @@ CALLS: dict[str, dict[str, Any]] = {
         "rejected_changed": MASK,
         "margins": ROW,
     },
-    "token_rewards": {"token_scores": X, "kl": Y, "mask": MASK, "kl_coef": 0.1},
+    "token_rewards": {"paid": X, "mask": MASK},
     "whiten": {"x": X, "mask": MASK},
 }
 ARGUMENTS = [

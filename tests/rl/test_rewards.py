@@ -11,6 +11,7 @@ from bench.rl import (
     PenaltyMode,
     ScorePosition,
     book_final_score,
+    kl_penalised,
     masked_sum,
     missing_eos_penalty,
     sequence_rewards,
@@ -25,45 +26,50 @@ MASK = torch.tensor([[True, True, False], [True, True, True]])
 
 
 def test_sequence_rewards_golden() -> None:
-    """b = 0.1, R = (2, -1); row 0 ends at its second token.
-
-    Row 0: -0.1 * 0.5 = -0.05; 2 - 0.1 * 1 = 1.9; padding 0.
-    Row 1: -0.02; -0.04; -1 - 0.1 * 0.6 = -1.06.
-    """
-    out = sequence_rewards(torch.tensor([2.0, -1.0]), KL, MASK, kl_coef=0.1)
-    torch.testing.assert_close(out, torch.tensor([[-0.05, 1.9, 0.0], [-0.02, -0.04, -1.06]]))
+    """R = (2, -1); row 0 ends at its second token, row 1 at its third."""
+    out = sequence_rewards(torch.tensor([2.0, -1.0]), MASK)
+    torch.testing.assert_close(out, torch.tensor([[0.0, 2.0, 0.0], [0.0, 0.0, -1.0]]))
 
 
 def test_token_rewards_golden() -> None:
+    """As they are, and 0 at padding."""
+    scores = torch.tensor([[1.0, -2.0, math.nan], [0.0, 3.0, 1.0]])
+    out = token_rewards(scores, MASK)
+    torch.testing.assert_close(out, torch.tensor([[1.0, -2.0, 0.0], [0.0, 3.0, 1.0]]))
+
+
+def test_kl_penalised_golden() -> None:
     """b = 0.1.
 
-    Row 0: 1 - 0.05 = 0.95; -2 - 0.1 = -2.1; padding 0.
+    Row 0: 1 - 0.1 * 0.5 = 0.95; -2 - 0.1 * 1 = -2.1; padding 0.
     Row 1: 0 - 0.02 = -0.02; 3 - 0.04 = 2.96; 1 - 0.06 = 0.94.
     """
-    scores = torch.tensor([[1.0, -2.0, 9.0], [0.0, 3.0, 1.0]])
-    out = token_rewards(scores, KL, MASK, kl_coef=0.1)
+    rewards = torch.tensor([[1.0, -2.0, 9.0], [0.0, 3.0, 1.0]])
+    out = kl_penalised(rewards, KL, MASK, kl_coef=0.1)
     torch.testing.assert_close(out, torch.tensor([[0.95, -2.1, 0.0], [-0.02, 2.96, 0.94]]))
+    torch.testing.assert_close(
+        kl_penalised(rewards, KL, MASK, kl_coef=0.0), token_rewards(rewards, MASK)
+    )
 
 
 @settings(max_examples=30, deadline=None)
 @given(batches)
 def test_sequence_rewards_reference(batch: Batch) -> None:
-    scores, kl = batch.x[0][:, 0], batch.x[1]
-    out = sequence_rewards(scores, kl, batch.mask, kl_coef=0.3)
+    scores = batch.x[0][:, 0]
+    out = sequence_rewards(scores, batch.mask)
     for b, row in enumerate(out.tolist()):
-        mask = batch.mask[b].tolist()
-        slow = reference.sequence_rewards(scores[b].item(), kl[b].tolist(), mask, 0.3)
+        slow = reference.sequence_rewards(scores[b].item(), batch.mask[b].tolist())
         assert row == pytest.approx(slow, abs=1e-12)
 
 
 @settings(max_examples=30, deadline=None)
 @given(batches)
-def test_token_rewards_reference(batch: Batch) -> None:
-    scores, kl, _ = batch.x
-    out = token_rewards(scores, kl, batch.mask, kl_coef=0.3)
+def test_kl_penalised_reference(batch: Batch) -> None:
+    rewards, kl, _ = batch.x
+    out = kl_penalised(rewards, kl, batch.mask, kl_coef=0.3)
     for b, row in enumerate(out.tolist()):
         for t, reward in enumerate(row):
-            slow = scores[b, t].item() - 0.3 * kl[b, t].item() if batch.mask[b, t] else 0.0
+            slow = rewards[b, t].item() - 0.3 * kl[b, t].item() if batch.mask[b, t] else 0.0
             assert reward == pytest.approx(slow, abs=1e-12)
 
 
@@ -71,13 +77,12 @@ def test_token_rewards_reference(batch: Batch) -> None:
 @given(batches)
 def test_granularities_agree_on_a_score_at_the_last_token(batch: Batch) -> None:
     """The two rewards differ in granularity alone."""
-    scores, kl = batch.x[0][:, 0], batch.x[1]
+    scores = batch.x[0][:, 0]
     last = [max(t for t, keep in enumerate(row) if keep) for row in batch.mask.tolist()]
-    token_scores = torch.zeros_like(kl)
-    token_scores[torch.arange(len(last)), last] = scores
+    paid = torch.zeros_like(batch.x[0])
+    paid[torch.arange(len(last)), last] = scores
     torch.testing.assert_close(
-        sequence_rewards(scores, kl, batch.mask, kl_coef=0.2),
-        token_rewards(token_scores, kl, batch.mask, kl_coef=0.2),
+        sequence_rewards(scores, batch.mask), token_rewards(paid, batch.mask)
     )
 
 
@@ -85,36 +90,45 @@ def test_an_empty_row_is_an_error_for_sequences_and_zero_for_tokens() -> None:
     mask = torch.tensor([[True, True, False], [False, False, False]])
     remedy = "a response's score needs a token to stand on"
     with pytest.raises(ValueError, match=rf"^mask counts .* row\(s\) \[1\] of 2: {remedy}$"):
-        sequence_rewards(torch.zeros(2), KL, mask, kl_coef=0.1)
+        sequence_rewards(torch.zeros(2), mask)
     nothing = torch.zeros(12, 1, dtype=torch.bool)
     with pytest.raises(ValueError, match=r"\[0, 1, 2, 3, 4, 5, 6, 7, 8, 9\] of 12"):
-        sequence_rewards(torch.zeros(12), torch.zeros(12, 1), nothing, kl_coef=0.1)
-    assert (token_rewards(KL, KL, mask, kl_coef=0.1)[1] == 0).all()
+        sequence_rewards(torch.zeros(12), nothing)
+    assert (token_rewards(KL, mask)[1] == 0).all()
 
 
 @pytest.mark.usefixtures("no_hook")
 def test_errors() -> None:
-    with pytest.raises(ValueError, match=r"kl has shape \(2, 3\).*scores has shape \(1,\)"):
-        sequence_rewards(torch.zeros(1), KL, MASK, kl_coef=0.1)
+    with pytest.raises(ValueError, match=r"mask has shape \(2, 3\).*scores has shape \(1,\)"):
+        sequence_rewards(torch.zeros(1), MASK)
     with pytest.raises(ValueError, match=r"scores must have 1 dim.*\(2, 3\)"):
-        sequence_rewards(KL, KL, MASK, kl_coef=0.1)
+        sequence_rewards(KL, MASK)
+    with pytest.raises(TypeError, match=r"needs torch\.bool"):
+        sequence_rewards(torch.zeros(2), MASK.long())
     with pytest.raises(ValueError, match=r"\(2, 2\).*\(2, 3\)"):
-        token_rewards(KL, KL, MASK[:, :2], kl_coef=0.1)
+        token_rewards(KL, MASK[:, :2])
     with pytest.raises(ValueError, match=r"\(2, 3\).*\(2, 1\)"):
-        token_rewards(KL[:, :1], KL, MASK, kl_coef=0.1)
+        kl_penalised(KL[:, :1], KL, MASK, kl_coef=0.1)
     with pytest.raises(ValueError, match="kl_coef must not be negative"):
-        token_rewards(KL, KL, MASK, kl_coef=-0.1)
+        kl_penalised(KL, KL, MASK, kl_coef=-0.1)
+
+
+@pytest.mark.usefixtures("no_hook")
+@pytest.mark.parametrize("function", [sequence_rewards, token_rewards])
+def test_the_call_with_a_kl_that_these_had_once_fails_loudly(function) -> None:
+    with pytest.raises(TypeError):
+        function(KL[:, 0] if function is sequence_rewards else KL, KL, MASK, kl_coef=0.1)
+    with pytest.raises(TypeError):  # positional: the KL stands where the mask does
+        function(KL[:, 0] if function is sequence_rewards else KL, KL)
 
 
 def test_gradcheck() -> None:
     batch = random_batch(seed=0, rows=2, length=4)
     x = torch.stack(batch.x[:2]).requires_grad_()
     assert torch.autograd.gradcheck(
-        lambda x: token_rewards(x[0], x[1], batch.mask, kl_coef=0.1), (x,)
+        lambda x: kl_penalised(token_rewards(x[0], batch.mask), x[1], batch.mask, kl_coef=0.1), (x,)
     )
-    assert torch.autograd.gradcheck(
-        lambda x: sequence_rewards(x[0, :, 0], x[1], batch.mask, kl_coef=0.1), (x,)
-    )
+    assert torch.autograd.gradcheck(lambda x: sequence_rewards(x[0, :, 0], batch.mask), (x,))
 
 
 SCORES = torch.tensor([[1.0, 2.0, math.nan], [3.0, 4.0, 5.0]])

@@ -13,17 +13,16 @@ import pytest
 from bench.config import RunConfig
 from bench.data import Preference, Ranking, read_rows
 from bench.progress import Progress
-from bench.stages import preferences
-from bench.stages.preferences import (
+from bench.stages import samples as samples_stage
+from bench.stages.pairs import (
     PREFERENCES,
     RANKINGS,
     SAMPLES,
-    build_preferences,
-    build_samples,
-    ranks_of_winners,
     training_pairs,
     training_rankings,
 )
+from bench.stages.preferences import build_preferences, ranks_of_winners
+from bench.stages.samples import build_samples
 from tests.tiny import tiny_backbone
 
 TEXTS = ["red", "blue", "old red", "warm blue red", "far", "near far"]
@@ -47,9 +46,9 @@ def build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, responses: int) -> tu
     """Both stages for one training and two held-out prompts, with the texts of `TEXTS` drawn."""
     backbone = tiny_backbone()
     drawn = iter(TEXTS * 2)
-    monkeypatch.setattr(preferences, "load_sft", lambda context, folder: backbone)
+    monkeypatch.setattr(samples_stage, "load_sft", lambda context, folder: backbone)
     monkeypatch.setattr(
-        preferences,
+        samples_stage,
         "sample",
         lambda model, adapter, ids, *rest: [backbone.tokens.response(next(drawn)) for _ in ids],
     )

@@ -16,7 +16,7 @@ from bench.data import Comparison, Preference, Ranking, write_rows
 from bench.models.heads import Granularity
 from bench.progress import Progress
 from bench.stages import reward_models
-from bench.stages.preferences import PREFERENCES, RANKINGS, SAMPLES
+from bench.stages.pairs import PREFERENCES, RANKINGS, SAMPLES
 from bench.stages.reward_models import build_reward_model, warnings
 from bench.training.reward_model import TokenLoss
 from tests.tiny import tiny_backbone

@@ -97,9 +97,12 @@ def test_incomplete_items_are_counted():
         ([1, 2, 2], [5, 5, 5], "nothing to adjust by"),
         ([2, 2, 2], [1, 2, 4], "verdicts are all alike"),
         ([1, 2, 2], [1, 7, 9], "length alone"),
+        ([1.5, 1, 1.5], [4, 5, 5], "no standard error: the fit meets the verdicts"),
+        ([1.5, 1.5, 1.5], [4, 5, 6], "no standard error"),
+        ([1, 2, 1, 2], [504, 505, 504, 505], "lengths differ by about 500.5: there"),
         ([1, 3, 2], [1, 7, 9], "preference is 0 or"),
     ],
 )
 def test_what_cannot_be_adjusted_is_refused(preferences, model, message):
     with pytest.raises(ValueError, match=message):
-        length_adjusted(preferences, model, [4, 4, 4])
+        length_adjusted(preferences, model, [4] * len(preferences))

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from bench.config import PPOConfig
 from bench.protocols import Method
+from bench.rl import sequence_rewards
 from bench.training.experience import Rollout
 from bench.training.ppo import PPO, new_value
 from methods.ppo_rlhf import PPORLHF
@@ -38,24 +39,24 @@ SEEDS = 4
 
 
 def at_the_token(rollout: Rollout) -> Tensor:
-    """(B, T) r_t, which the method divides by T: 1 at the first token of a lucky response."""
-    scores = torch.zeros(rollout.batch.mask.shape)
-    lucky = (rollout.batch.responses[:, 0] < 256).float()
-    scores[:, 0] = lucky * rollout.batch.lengths
-    return scores
+    """(B, T) 1 at the first token of a lucky response."""
+    paid = torch.zeros(rollout.batch.mask.shape)
+    paid[:, 0] = (rollout.batch.responses[:, 0] < 256).float()
+    return paid
 
 
 def at_the_end(rollout: Rollout) -> Tensor:
-    """(B,) R: 1 for a lucky response."""
-    return (rollout.batch.responses[:, 0] < 256).float()
+    """(B, T) 1 at the last token of a lucky response."""
+    return sequence_rewards((rollout.batch.responses[:, 0] < 256).float(), rollout.batch.mask)
 
 
 def curve(method: Method, seed: int) -> list[float]:
     """Share of lucky responses in each step's rollout."""
     backbone = tiny_backbone()
     source = at_the_token if isinstance(method, TokenPPO) else at_the_end
-    value = new_value(backbone, LORA, None, seed)
-    ppo = PPO(backbone, PROMPTS, source, method.rewards, value, CONFIG, LORA, seed)
+    value = new_value(backbone, LORA, None, seed, CONFIG)
+    pay = lambda rollout: method.rewards(source(rollout), rollout.batch.mask)
+    ppo = PPO(backbone, PROMPTS, pay, value, CONFIG, LORA, seed)
     rows: list[dict[str, float]] = []
     ppo.run(lambda: {"score": 0.0}, rows.append)
     return [row["reward"] for row in rows[1:]]

@@ -12,11 +12,11 @@ from torch import Tensor
 from bench.config import PPOConfig
 from bench.errors import Diverged
 from bench.models.backbone import Backbone
+from bench.models.names import POLICY
 from bench.protocols import Method
-from bench.rl import segment_rewards, token_rewards
-from bench.training.experience import Assign, RewardSource, Rollout, reward_tokens
+from bench.rl import segment_rewards, sequence_rewards
+from bench.training.experience import Rollout, reward_tokens
 from bench.training.ppo import PPO, new_value
-from bench.training.updates import POLICY
 from methods.fine_grained_ppo import FineGrainedPPO
 from methods.gold_ppo import GoldPPO
 from methods.ppo_rlhf import PPORLHF
@@ -44,14 +44,18 @@ def lucky(backbone: Backbone, rollout: Rollout) -> Tensor:
 
 def trainer(
     config: PPOConfig = SMALL,
-    assign: Assign = token_rewards,
+    method: Method | None = None,
     source: Callable[[Backbone, Rollout], Tensor] = lucky,
     seed: int = 0,
 ) -> PPO:
     backbone = tiny_backbone()
-    value = new_value(backbone, LORA, None, seed)
-    scorer: RewardSource = lambda rollout: source(backbone, rollout)
-    return PPO(backbone, PROMPTS, scorer, assign, value, config, LORA, seed)
+    value = new_value(backbone, LORA, None, seed, config)
+
+    def pay(rollout: Rollout) -> Tensor:
+        paid = source(backbone, rollout)
+        return paid if method is None else method.rewards(paid, rollout.batch.mask)
+
+    return PPO(backbone, PROMPTS, pay, value, config, LORA, seed)
 
 
 def share_of_lucky(ppo: PPO) -> float:
@@ -66,22 +70,28 @@ def run(ppo: PPO, **callbacks: Any) -> list[dict[str, float]]:
 
 
 def mean_score(backbone: Backbone, rollout: Rollout) -> Tensor:
-    """(B,) the share of lucky tokens."""
-    return lucky(backbone, rollout).sum(1) / rollout.batch.lengths
+    """(B, T) the share of lucky tokens, at the end."""
+    shares = lucky(backbone, rollout).sum(1) / rollout.batch.lengths
+    return sequence_rewards(shares, rollout.batch.mask)
+
+
+def by_token(backbone: Backbone, rollout: Rollout) -> Tensor:
+    """(B, T) as a token model pays: r_t / T, with r_t = 1 of a lucky token."""
+    return lucky(backbone, rollout) / rollout.batch.lengths.unsqueeze(1)
 
 
 def by_segment(backbone: Backbone, rollout: Rollout) -> Tensor:
-    """(B, T) as a segment model gives them: lucky tokens end sentences, which are worth 1 then."""
-    batch, hits = rollout.batch, lucky(backbone, rollout)
-    return segment_rewards(hits, hits > 0, batch.mask) * batch.lengths.unsqueeze(1)
+    """(B, T) as a segment model pays: lucky tokens end sentences, which are worth 1 then."""
+    hits = lucky(backbone, rollout)
+    return segment_rewards(hits, hits > 0, rollout.batch.mask)
 
 
 METHODS = [
     (PPORLHF(PPORLHF.Options()), mean_score),
     (FineGrainedPPO(FineGrainedPPO.Options()), mean_score),
     (GoldPPO(GoldPPO.Options()), mean_score),
-    (TokenPPO(TokenPPO.Options()), lucky),
-    (TokenPPO(TokenPPO.Options(granularity="sequence")), lucky),
+    (TokenPPO(TokenPPO.Options()), by_token),
+    (TokenPPO(TokenPPO.Options(granularity="sequence")), by_token),
     (SegmentPPO(SegmentPPO.Options()), by_segment),
 ]
 
@@ -107,7 +117,7 @@ def test_a_bandit_is_learned(method: Method, source: Callable[[Backbone, Rollout
             "eval_every": 100,
         }
     )
-    ppo = trainer(config, method.rewards, source)
+    ppo = trainer(config, method, source)
     before = sum(share_of_lucky(ppo) for _ in range(4)) / 4
     run(ppo)
     assert before < 0.5
@@ -164,11 +174,10 @@ def test_an_unfinished_response_pays_at_its_last_token() -> None:
     ppo = trainer(source=nothing)
     rollout = ppo.rollout()
     rewards = reward_tokens(
-        ppo.source(rollout),
+        ppo.pay(rollout),
         torch.zeros(rollout.batch.mask.shape),
         rollout.batch.mask,
         rollout.finished,
-        token_rewards,
         SMALL,
         0.1,
     )

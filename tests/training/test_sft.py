@@ -8,8 +8,9 @@ import torch
 from bench.config import SFTConfig
 from bench.data import Demonstration
 from bench.errors import UserError
+from bench.models.names import SFT
 from bench.models.rollout import Sampling, sample
-from bench.training.sft import ADAPTER, fitting, train_sft
+from bench.training.sft import fitting, train_sft
 from tests.tiny import LORA, random_batch, tiny_backbone
 
 ROWS = [
@@ -75,4 +76,4 @@ def test_an_adapter_leaves_the_base_alone() -> None:
     before = backbone.logprobs(batch, None).detach()
     train_sft(backbone, ROWS, SFTConfig(steps=3, batch_size=2, lr=1e-2, full=False), LORA)
     assert torch.equal(backbone.logprobs(batch, None), before)
-    assert not torch.equal(backbone.logprobs(batch, ADAPTER).detach(), before)
+    assert not torch.equal(backbone.logprobs(batch, SFT).detach(), before)

@@ -12,10 +12,10 @@ from torch import Tensor
 from bench.config import PPOConfig
 from bench.models.backbone import Backbone
 from bench.models.heads import RewardModel, ScalarHead
-from bench.rl import token_rewards
+from bench.models.names import POLICY
 from bench.training.experience import Experience, Rollout
 from bench.training.ppo import PPO, new_value
-from bench.training.updates import POLICY, _runs
+from bench.training.updates import _runs
 from tests.tiny import LORA, random_rows, stir, stop_often, tiny_backbone
 
 BASE = PPOConfig(
@@ -38,7 +38,7 @@ def trainer(backbone: Backbone | None = None, demonstrations: Any = (), **option
     config = BASE.model_copy(update=options)
     value = new_value(backbone, LORA, None, 0, config)
     source = lambda rollout: ((rollout.batch.responses < 256) & rollout.batch.mask).float()
-    ppo = PPO(backbone, PROMPTS, source, token_rewards, value, config, LORA, 0, demonstrations)
+    ppo = PPO(backbone, PROMPTS, source, value, config, LORA, 0, demonstrations)
     stir(backbone, POLICY, scale=0.02)
     with torch.no_grad():
         value.head.weight.normal_(generator=torch.Generator().manual_seed(4)).mul_(0.1)
@@ -251,7 +251,7 @@ def test_the_state_behind_eos_is_trained_where_the_score_is_paid_there() -> None
     """A response shorter than the batch has one more state, whose return is its whole score."""
     ppo = trainer(score_position="first_pad", whiten_advantages=False)
     score = 3.0
-    ppo.source = lambda rollout: torch.where(
+    ppo.pay = lambda rollout: torch.where(
         torch.arange(rollout.batch.mask.shape[1]) == rollout.batch.lengths.unsqueeze(1) - 1,
         score,
         0.0,

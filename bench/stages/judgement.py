@@ -1,115 +1,42 @@
-"""Generation on the evaluation prompts, and judging."""
+"""Verdicts on the outputs, and what else is measured of them."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from scipy.stats import pearsonr
 
-from bench.models.backbone import Backbone
-from bench.models.heads import RewardModel, map_rows
-from bench.models.rollout import Sampling, sample
-from bench.pipeline import Context
+from bench.models.heads import RewardModel
+from bench.models.names import REWARD
 from bench.protocols import GoldSuite, Verdict
-from bench.record import Metric
-from bench.rl import masked_sum
-from bench.schema import prompt_sha, texts_sha
-from bench.stages.judging import check_missing, make_judge
+from bench.schema import JudgeRecord, Metric, prompt_sha, texts_sha
+from bench.stages.judging import check_missing, say_marks
 from bench.stages.measures import Metrics, mean_metric, to_json
+from bench.stages.outputs import OUTPUTS
 from bench.stages.sft import load_sft
 from bench.stats import win_rate
-from bench.training.optimisation import generator
-from bench.training.reward_model import ADAPTER as REWARD
-from bench.training.updates import POLICY
 
-OUTPUTS = "outputs.json"
+if TYPE_CHECKING:
+    from bench.pipeline import Context
+    from bench.protocols import Judge
+
 SHOWN_SAMPLES = 16  # of each kind, sampled and greedy
 
 
-def build_outputs(context: Context, out: Path, inputs: list[Path]) -> dict[str, Any]:
-    """Responses to the test prompts (sampled, greedy) and the unseen ones; KL at T = 1.
-
-    Inputs: SFT and, unless SFT itself is evaluated, the policy.
-    """
-    config, seed = context.config.evaluation, context.config.seed
-    backbone = load_sft(context, inputs[0])
-    adapter = None
-    if len(inputs) > 1:
-        adapter = POLICY
-        backbone.add_adapter(POLICY, folder=inputs[1] / "policy")
-    splits = {
-        "test": context.suite.prompts("test", config.test_prompts, seed),
-        "unseen": context.suite.prompts("unseen", config.unseen_prompts, seed),
-    }
-    warm, greedy = (Sampling(config.max_new_tokens, t) for t in (config.temperature, 0.0))
-    outputs: dict[str, Any] = {"prompts": splits, "sampled": [], "lengths": []}
-    with context.progress.task("generate", total=config.samples + 3) as task:
-        for i in range(config.samples):
-            rng = generator("evaluate", seed, config.seed, i)
-            texts, lengths = _responses(backbone, adapter, splits["test"], warm, rng)
-            outputs["sampled"].append(texts)
-            outputs["lengths"].append(lengths)
-            task.advance(1)
-        rng = generator("evaluate", seed, config.seed)
-        outputs["greedy"], outputs["greedy_lengths"] = _responses(
-            backbone, adapter, splits["test"], greedy, rng
-        )
-        task.advance(1)
-        outputs["unseen"], _ = _responses(backbone, adapter, splits["unseen"], warm, rng)
-        task.advance(1)
-        outputs["kl"] = _kl(backbone, adapter, splits["test"], config.max_new_tokens, rng)
-        task.advance(1)
-    (out / OUTPUTS).write_text(json.dumps(outputs) + "\n")
-    backbone.drop_adapter(POLICY)
-    cut = backbone.tokens.cut_prompts([*splits["test"], *splits["unseen"]])
-    return {"tokens": sum(map(sum, outputs["lengths"]))} | cut
-
-
-def _responses(
-    backbone: Backbone,
-    adapter: str | None,
-    prompts: list[str],
-    sampling: Sampling,
-    rng: torch.Generator,
-) -> tuple[list[str], list[int]]:
-    """Texts and lengths in tokens."""
-    ids = [backbone.tokens.prompt(text) for text in prompts]
-    drawn = sample(backbone, adapter, ids, sampling, rng)
-    return [backbone.tokens.text(response) for response in drawn], [len(r) for r in drawn]
-
-
-def _kl(
-    backbone: Backbone,
-    adapter: str | None,
-    prompts: list[str],
-    max_new_tokens: int,
-    rng: torch.Generator,
-) -> list[float]:
-    """Log-ratio to the reference of one T = 1 sample a prompt, nats: unbiased for the KL."""
-    if adapter is None:
-        return [0.0] * len(prompts)
-    ids = [backbone.tokens.prompt(text) for text in prompts]
-    drawn = sample(backbone, adapter, ids, Sampling(max_new_tokens), rng)
-    batch = backbone.tokens.join(ids, drawn).to(backbone.device)
-    ratio = map_rows(
-        lambda rows: backbone.logprobs(rows, adapter) - backbone.logprobs(rows, None), batch
-    )
-    kl: list[float] = masked_sum(ratio, batch.mask, dim=1).tolist()
-    return kl
-
-
-def build_judgement(context: Context, out: Path, inputs: list[Path]) -> dict[str, Any]:
+def build_judgement(
+    context: Context, out: Path, inputs: list[Path], make_judge: Callable[[Context], Judge]
+) -> dict[str, Any]:
     """Judge the outputs; inputs: outputs, SFT and, where there is one, the reward model."""
     suite = context.suite
     outputs = json.loads((inputs[0] / OUTPUTS).read_text())
     prompts, unseen = outputs["prompts"]["test"], outputs["prompts"]["unseen"]
     references = suite.references(prompts)
-    judge = make_judge(context, context.config.evaluation.judge)
+    judge = make_judge(context)
     sampled = [judge.compare(prompts, texts, references) for texts in outputs["sampled"]]
     greedy = judge.compare(prompts, outputs["greedy"], references)
     judged_unseen = judge.compare(unseen, outputs["unseen"], suite.references(unseen))
@@ -128,16 +55,18 @@ def build_judgement(context: Context, out: Path, inputs: list[Path]) -> dict[str
         metrics |= _score_with(context, inputs, outputs, sampled, shown)
     statuses = Counter(v.status for judged in (*sampled, greedy) for v in judged)
     details = judge.about()
+    judged_by = JudgeRecord(
+        name=judge.name,
+        model=judge.model,
+        template_sha=judge.template_sha,
+        counts=dict(sorted(statuses.items())),
+        cost_usd=details.pop("cost_usd", None),
+        details=details,
+    )
+    say_marks(context, judged_by)
     result = {
         "metrics": to_json(metrics),
-        "judge": {
-            "name": judge.name,
-            "model": judge.model,
-            "template_sha": judge.template_sha,
-            "counts": dict(sorted(statuses.items())),
-            "cost_usd": details.pop("cost_usd", None),
-            "details": details,
-        },
+        "judge": judged_by.model_dump(),
         "reference": {"name": f"{suite.name} references", "sha": texts_sha(references)},
         "data": {
             name: {"n": len(texts), "sha": texts_sha(texts)}

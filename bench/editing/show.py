@@ -1,0 +1,63 @@
+"""What editing came to, for the terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bench.editing.report import QUANTILES, EditReport, Spread
+from bench.llm.prices import dollars
+from bench.terminal import table
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+
+def edit_tables(report: EditReport) -> RenderableType:
+    """Counts of a report, and the sizes of its edits."""
+    from rich.console import Group
+
+    return Group(_counts(report), _sizes(report))
+
+
+def _counts(report: EditReport) -> RenderableType:
+    responses = sum(report.outcomes.values())
+    rows = [
+        ("editor", report.source),
+        ("rows", f"{report.rows:,}"),
+        *((f"left out: {why}", f"{n:,}") for why, n in report.left_out.items()),
+        *(
+            (status, f"{n:,} ({n / responses:.1%})" if responses else f"{n:,}")
+            for status, n in report.outcomes.items()
+        ),
+        ("calls", f"{report.calls:,} new, {report.stored:,} stored"),
+        ("price", f"{dollars(report.cost_usd)} (prices of {report.prices['date']})"),
+        *_lost(report),
+        ("models", ", ".join(f"{name} ({n:,})" for name, n in report.models.items()) or "none"),
+        ("answered", f"{report.first_at} to {report.last_at}" if report.first_at else "never"),
+        ("prompt", f"{report.template} {report.template_sha[:8]}"),
+    ]
+    return table("edits", ["", ""], rows)
+
+
+def _lost(report: EditReport) -> list[tuple[str, str]]:
+    if report.possibly_billed_usd == 0:
+        return []
+    return [("may be billed beside, at most", dollars(report.possibly_billed_usd))]
+
+
+def _sizes(report: EditReport) -> RenderableType:
+    headers = ["", "mean", "standard error", *(f"{q:.0%}" for q in QUANTILES)]
+    spreads = {
+        f"changed words, % (at most {report.max_changed:.1%})": (report.changed_fraction, 100.0),
+        "words added": (report.words_added, 1.0),
+        "characters added": (report.characters_added, 1.0),
+    }
+    rows = [_cells(name, *spread) for name, spread in spreads.items()]
+    return table(f"sizes of the {report.outcomes['ok']:,} accepted edits", headers, rows)
+
+
+def _cells(name: str, spread: Spread | None, scale: float) -> list[str]:
+    values: list[float | None] = [None] * (2 + len(QUANTILES))
+    if spread:
+        values = [spread.mean, spread.standard_error, *spread.quantiles]
+    return [name, *("-" if value is None else f"{scale * value:.1f}" for value in values)]

@@ -1,0 +1,84 @@
+"""What a name on the Hugging Face hub stands for: a revision such as "main" moves, a commit not."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from bench.errors import UserError
+
+_TIMEOUT_S = 10.0
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+@dataclass(frozen=True)
+class HubRepo:
+    """A model or a data set on the hub.
+
+    Attributes:
+        name: as "organisation/name".
+        revision: branch, tag or commit; None: "main".
+        kind: which of the two.
+    """
+
+    name: str
+    revision: str | None = None
+    kind: Literal["model", "dataset"] = "model"
+
+
+@cache
+def commit(repo: HubRepo) -> str:
+    """The commit that the revision stands for, throughout this process.
+
+    The hub says it; where it cannot be asked, the cache's `refs`, as when the files are loaded.
+
+    Raises:
+        UserError: neither of them knows.
+    """
+    revision = repo.revision or "main"
+    if _COMMIT.fullmatch(revision):
+        return revision
+    found, reason = _asked(repo, revision)
+    found = found or _cached(repo, revision)
+    if found is None:
+        raise UserError(
+            f"{repo.name} is no folder here, and of the {repo.kind} on the hub revision {revision} "
+            f"is not in the cache ({reason}): download it, or name another"
+        )
+    return found
+
+
+def _asked(repo: HubRepo, revision: str) -> tuple[str | None, str]:
+    """The commit by the hub, and why it is not known."""
+    from huggingface_hub import HfApi, constants
+
+    if constants.is_offline_mode():
+        return None, "HF_HUB_OFFLINE is set"
+    try:
+        info = HfApi().repo_info(
+            repo.name, repo_type=repo.kind, revision=revision, timeout=_TIMEOUT_S
+        )
+    except Exception as error:  # noqa: BLE001 - whatever the client's HTTP library raises
+        return None, f"the hub does not say it: {' '.join(str(error).split())[:200]}"
+    return info.sha, "the hub names no commit"
+
+
+def _cached(repo: HubRepo, revision: str) -> str | None:
+    """The commit by the cache: of its snapshot, whether all files are there or not."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    try:
+        folder = snapshot_download(
+            repo.name,
+            repo_type=repo.kind,
+            revision=revision,
+            local_files_only=True,
+            allow_patterns="no file of it",
+        )
+    except (HFValidationError, LocalEntryNotFoundError):
+        return None
+    return Path(folder).name

@@ -1,0 +1,6 @@
+"""Names of the adapters that one base model carries."""
+
+SFT = "sft"
+REWARD = "reward"
+POLICY = "policy"
+VALUE = "value"

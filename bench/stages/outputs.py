@@ -1,0 +1,94 @@
+"""Responses to the evaluation prompts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from bench.models.heads import map_rows
+from bench.models.names import POLICY
+from bench.models.rollout import Sampling, sample
+from bench.rl import masked_sum
+from bench.stages.sft import load_sft
+from bench.training.optimisation import generator
+
+if TYPE_CHECKING:
+    from bench.models.backbone import Backbone
+    from bench.pipeline import Context
+
+OUTPUTS = "outputs.json"
+
+
+def build_outputs(context: Context, out: Path, inputs: list[Path]) -> dict[str, Any]:
+    """Responses to the test prompts (sampled, greedy) and the unseen ones; KL at T = 1.
+
+    Inputs: SFT and, unless SFT itself is evaluated, the policy.
+    """
+    config, seed = context.config.evaluation, context.config.seed
+    backbone = load_sft(context, inputs[0])
+    adapter = None
+    if len(inputs) > 1:
+        adapter = POLICY
+        backbone.add_adapter(POLICY, folder=inputs[1] / "policy")
+    splits = {
+        "test": context.suite.prompts("test", config.test_prompts, seed),
+        "unseen": context.suite.prompts("unseen", config.unseen_prompts, seed),
+    }
+    warm, greedy = (Sampling(config.max_new_tokens, t) for t in (config.temperature, 0.0))
+    outputs: dict[str, Any] = {"prompts": splits, "sampled": [], "lengths": []}
+    with context.progress.task("generate", total=config.samples + 3) as task:
+        for i in range(config.samples):
+            rng = generator("evaluate", seed, config.seed, i)
+            texts, lengths = _responses(backbone, adapter, splits["test"], warm, rng)
+            outputs["sampled"].append(texts)
+            outputs["lengths"].append(lengths)
+            task.advance(1)
+        rng = generator("evaluate", seed, config.seed)
+        outputs["greedy"], outputs["greedy_lengths"] = _responses(
+            backbone, adapter, splits["test"], greedy, rng
+        )
+        task.advance(1)
+        outputs["unseen"], _ = _responses(backbone, adapter, splits["unseen"], warm, rng)
+        task.advance(1)
+        outputs["kl"] = _kl(backbone, adapter, splits["test"], config.max_new_tokens, rng)
+        task.advance(1)
+    (out / OUTPUTS).write_text(json.dumps(outputs) + "\n")
+    backbone.drop_adapter(POLICY)
+    cut = backbone.tokens.cut_prompts([*splits["test"], *splits["unseen"]])
+    return {"tokens": sum(map(sum, outputs["lengths"]))} | cut
+
+
+def _responses(
+    backbone: Backbone,
+    adapter: str | None,
+    prompts: list[str],
+    sampling: Sampling,
+    rng: torch.Generator,
+) -> tuple[list[str], list[int]]:
+    """Texts and lengths in tokens."""
+    ids = [backbone.tokens.prompt(text) for text in prompts]
+    drawn = sample(backbone, adapter, ids, sampling, rng)
+    return [backbone.tokens.text(response) for response in drawn], [len(r) for r in drawn]
+
+
+def _kl(
+    backbone: Backbone,
+    adapter: str | None,
+    prompts: list[str],
+    max_new_tokens: int,
+    rng: torch.Generator,
+) -> list[float]:
+    """Log-ratio to the reference of one T = 1 sample a prompt, nats: unbiased for the KL."""
+    if adapter is None:
+        return [0.0] * len(prompts)
+    ids = [backbone.tokens.prompt(text) for text in prompts]
+    drawn = sample(backbone, adapter, ids, Sampling(max_new_tokens), rng)
+    batch = backbone.tokens.join(ids, drawn).to(backbone.device)
+    ratio = map_rows(
+        lambda rows: backbone.logprobs(rows, adapter) - backbone.logprobs(rows, None), batch
+    )
+    kl: list[float] = masked_sum(ratio, batch.mask, dim=1).tolist()
+    return kl

@@ -1,0 +1,131 @@
+"""What is measured of a reward model."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.data import Preference
+from bench.models.heads import RewardModel
+from bench.models.names import REWARD
+from bench.protocols import GoldSuite
+from bench.schema import Metric
+from bench.stages.measures import Metrics, write_metrics
+from bench.stages.pairs import held_out_pairs
+from bench.stages.sft import load_sft
+from bench.stats import accuracy_interval, auroc
+from bench.training.reward_model import preference_accuracy
+
+if TYPE_CHECKING:
+    from bench.models.backbone import Backbone
+    from bench.pipeline import Context
+
+JACKKNIFE_FOLDS = 20
+
+
+def build_rm_evaluation(context: Context, out: Path, inputs: list[Path]) -> dict[str, Any]:
+    """Accuracy on held-out pairs, localisation and probes.
+
+    Inputs: SFT, reward model, preferences, edits.
+    """
+    config = context.config
+    backbone = load_sft(context, inputs[0])
+    model = RewardModel.load(backbone, REWARD, inputs[1])
+    original = held_out_pairs(inputs[2], config.preferences)
+    edited = held_out_pairs(inputs[3], config.preferences)
+    changed = [pair for pair in edited if pair.chosen != pair.rejected]
+    sets = {"rm_accuracy.original": original, "rm_accuracy.edited": changed}
+    metrics: Metrics = {}
+    if isinstance(context.suite, GoldSuite):
+        clean = [pair for row in original if (pair := gold_label(context.suite, row))]
+        sets["rm_accuracy.original_clean"] = clean
+        rng = random.Random(f"probes:{config.seed}")
+        prompts = [pair.prompt for pair in original]
+        for kind in context.suite.probe_kinds:
+            planted = planted_pairs(context.suite, kind, prompts, config.evaluation.probes, rng)
+            sets[f"probe.{kind}"] = planted
+        metrics["rm_localisation"] = _localisation(model, context.suite, original)
+    metrics |= {name: _accuracy(model, pairs) for name, pairs in sets.items()}
+    write_metrics(out / "metrics.json", metrics)
+    backbone.drop_adapter(REWARD)
+    return {}
+
+
+def _accuracy(model: RewardModel, pairs: list[Preference]) -> Metric | None:
+    """Accuracy with its Wilson interval; None where there is no pair to ask about."""
+    if not pairs:
+        return None
+    correct = preference_accuracy(model, pairs)
+    return Metric.of(accuracy_interval(correct, clusters=[pair.prompt for pair in pairs]))
+
+
+def gold_label(suite: GoldSuite, pair: Preference) -> Preference | None:
+    """The pair as the gold judge, without noise, would label it; None if it sees no difference."""
+    gap = suite.score(pair.prompt, pair.chosen) - suite.score(pair.prompt, pair.rejected)
+    if gap == 0:
+        return None
+    if gap > 0:
+        return pair
+    return Preference(prompt=pair.prompt, chosen=pair.rejected, rejected=pair.chosen)
+
+
+def planted_pairs(
+    suite: GoldSuite, kind: str, prompts: list[str], n: int, rng: random.Random
+) -> list[Preference]:
+    """At most n pairs of a clean response and the same with one planted error of a kind."""
+    pairs = []
+    for prompt in prompts:
+        clean = suite.clean_response(prompt, rng)
+        planted = suite.plant(prompt, clean, kind, rng)
+        if planted is not None and planted != clean:
+            pairs.append(Preference(prompt=prompt, chosen=clean, rejected=planted))
+        if len(pairs) == n:
+            break
+    return pairs
+
+
+def _localisation(model: RewardModel, suite: GoldSuite, pairs: list[Preference]) -> Metric | None:
+    """AUROC of -r_t for the tokens of gold's wrong spans against all other tokens.
+
+    The standard error is over responses: tokens of one response are not independent.
+    """
+    texts = [(pair.prompt, pair.rejected) for pair in pairs]
+    batch = model.backbone.batch_of(texts)
+    rewards = model.token_scores(batch).cpu()
+    scores: list[list[float]] = []
+    labels: list[list[int]] = []
+    for i, (prompt, response) in enumerate(texts):
+        wrong = wrong_tokens(model.backbone, response, suite.wrong_spans(prompt, response))
+        there = min(len(wrong), int(batch.lengths[i]) - 1)  # fewer where the context cuts it
+        labels.append([int(flag) for flag in wrong[:there]])
+        scores.append((-rewards[i, :there]).tolist())
+    return _clustered_auroc(scores, labels)
+
+
+def _clustered_auroc(scores: list[list[float]], labels: list[list[int]]) -> Metric | None:
+    """AUROC over all tokens, with a jackknife over groups of responses for its error.
+
+    None where a group's removal would leave tokens of one kind only: too few to say anything.
+    """
+    folds = min(JACKKNIFE_FOLDS, len(scores))
+    left_out = []
+    for fold in range(-1, folds):  # -1: all of them
+        kept = [i for i in range(len(scores)) if fold < 0 or i % folds != fold]
+        flat_labels = [x for i in kept for x in labels[i]]
+        if len(set(flat_labels)) < 2:
+            return None
+        left_out.append(auroc([x for i in kept for x in scores[i]], flat_labels))
+    value, *left_out = left_out
+    mean = sum(left_out) / folds
+    error = ((folds - 1) / folds * sum((x - mean) ** 2 for x in left_out)) ** 0.5
+    interval = max(0.0, value - 1.96 * error), min(1.0, value + 1.96 * error)
+    return Metric(mean=value, standard_error=error, ci95=interval, n=len(scores))
+
+
+def wrong_tokens(backbone: Backbone, response: str, spans: list[tuple[int, int]]) -> list[bool]:
+    """Which tokens of a response, EOS left out, overlap a wrong span."""
+    return [
+        any(start < span_end and span_start < end for span_start, span_end in spans)
+        for start, end in backbone.tokens.offsets(response)
+    ]
