@@ -274,7 +274,12 @@ def _check_keys(
 
 
 def _unknown_key(model: type[BaseModel], key: str, section: str) -> str:
-    """Name the nearest key: of the section, or else the same one or the nearest of another."""
+    """Name the nearest key: of the section, or else the same one or the nearest of another.
+
+    A key that the section had under this name is not guessed at: the section says what it is now.
+    """
+    if now := getattr(model, "renamed", {}).get(key):
+        return f"{section}.{key} is now {section}.{now}"
     leaves = {doc.path.split(".")[-1]: doc.path for doc in describe() if "." in doc.path}
     near = difflib.get_close_matches(key, model.model_fields, n=1, cutoff=0.6)
     hint = [".".join(filter(None, [section, match])) for match in near]

@@ -6,6 +6,7 @@ A step is frozen when it is released: it holds the values of its own day, never 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from itertools import takewhile
 from typing import Any
 
 from bench.schema import SCHEMA_VERSION
@@ -46,6 +47,10 @@ _CONFIG_OF_1: Body = {
 }
 
 
+# Likewise of schema 2: prompts were not cut.
+_CONFIG_OF_2: Body = {"model": {"prompt_max_tokens": None}}
+
+
 def migrate(body: Body) -> Body:
     """Bring a record to today's schema; one without a version is of schema 1.
 
@@ -75,6 +80,50 @@ def to_2(body: Body) -> Body:
     return body | {"schema_version": 2, "config": filled}
 
 
+def to_3(body: Body) -> Body:
+    """Schema 3 calls `token_ppo`'s option for where its reward is paid `paid_at`, in labels too.
+
+    It was `granularity`, the word for what a reward model scores. `run_id` and `config_sha` stay:
+    they are what the run was called, and its folder with it.
+    """
+    body = body | {"schema_version": 3}
+    config, label = body.get("config"), body.get("label")
+    is_renamed = body.get("method") == "token_ppo"
+    if isinstance(config, dict):
+        body["config"] = config = _fill(config, _CONFIG_OF_2)
+        if is_renamed and isinstance(config.get("reward"), dict):
+            config["reward"] = _paid_at(config["reward"])
+    if is_renamed and isinstance(label, str):
+        body["label"] = label_of_3(label)
+    return body
+
+
+def label_of_3(label: str) -> str:
+    """The row of schema 3 for one of schema 2: the method's own options, sorted, come first."""
+    method, *parts = label.split(" ")
+    if method != "token_ppo":
+        return label
+    own = list(takewhile(lambda part: "." not in part and "=" in part, parts))
+    values = _paid_at(dict(part.split("=", 1) for part in own))
+    sorted_own = [f"{name}={value}" for name, value in sorted(values.items())]
+    return " ".join([method, *sorted_own, *parts[len(own) :]])
+
+
+def flat_config_of_3(config: Body) -> Body:
+    """As `to_3`, of a configuration under dotted names."""
+    return _paid_at(config, "reward.") if config.get("method") == "token_ppo" else config
+
+
+def _paid_at(options: Body, prefix: str = "") -> Body:
+    """The options of `token_ppo` with `granularity` as `paid_at`, whose "end" was "sequence"."""
+    old = f"{prefix}granularity"
+    if old not in options:
+        return options
+    others = {name: value for name, value in options.items() if name != old}
+    value = "end" if options[old] == "sequence" else options[old]
+    return others | {f"{prefix}paid_at": value}
+
+
 def _fill(values: Mapping[str, Any], missing: Mapping[str, Any]) -> Body:
     """`values` and, section by section, what they lack of `missing`."""
     filled = dict(values)
@@ -87,4 +136,4 @@ def _fill(values: Mapping[str, Any], missing: Mapping[str, Any]) -> Body:
     return filled
 
 
-MIGRATIONS: dict[int, Callable[[Body], Body]] = {1: to_2}
+MIGRATIONS: dict[int, Callable[[Body], Body]] = {1: to_2, 2: to_3}

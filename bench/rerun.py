@@ -47,7 +47,7 @@ def recorded_config(record: Record) -> tuple[RunConfig, list[str]]:
         values = ", ".join(f"{doc.path}={doc.value}" for doc in added)
         notes.append(f"not in the record, taken as today's defaults: {values}")
     elif config_sha(config) != record.config_sha:
-        notes.append("the record is older than some fields: they have the values of its day")
+        notes.append("the record's schema is older: what it lacks has the value of its day")
     if record.hardware.gpu is None and _would_use_gpu(config):
         model = config.model.model_copy(update={"device": "cpu"})
         config = config.model_copy(update={"model": model})

@@ -17,7 +17,7 @@ from pydantic import (
     model_validator,
 )
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 
 Status = Literal["ok", "diverged", "out_of_memory", "failed", "interrupted"]
 
@@ -187,7 +187,7 @@ class EditorRecord(_Strict):
 class Record(_Strict):
     """One run of one method with one seed."""
 
-    schema_version: Literal[2] = SCHEMA_VERSION
+    schema_version: Literal[3] = SCHEMA_VERSION
     run_id: str
     suite: str
     method: str

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
 
 class Section(BaseModel):
-    """A part of the configuration: unknown fields are errors, values do not change."""
+    """A part of the configuration: unknown fields are errors, values do not change.
 
+    Attributes:
+        renamed: what fields were once called, each with what to write now; a message says so.
+    """
+
+    renamed: ClassVar[Mapping[str, str]] = {}
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
     def deciding(self) -> dict[str, Any]:

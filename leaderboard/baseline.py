@@ -10,6 +10,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError, model_validator
 
 from bench.errors import UserError
+from bench.migrations import flat_config_of_3, label_of_3
 from bench.record import RECORD, Damage, Metric, Record, Run, explain, find_runs, read_record
 from leaderboard.environment import Facts, changes, configuration, environment, measured
 from leaderboard.rows import is_percent
@@ -266,12 +267,18 @@ def read_baseline(path: Path, new: Sequence[Run], confidence: float | None = Non
 def _read_file(file: Path) -> Baseline:
     try:
         body: Any = json.loads(file.read_text(encoding="utf-8"))
-        return Baseline.model_validate(body)
+        return _of_today(Baseline.model_validate(body))
     except ValidationError as error:
         reason = explain(error)
     except (OSError, ValueError) as error:
         reason = str(error)
     raise UserError(f"{file}: no baseline, write it again with `bench baseline`: {reason}")
+
+
+def _of_today(baseline: Baseline) -> Baseline:
+    """With today's names in its label and configurations: records are read with them, too."""
+    runs = [r.model_copy(update={"config": flat_config_of_3(r.config)}) for r in baseline.runs]
+    return baseline.model_copy(update={"label": label_of_3(baseline.label), "runs": runs})
 
 
 def _read_runs(path: Path) -> list[Run]:

@@ -23,7 +23,7 @@ token grows its responses (docs/testbed.md).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 from torch import Tensor
@@ -49,9 +49,10 @@ class TokenPPO:
             description="eq3: all tokens; eq4: the tokens that the edit changed; "
             "divergence: token by token from the first that differs",
         )
-        granularity: Literal["token", "sequence"] = Field(
-            "token", description="token: r_t at t; sequence: their mean at the last token"
+        paid_at: Literal["token", "end"] = Field(
+            "token", description="token: r_t / T at t; end: their sum, R, at the last token"
         )
+        renamed: ClassVar = {"granularity": "paid_at (its value sequence is now end)"}
 
     def __init__(self, options: TokenPPO.Options) -> None:
         self.options = options
@@ -65,6 +66,6 @@ class TokenPPO:
 
     def rewards(self, paid: Tensor, mask: Tensor) -> Tensor:
         """[r_1 / T, ..., r_T / T] (B, T), as the token model pays it; or their sum at the end."""
-        if self.options.granularity == "sequence":
+        if self.options.paid_at == "end":
             return sequence_rewards(masked_sum(paid, mask, dim=1), mask)
         return token_rewards(paid, mask)

@@ -71,7 +71,7 @@ def test_config_shows_values_meanings_and_a_methods_own_options() -> None:
     assert "5e-05" in said
     assert "policy learning rate" in said
     assert "sft." not in said
-    assert "reward.granularity" in bench("config", "reward", "--method", "token_ppo").stdout
+    assert "reward.paid_at" in bench("config", "reward", "--method", "token_ppo").stdout
 
 
 @pytest.mark.parametrize(

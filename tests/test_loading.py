@@ -1,11 +1,20 @@
 """From preset and overrides to a configuration, and what is said about each mistake."""
 
+from pathlib import Path
+
 import pytest
 from pydantic import Field, ValidationError
 
 from bench.config import RunConfig
 from bench.errors import UserError
-from bench.loading import config_sha, describe, load_config, preset_path, validation_message
+from bench.loading import (
+    config_sha,
+    describe,
+    load_config,
+    plugin_options,
+    preset_path,
+    validation_message,
+)
 from bench.presets import FOLDER, preset_names
 from bench.section import Section
 
@@ -33,7 +42,7 @@ def test_overrides_are_typed_and_merged() -> None:
             "ppo.lr=1e-4",
             "sft.full=false",
             "ppo={steps: 3, epochs: 2}",
-            "reward.granularity=sequence",
+            "reward.paid_at=end",
         ],
         method="sft",
         seed=3,
@@ -42,7 +51,7 @@ def test_overrides_are_typed_and_merged() -> None:
     assert (config.ppo.lr, config.ppo.steps, config.ppo.epochs) == (1e-4, 3, 2)
     assert config.ppo.batch_size == load_config("testbed").ppo.batch_size
     assert (config.method, config.seed, config.suite) == ("sft", 3, "testbed")
-    assert config.reward == {"granularity": "sequence"}
+    assert config.reward == {"paid_at": "end"}
     assert config.sft.full is False
 
 
@@ -122,6 +131,20 @@ def test_every_field_is_described() -> None:
     assert next(iter(describe(section="lora"))).path == "lora.r"
     with pytest.raises(UserError, match="did you mean 'lora'"):
         describe(section="lorra")
+
+
+@pytest.mark.parametrize("spelling", ["--set", "a preset's file"])
+def test_a_renamed_option_is_answered_with_its_new_name(spelling: str, tmp_path: Path) -> None:
+    preset, overrides = "testbed", ["reward.granularity=sequence"]
+    if spelling != "--set":
+        preset, overrides = str(tmp_path / "mine.yaml"), []
+        Path(preset).write_text("reward:\n  granularity: sequence\n")
+    config = load_config(preset, overrides, method="token_ppo")
+    with pytest.raises(UserError) as error:
+        plugin_options(config, "reward")
+    assert str(error.value) == (
+        "method token_ppo: reward.granularity is now reward.paid_at (its value sequence is now end)"
+    )
 
 
 class Options(Section):

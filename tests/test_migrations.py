@@ -4,11 +4,14 @@ from pathlib import Path
 import pytest
 
 from bench.config import RunConfig
-from bench.migrations import MIGRATIONS, migrate, to_2
+from bench.labels import label as row_label
+from bench.migrations import MIGRATIONS, flat_config_of_3, label_of_3, migrate, to_2, to_3
+from bench.record import RecordError, edits, read_record
 from bench.schema import SCHEMA_VERSION, Record
 
-# A published record, kept here for when `results/` holds newer ones alone.
-RUN = Path(__file__).parent / "data" / "record-schema-1.json"
+# Published records, kept here for when `results/` holds newer ones alone.
+DATA = Path(__file__).parent / "data"
+RUN, RUN_2 = DATA / "record-schema-1.json", DATA / "record-schema-2.json"
 
 
 @pytest.fixture
@@ -70,7 +73,7 @@ def test_an_unknown_version_is_refused(version):
 
 
 def test_a_newer_version_asks_for_an_update():
-    with pytest.raises(ValueError, match=r"99 is newer than 2, .* update GrainBench"):
+    with pytest.raises(ValueError, match=r"99 is newer than 3, .* update GrainBench"):
         migrate({"schema_version": 99})
 
 
@@ -78,3 +81,67 @@ def test_a_newer_version_asks_for_an_update():
 def test_a_configuration_that_is_none_is_left_to_the_schema(config):
     migrated = migrate({"schema_version": 1, "config": config})["config"]
     assert migrated == config or migrated["ppo"] is None
+
+
+def test_2_to_3_renames_where_token_ppo_is_paid_and_fills_the_configuration():
+    old = json.loads(RUN_2.read_text())
+    before = json.dumps(old, sort_keys=True)
+    new = to_3(old)
+    assert json.dumps(old, sort_keys=True) == before
+    assert new["config"]["reward"] == {"paid_at": "end"}
+    assert new["label"] == "token_ppo paid_at=end"
+    assert new["run_id"] == old["run_id"] == "token_ppo-granularity-sequence-s4-e9ba9ac1"
+    changed = {"schema_version": 2, "label": old["label"], "config": old["config"]}
+    assert new | changed == old
+    same = {name: old["config"][name] for name in ("reward", "model")}
+    assert new["config"] | same == old["config"]
+    assert new["config"]["model"] == old["config"]["model"] | {"prompt_max_tokens": None}
+
+
+def test_the_word_of_another_method_is_its_own():
+    old = {"schema_version": 2, "method": "mine", "label": "mine granularity=sequence"}
+    reward = {"granularity": "sequence"}
+    old["config"] = {"method": "mine", "reward": reward}
+    assert to_3(old)["label"] == old["label"]
+    assert to_3(old)["config"]["reward"] == reward
+    flat = {"method": "mine", "reward.granularity": "sequence"}
+    assert flat_config_of_3(flat) == flat
+    assert flat_config_of_3(flat | {"method": "token_ppo"}) == {
+        "method": "token_ppo",
+        "reward.paid_at": "end",
+    }
+
+
+@pytest.mark.parametrize(
+    ("label", "now"),
+    [
+        ("token_ppo", "token_ppo"),
+        ("token_ppo loss=eq4", "token_ppo loss=eq4"),
+        ("token_ppo granularity=sequence", "token_ppo paid_at=end"),
+        ("token_ppo granularity=sequence loss=eq4", "token_ppo loss=eq4 paid_at=end"),
+        (
+            "token_ppo granularity=sequence [trl-1.12] ppo.lr=0.1",
+            "token_ppo paid_at=end [trl-1.12] ppo.lr=0.1",
+        ),
+        ("token_ppo granularity=sequence [config 3f2a]", "token_ppo paid_at=end [config 3f2a]"),
+        ("mine granularity=sequence", "mine granularity=sequence"),
+    ],
+)
+def test_a_label_reads_as_todays_code_would_write_it(label, now):
+    assert label_of_3(label) == now
+
+
+def test_the_new_label_is_that_of_a_run_with_the_migrated_configuration():
+    record = read_record(RUN_2)
+    assert record.label == row_label(RunConfig.model_validate(record.config))
+
+
+def test_the_digest_of_schema_2_is_still_verified(tmp_path):
+    text = RUN_2.read_text()
+    path = tmp_path / "record.json"
+    path.write_text(text)
+    assert edits(path) == []
+    assert read_record(path).schema_version == 3
+    path.write_text(text.replace("granularity=sequence", "granularity=token"))
+    with pytest.raises(RecordError, match="label: edited or removed"):
+        read_record(path)

@@ -100,7 +100,7 @@ def test_a_configuration_that_grew_by_migration_is_noted(recorded: Run) -> None:
     assert recorded_config(recorded.record)[1] == []
     older = recorded.record.model_copy(update={"config_sha": "0" * 64})
     assert recorded_config(older)[1] == [
-        "the record is older than some fields: they have the values of its day"
+        "the record's schema is older: what it lacks has the value of its day"
     ]
 
 
@@ -123,7 +123,7 @@ def test_a_published_record_can_be_run_again() -> None:
     path = Path(__file__).parent / "data" / "record-schema-1.json"
     record = read_record(path)
     found, notes = recorded_config(record)
-    assert (found.seed, found.reward) == (4, {"granularity": "sequence"})
+    assert (found.seed, found.reward) == (4, {"paid_at": "end"})
     assert config_sha(found) != record.config_sha
     assert len(notes) == 1
 

@@ -119,7 +119,7 @@ def test_methods_and_seeds_share_what_they_share(store: Store) -> None:
     assert len({token["reward_model"], edits["reward_model"], rlhf["reward_model"]}) == 3
     assert token["sft"] == seed["sft"]
     assert token["samples"] != seed["samples"]
-    mean = keys("method=token_ppo", "reward.granularity=sequence")
+    mean = keys("method=token_ppo", "reward.paid_at=end")
     assert mean["reward_model"] == token["reward_model"]
     assert mean["ppo"] != token["ppo"]
     assert keys("method=token_ppo", "reward.loss=eq4")["reward_model"] != token["reward_model"]

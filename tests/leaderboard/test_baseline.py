@@ -84,6 +84,20 @@ def test_it_comes_back_from_its_file(results, tmp_path):
     assert [run.seed for run in make_baseline(records).runs] == [0, 1, 2]
 
 
+def test_a_file_with_the_names_of_schema_2_is_read_with_todays(make_run, tmp_path):
+    config = {"seed": 0, "method": "token_ppo", "reward": {"paid_at": "end"}}
+    folder = make_run("token_ppo paid_at=end", 0, config=config)
+    path = tmp_path / "baseline.json"
+    write_baseline([read_record(folder)], path)
+    today = read_baseline(path, [run_of(folder)])
+    text = path.read_text()
+    old = text.replace('token_ppo paid_at=end"', 'token_ppo granularity=sequence"')
+    old = old.replace('"reward.paid_at": "end"', '"reward.granularity": "sequence"')
+    assert old.count("granularity") == 2
+    path.write_text(old)
+    assert read_baseline(path, [run_of(folder)]) == today
+
+
 def test_a_folder_gives_the_runs_that_measure_the_same(make_run, results):
     make_run("sft", 7, judge=JudgeRecord(name="gold", model="another"))
     make_run("sft", 8, status="diverged")

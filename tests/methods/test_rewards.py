@@ -41,9 +41,9 @@ def test_segment_ppo_pays_every_token_its_share_of_the_sentence() -> None:
     torch.testing.assert_close(method.rewards(paid, MASK), paid)
 
 
-def test_granularity_sequence_moves_the_same_sum_to_the_end() -> None:
+def test_paid_at_end_moves_the_same_sum_there() -> None:
     """Means 2 and .2 at the last token."""
-    method = TokenPPO(TokenPPO.Options(granularity="sequence"))
+    method = TokenPPO(TokenPPO.Options(paid_at="end"))
     rewards = method.rewards(SHARES, MASK)
     torch.testing.assert_close(rewards, torch.tensor([[0.0, 2.0, 0.0], [0.0, 0.0, 0.2]]))
     torch.testing.assert_close(rewards.sum(1), SHARES.sum(1))

@@ -91,7 +91,7 @@ METHODS = [
     (FineGrainedPPO(FineGrainedPPO.Options()), mean_score),
     (GoldPPO(GoldPPO.Options()), mean_score),
     (TokenPPO(TokenPPO.Options()), by_token),
-    (TokenPPO(TokenPPO.Options(granularity="sequence")), by_token),
+    (TokenPPO(TokenPPO.Options(paid_at="end")), by_token),
     (SegmentPPO(SegmentPPO.Options()), by_segment),
 ]
 
