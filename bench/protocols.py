@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from bench.config import LoRAConfig
     from bench.hub import HubRepo
+    from bench.models.backbone import Backbone
+    from bench.models.heads import RewardModel
     from bench.pipeline import Stage
     from bench.section import Section
     from bench.stages.planning import Stages
-    from bench.training.experience import Rollout
+    from bench.training.experience import Pay, Rollout
 
 
 class Suite(Protocol):
@@ -268,6 +271,80 @@ class TokenSource(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class TrainingInputs:
+    """What an algorithm may train the policy from.
+
+    Attributes:
+        backbone: the SFT model; with its adapters off it is the reference.
+        prompts: texts to draw responses to.
+        pay: what each token of a rollout is paid, the KL penalty apart; it is checked already.
+        reward_model: the model behind `pay`, if there is one: a value may start from it.
+        options: the algorithm's own, as the method's plan gave them.
+        lora: shape of the adapters that are trained.
+        seed: source of all draws.
+        demonstrations: (prompt ids, response ids) of SFT, if the plan asked for them.
+    """
+
+    backbone: Backbone
+    prompts: Sequence[str]
+    pay: Pay
+    reward_model: RewardModel | None
+    options: Any
+    lora: LoRAConfig
+    seed: int
+    demonstrations: Sequence[tuple[list[int], list[int]]] = ()
+
+
+class Checkpoint(Protocol):
+    """The weights that training chose."""
+
+    @property
+    def step(self) -> int:
+        """The step after which the policy was so; 0: the SFT model itself."""
+        ...
+
+
+class Algorithm(Protocol):
+    """A trainer of the adapter "policy" on what pays, as PPO is.
+
+    The registry holds functions that make one of `TrainingInputs`; making it adds the adapter.
+
+    Attributes:
+        tokens: response tokens that training has seen so far.
+    """
+
+    tokens: int
+
+    def run(
+        self,
+        validate: Callable[[], dict[str, float]],
+        on_row: Callable[[dict[str, float]], None],
+        on_checkpoint: Callable[[dict[str, Any]], None],
+    ) -> Checkpoint:
+        """Train to the end, from the start or from what `restore` took; the policy ends as chosen.
+
+        Args:
+            validate: judges the policy as it is; the highest "score" is the one to choose.
+            on_row: takes the numbers of each step, once, in order: "step" from 0, which is the
+                policy before the first, what `validate` gave as "validation_NAME", and "kl",
+                "reward", "reward_mass", "tokens" where they are known, for tables and curves.
+            on_checkpoint: takes `state()` now and then, after that step's row.
+
+        Raises:
+            Diverged: training came to NaN or infinity.
+        """
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """All that `restore` needs: tensors, numbers, texts, and lists and dicts of them."""
+        ...
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from `state`; the numbers that follow are those of an uninterrupted run."""
+        ...
+
+
 class Method(Protocol):
     """One way from pairs to a policy.
 
@@ -293,7 +370,7 @@ class Method(Protocol):
     def rewards(self, paid: Tensor, mask: Tensor) -> Tensor:
         """(B, T) rewards from what the token source pays (B, T); finite, and 0 where `mask` is not.
 
-        Only called by `stages.ppo`; a method without it (SFT, DPO, ...) need not have it. The
+        Only called by `stages.policy`; a method without it (SFT, DPO, ...) need not have it. The
         trainer then prices a missing EOS and takes the KL off, for every method alike.
         """
         ...

@@ -5,7 +5,7 @@ A package adds a method without a change here by declaring, in its own pyproject
     [project.entry-points."grainbench.methods"]
     my_method = "my_package.my_method:MyMethod"
 
-and likewise `grainbench.judges` and `grainbench.suites`. Listing imports
+and likewise `grainbench.algorithms`, `grainbench.judges` and `grainbench.suites`. Listing imports
 nothing of what is listed; `get` imports the one that is asked for.
 """
 
@@ -160,6 +160,17 @@ METHODS: Registry[Any] = Registry(
         ),
     ],
 )
+ALGORITHMS: Registry[Any] = Registry(
+    "algorithm",
+    [
+        Entry(
+            "ppo",
+            "bench.training.ppo:make_ppo",
+            "PPO with a learned value; its options are the section ppo",
+            "arXiv:1707.06347",
+        )
+    ],
+)
 JUDGES: Registry[Any] = Registry(
     "judge",
     [
@@ -211,4 +222,4 @@ SUITES: Registry[Any] = Registry(
         )
     ],
 )
-REGISTRIES: tuple[Registry[Any], ...] = (METHODS, JUDGES, EDITORS, SUITES)
+REGISTRIES: tuple[Registry[Any], ...] = (METHODS, ALGORITHMS, JUDGES, EDITORS, SUITES)

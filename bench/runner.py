@@ -117,7 +117,7 @@ def run(config: RunConfig, *, store: Store, results: Path, progress: Progress) -
     planned, suite = make_plan(config)
     context = Context(planned.config, suite, progress, store.root / "answers")
     missing = [s for t in planned.targets for s in t.graph() if store.find(s.name, s.key) is None]
-    _check_ready({stage.name for stage in missing}, context)
+    _check_ready({stage.name for stage in missing}, planned.policy, context)
     for stage in missing:
         SOURCES.load(stage.roots)
     executed: dict[str, Executed] = {}
@@ -138,14 +138,14 @@ def run(config: RunConfig, *, store: Store, results: Path, progress: Progress) -
     return record
 
 
-def _check_ready(missing: set[str], context: Context) -> None:
+def _check_ready(missing: set[str], policy: Stage, context: Context) -> None:
     """Find out now, not after hours: judge or editor lacks its key, the model does not fit."""
     from bench.stages.checks import check_model
 
     config = context.config
     if "judgement" in missing:
         judge_maker(config, config.evaluation.judge)(context).ready()
-    if "ppo" in missing:
+    if policy.name in missing and "judge" in policy.config:  # SFT is chosen by nobody
         judge_maker(config, config.evaluation.validation_judge)(context).ready()
     if "edits" in missing and config.preferences.editor is not None:
         editor_maker(config)(context).ready()

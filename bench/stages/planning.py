@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cached_property, partial
 from importlib import metadata
 from pathlib import Path
@@ -11,16 +12,33 @@ from typing import TYPE_CHECKING, Any
 from bench.loading import judge_options, plugin_options
 from bench.models.devices import dtype_name, pick_device
 from bench.pipeline import Stage
-from bench.registry import EDITORS, JUDGES, METHODS, SUITES, Registry
+from bench.registry import ALGORITHMS, EDITORS, JUDGES, METHODS, SUITES, Registry
 from bench.stages.reading import Reads, read_base, read_by_suite
 
 if TYPE_CHECKING:
     from bench.config import RunConfig
     from bench.pipeline import Build, Context
-    from bench.protocols import Editor, Judge, Method
+    from bench.protocols import Algorithm, Editor, Judge, Method, TrainingInputs
 
 # Whose versions may move a number.
 PACKAGES = ("torch", "transformers", "peft", "tokenizers", "rapidfuzz")
+
+
+@dataclass(frozen=True)
+class ChosenAlgorithm:
+    """How the policy is trained: an entry of `ALGORITHMS` and what a plan says of it.
+
+    Attributes:
+        name: in the registry.
+        make: what the registry holds.
+        options: the algorithm's own.
+        uses_demonstrations: whether it trains on the demonstrations of SFT, too.
+    """
+
+    name: str
+    make: Callable[[TrainingInputs], Algorithm]
+    options: Any
+    uses_demonstrations: bool
 
 
 class Stages:
@@ -189,7 +207,34 @@ class Stages:
         )
 
     def ppo(self, method: Method, reward_model: Stage | None) -> Stage:
-        """The policy that `method.rewards` trains; without a model on the suite's gold score."""
+        """The policy that PPO trains on `method.rewards`; without a model on the gold score."""
+        options = self.config.ppo
+        return self.policy(
+            method, reward_model, "ppo", options, uses_demonstrations=options.ptx_coef > 0
+        )
+
+    def policy(
+        self,
+        method: Method,
+        reward_model: Stage | None,
+        algorithm: str,
+        options: Any,
+        *,
+        uses_demonstrations: bool = False,
+    ) -> Stage:
+        """The policy that an algorithm, which names the stage, trains on `method.rewards`.
+
+        Args:
+            method: what turns what the token source pays into rewards.
+            reward_model: the token source; None: the suite's gold score.
+            algorithm: its name in the registry.
+            options: the algorithm's own `Section`, of the configuration or of the method's
+                options, with fields `steps`, `batch_size` (prompts a step) and `prompts`.
+            uses_demonstrations: whether it trains on the demonstrations of SFT, too.
+
+        Raises:
+            UserError: there is no such algorithm.
+        """
         config = self.config
         judge = config.evaluation.validation_judge
         parts: dict[str, Any] = {
@@ -197,30 +242,36 @@ class Stages:
             "judge": self._judge(judge),
             "method": method.name,
             "options": method.options.model_dump(),
-            "ppo": config.ppo.model_dump(),
+            algorithm: options.deciding(),
             "lora": config.lora.model_dump(),
             "validation": config.evaluation.model_dump(
                 include={"validation_prompts", "temperature", "max_new_tokens", "seed"}
             ),
         }
         reads: tuple[str, ...] = ("ppo", "validation", "references", "gold")
-        if config.ppo.ptx_coef > 0:
+        if uses_demonstrations:
             reads += ("demonstrations",)
             parts["demonstrations"] = config.sft.model_dump(
                 include={"demonstrations", "seed", "max_length"}
             )
         inputs = (self.sft(),) if reward_model is None else (self.sft(), reward_model)
+        make = ALGORITHMS.get(algorithm)
         own = plugin_modules(METHODS, config.method, type(method))
         return self._stage(
-            "ppo",
-            "policy:build_ppo",
+            algorithm,
+            "policy:build_policy",
             parts,
             inputs,
-            f"{config.ppo.steps} steps of {config.ppo.batch_size} prompts",
+            f"{options.steps} steps of {options.batch_size} prompts",
             method,
+            ChosenAlgorithm(algorithm, make, options, uses_demonstrations),
             judge_maker(config, judge),
             reads=reads,
-            plugins=(*own, *plugin_modules(JUDGES, judge)),
+            plugins=(
+                *own,
+                *plugin_modules(ALGORITHMS, algorithm, make),
+                *plugin_modules(JUDGES, judge),
+            ),
         )
 
     def outputs(self, policy: Stage) -> Stage:
@@ -283,10 +334,8 @@ def editor_maker(config: RunConfig) -> Callable[[Context], Editor]:
     return partial(make_editor, editor, plugin_options(config, "editor"))
 
 
-def plugin_modules(
-    registry: Registry[Any], name: str, plugin: type | None = None
-) -> tuple[str, ...]:
-    """The modules where a plug-in's code begins: the one that is registered, and its class's."""
+def plugin_modules(registry: Registry[Any], name: str, plugin: Any = None) -> tuple[str, ...]:
+    """The modules where a plug-in's code begins: the one that is registered, and its own."""
     plugin = plugin or registry.get(name)
     return registry.entry(name).target.partition(":")[0], plugin.__module__
 

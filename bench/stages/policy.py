@@ -1,4 +1,4 @@
-"""The PPO stage: from a reward to the adapter "policy"."""
+"""The policy stage: from a reward to the adapter "policy", by the algorithm that a method names."""
 
 from __future__ import annotations
 
@@ -15,46 +15,40 @@ from bench.errors import UserError
 from bench.models.heads import RewardModel
 from bench.models.names import POLICY, REWARD, VALUE
 from bench.models.rollout import Sampling, sample
+from bench.protocols import TrainingInputs
 from bench.stages.sft import demonstrations, load_sft
 from bench.stages.sources import GoldSource, RewardModelSource, pay_by
 from bench.training.optimisation import generator
-from bench.training.ppo import PPO, new_value
 from bench.training.sft import fitting
 
 if TYPE_CHECKING:
     from bench.models.backbone import Backbone
     from bench.pipeline import Context
-    from bench.protocols import Judge, Method, TokenSource
-    from bench.training.updates import Demonstrations
+    from bench.protocols import Algorithm, Judge, Method, TokenSource
+    from bench.stages.planning import ChosenAlgorithm
 
-CHECKPOINT = Path("checkpoint") / "ppo.pt"
+CHECKPOINT = Path("checkpoint") / "policy.pt"
 
 
-def build_ppo(
+def build_policy(
     context: Context,
     out: Path,
     inputs: list[Path],
     method: Method,
+    algorithm: ChosenAlgorithm,
     make_judge: Callable[[Context], Judge],
 ) -> dict[str, Any]:
     """Train the policy; inputs: SFT and, unless the suite's gold score is the reward, its model."""
-    config = context.config
+    options = algorithm.options
     backbone = load_sft(context, inputs[0])
-    source, reward_model = _token_source(context, backbone, inputs)
-    prompts = context.suite.prompts("ppo", config.ppo.prompts, config.seed)
-    trainer = PPO(
-        backbone,
-        prompts,
-        pay_by(source, method),
-        new_value(backbone, config.lora, reward_model, config.seed, config.ppo),
-        config.ppo,
-        config.lora,
-        config.seed,
-        _demonstrations(context, backbone),
+    prompts = context.suite.prompts("ppo", options.prompts, context.config.seed)
+    trainer = algorithm.make(
+        _training_inputs(context, backbone, prompts, inputs, method, algorithm)
     )
-    rows = _restore(trainer, out)
+    # The seconds of an interrupted run go on where its last row stood.
+    rows = _restore(trainer, out, backbone.device)
     began = time.perf_counter() - (rows[-1]["seconds"] if rows else 0.0)
-    with context.progress.task("PPO", total=config.ppo.steps) as task:
+    with context.progress.task(algorithm.name.upper(), total=options.steps) as task:
         task.advance(max(0, len(rows) - 1))
 
         def on_row(row: dict[str, float]) -> None:
@@ -75,15 +69,32 @@ def build_ppo(
     (out / "metrics.jsonl").write_text(text)
     for name in (POLICY, VALUE, REWARD):
         backbone.drop_adapter(name)
-    stats = {"tokens": trainer.tokens, "steps": config.ppo.steps, "best_step": best.step}
+    stats = {"tokens": trainer.tokens, "steps": options.steps, "best_step": best.step}
     return stats | backbone.tokens.cut_prompts(prompts)
 
 
-def _demonstrations(context: Context, backbone: Backbone) -> Demonstrations:
-    """What PPO-ptx mixes in: the demonstrations of SFT."""
-    if context.config.ppo.ptx_coef == 0:
-        return ()
-    return fitting(backbone, demonstrations(context), context.config.sft)
+def _training_inputs(
+    context: Context,
+    backbone: Backbone,
+    prompts: list[str],
+    inputs: list[Path],
+    method: Method,
+    algorithm: ChosenAlgorithm,
+) -> TrainingInputs:
+    """All that an algorithm may train from; what it takes of it is its own affair."""
+    config = context.config
+    source, reward_model = _token_source(context, backbone, inputs)
+    shown = demonstrations(context) if algorithm.uses_demonstrations else []
+    return TrainingInputs(
+        backbone=backbone,
+        prompts=prompts,
+        pay=pay_by(source, method),
+        reward_model=reward_model,
+        options=algorithm.options,
+        lora=config.lora,
+        seed=config.seed,
+        demonstrations=fitting(backbone, shown, config.sft) if shown else (),
+    )
 
 
 def _token_source(
@@ -96,14 +107,12 @@ def _token_source(
     return GoldSource(context.suite), None
 
 
-def _restore(trainer: PPO, out: Path) -> list[dict[str, float]]:
+def _restore(trainer: Algorithm, out: Path, device: torch.device) -> list[dict[str, float]]:
     """Go on from an interrupted run's checkpoint, if there is a readable one; its rows so far."""
     if not (out / CHECKPOINT).exists():
         return []
     try:
-        state = torch.load(
-            out / CHECKPOINT, map_location=trainer.backbone.device, weights_only=True
-        )
+        state = torch.load(out / CHECKPOINT, map_location=device, weights_only=True)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError):
         return []
     trainer.restore(state)
@@ -141,5 +150,6 @@ def _validator(
 
 
 def _note(row: dict[str, float]) -> str:
-    gold = f" gold {row['validation_gold']:.2f}" if "validation_gold" in row else ""
-    return f"kl {row['kl']:.1f} reward {row['reward']:.2f}{gold}" if "kl" in row else gold.strip()
+    """What of a row the progress shows, of what the algorithm measures."""
+    shown = (("kl", "kl", 1), ("reward", "reward", 2), ("validation_gold", "gold", 2))
+    return " ".join(f"{word} {row[key]:.{n}f}" for key, word, n in shown if key in row)

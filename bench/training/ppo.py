@@ -39,6 +39,7 @@ from bench.training.updates import Demonstrations, Learner, set_values
 
 if TYPE_CHECKING:
     from bench.config import LoRAConfig, PPOConfig
+    from bench.protocols import TrainingInputs
 
 
 @dataclass
@@ -236,6 +237,20 @@ class PPO:
         self.controller.coef = state["coef"]
         self.queue, self.done, self.tokens = state["queue"], state["done"], state["tokens"]
         self.best = Best(**state["best"])
+
+
+def make_ppo(inputs: TrainingInputs) -> PPO:
+    """The algorithm "ppo" of the registry; its options are a `PPOConfig`."""
+    return PPO(
+        inputs.backbone,
+        inputs.prompts,
+        inputs.pay,
+        new_value(inputs.backbone, inputs.lora, inputs.reward_model, inputs.seed, inputs.options),
+        inputs.options,
+        inputs.lora,
+        inputs.seed,
+        inputs.demonstrations,
+    )
 
 
 def new_value(
