@@ -259,7 +259,10 @@ class TokenSource(Protocol):
 
     @property
     def row_sum(self) -> RowSum:
-        """What a row of `paid` sums to, of `scores`; the tests hold a source to it."""
+        """What a row of `paid` sums to; a constant is one for all responses to a prompt.
+
+        Its tests hold a source to it (`bench.stages.source_checks`).
+        """
         ...
 
     def paid(self, rollout: Rollout) -> Tensor:

@@ -7,7 +7,9 @@ and at which position the score at its end is paid, and `kl_penalised` takes the
 once and for every method alike.
 """
 
-from typing import Literal
+from collections.abc import Callable
+from functools import wraps
+from typing import Literal, ParamSpec
 
 import torch
 from jaxtyping import Bool, Float
@@ -26,8 +28,26 @@ from bench.rl.masking import last_counted, zero_masked
 
 PenaltyMode = Literal["subtract", "replace"]
 ScorePosition = Literal["last", "eos", "first_pad"]
+P = ParamSpec("P")
 
 
+def _without_kl(rewards: Callable[P, Tensor]) -> Callable[P, Tensor]:
+    """Answer the call of old, which took the KL too: with the KL read as a mask it would go on."""
+
+    @wraps(rewards)
+    def called(*args: P.args, **kwargs: P.kwargs) -> Tensor:
+        if len(args) > 2 or kwargs.keys() & {"kl", "kl_coef"}:
+            name = rewards.__name__
+            raise TypeError(
+                f"{name} takes no KL: call {name}(..., mask), and take the KL off what it gives "
+                "with kl_penalised(rewards, kl, mask, kl_coef=...), unless the trainer does it"
+            )
+        return rewards(*args, **kwargs)
+
+    return called
+
+
+@_without_kl
 def sequence_rewards(
     scores: Float[Tensor, " B"], mask: Bool[Tensor, "B T"]
 ) -> Float[Tensor, "B T"]:
@@ -57,6 +77,7 @@ def sequence_rewards(
     return zero_masked(scores.unsqueeze(1).expand(mask.shape), last_counted(mask))
 
 
+@_without_kl
 def token_rewards(paid: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B T"]:
     """Rewards when each token carries its own.
 

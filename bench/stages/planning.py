@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -9,6 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.errors import UserError
 from bench.loading import judge_options, plugin_options
 from bench.models.devices import dtype_name, pick_device
 from bench.pipeline import Stage
@@ -233,8 +236,9 @@ class Stages:
             uses_demonstrations: whether it trains on the demonstrations of SFT, too.
 
         Raises:
-            UserError: there is no such algorithm.
+            UserError: there is no such algorithm, or the method has no `rewards(paid, mask)`.
         """
+        _check_rewards(method)
         config = self.config
         judge = config.evaluation.validation_judge
         parts: dict[str, Any] = {
@@ -309,6 +313,21 @@ class Stages:
     def _judge(self, name: str) -> dict[str, Any]:
         """What of a judge's options decides its verdicts."""
         return {"name": name, "options": judge_options(self.config, name).deciding()}
+
+
+def _check_rewards(method: Method) -> None:
+    """Refuse a method that is written for another contract, before anything runs."""
+    rewards = getattr(method, "rewards", None)
+    takes = inspect.signature(rewards) if callable(rewards) else None
+    with contextlib.suppress(TypeError):
+        if takes is not None and takes.bind("paid", "mask"):
+            return
+    has = "has no `rewards`" if takes is None else f"has rewards{takes}"
+    raise UserError(
+        f"the method {method.name!r} {has}; it must take (paid, mask), both (B, T), and leave the "
+        "KL alone, which the trainer takes off",
+        exit_code=1,
+    )
 
 
 def judge_maker(config: RunConfig, name: str) -> Callable[[Context], Judge]:

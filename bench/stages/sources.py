@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     from bench.models.heads import RewardModel
     from bench.protocols import GoldSuite, Method, RowSum, TokenSource
     from bench.training.experience import Pay, Rollout
+
+_FLOATS = (torch.float32, torch.float64)  # what `bench.rl` computes with
 
 
 @dataclass(frozen=True)
@@ -60,14 +64,24 @@ class GoldSource:
         return sequence_rewards(self.scores(rollout), rollout.batch.mask)
 
     def scores(self, rollout: Rollout) -> Tensor:
-        """(B,) g."""
+        """(B,) g; raises UserError if the suite's score is no finite number."""
         pairs = zip(rollout.prompts, rollout.outputs, strict=True)
-        device = rollout.batch.mask.device
-        return torch.tensor([self.suite.score(p, y) for p, y in pairs], device=device)
+        scores = [self._score(prompt, output) for prompt, output in pairs]
+        return torch.tensor(scores, dtype=torch.float32, device=rollout.batch.mask.device)
+
+    def _score(self, prompt: str, output: str) -> float:
+        score: Any = self.suite.score(prompt, output)
+        if not isinstance(score, Real) or not math.isfinite(score):
+            raise UserError(
+                f"the suite {type(self.suite).__name__} gave {score!r} as the gold score of the "
+                f"response {output!r}; `score` must give a finite number",
+                exit_code=1,
+            )
+        return float(score)
 
 
 def pay_by(source: TokenSource, method: Method) -> Pay:
-    """What PPO asks of a rollout: the method's rewards from what the source pays, both checked."""
+    """What a trainer asks of a rollout: the method's rewards from what the source pays, checked."""
 
     def pay(rollout: Rollout) -> Tensor:
         mask = rollout.batch.mask
@@ -81,17 +95,11 @@ def checked(paid: Any, mask: Tensor, who: str) -> Tensor:
     """The rewards (B, T), if a plug-in gave what its protocol asks for.
 
     Raises:
-        UserError: they are no float tensor of the mask's shape, or something is paid at padding.
+        UserError: they are no float32 or float64 tensor of the mask's shape on its device, or
+            something is paid at padding.
         Diverged: they hold NaN or infinity.
     """
-    if not isinstance(paid, Tensor) or not paid.is_floating_point() or paid.shape != mask.shape:
-        shape = f"shape {tuple(paid.shape)}" if isinstance(paid, Tensor) else type(paid).__name__
-        dtype = f", {paid.dtype}" if isinstance(paid, Tensor) else ""
-        raise UserError(
-            f"{who} gave rewards of {shape}{dtype}; they must be floats of the mask's shape "
-            f"(B, T) = {tuple(mask.shape)}",
-            exit_code=1,
-        )
+    _check_tensor(paid, mask.shape, mask.device, who, "rewards", "of the mask's shape (B, T)")
     if not paid[mask].isfinite().all():
         raise Diverged(f"{who} paid NaN or infinity: the run diverged")
     if paid.masked_fill(mask, 0.0).any():
@@ -102,3 +110,33 @@ def checked(paid: Any, mask: Tensor, who: str) -> Tensor:
             exit_code=1,
         )
     return paid
+
+
+def checked_scores(scores: Any, mask: Tensor, who: str) -> Tensor:
+    """The scores (B,), likewise.
+
+    Raises:
+        UserError: they are no float32 or float64 tensor (B,) on the mask's device.
+        Diverged: they hold NaN or infinity.
+    """
+    _check_tensor(scores, mask.shape[:1], mask.device, who, "scores", "of shape (B,)")
+    if not scores.isfinite().all():
+        raise Diverged(f"{who} gave a score of NaN or infinity: the run diverged")
+    found: Tensor = scores
+    return found
+
+
+def _check_tensor(
+    found: Any, shape: torch.Size, device: torch.device, who: str, what: str, wanted: str
+) -> None:
+    is_tensor = isinstance(found, Tensor)
+    if is_tensor and (found.shape, found.device) == (shape, device) and found.dtype in _FLOATS:
+        return
+    given = type(found).__name__
+    if is_tensor:
+        given = f"shape {tuple(found.shape)}, {found.dtype} on {found.device}"
+    raise UserError(
+        f"{who} gave {what} of {given}; they must be floats (float32 or float64) {wanted} = "
+        f"{tuple(shape)} on {device}",
+        exit_code=1,
+    )

@@ -84,21 +84,28 @@ def reward_tokens(
         config: `missing_eos`, `score_position`, `kl_penalty`, `whiten_rewards` and their numbers.
         kl_coef: the coefficient now; with `kl_penalty: loss` the reward leaves the KL out.
     """
-    paid = missing_eos_penalty(
-        paid, mask, finished, penalty=config.missing_eos_penalty, mode=config.missing_eos
-    )
+    penalty, mode = config.missing_eos_penalty, config.missing_eos
+    # With first_pad the score is paid behind the response, where no token was drawn: no KL there.
+    kl = kl.masked_fill(~mask, 0.0)
+    kl_coef = 0.0 if config.kl_penalty == "loss" else kl_coef
+
+    paid = missing_eos_penalty(paid, mask, finished, penalty=penalty, mode=mode)
     paid, states = book_final_score(paid, mask, finished, config.score_position)
-    # A score may be paid one position behind the response, where no token was drawn: no KL there.
-    price = 0.0 if config.kl_penalty == "loss" else kl_coef
-    total = kl_penalised(paid, kl.masked_fill(~mask, 0.0), states, kl_coef=price)
-    if config.whiten_rewards != "no":
-        total = whiten(
-            total,
-            _counted(states, config),
-            shift_mean=config.whiten_rewards == "shift",
-            unbiased=config.whiten_unbiased,
-        )
+    total = kl_penalised(paid, kl, states, kl_coef=kl_coef)
+    total = _whitened_rewards(total, states, config)
     return Rewards(total, paid, states)
+
+
+def _whitened_rewards(total: Tensor, states: Tensor, config: PPOConfig) -> Tensor:
+    """`total` as it is, scaled to variance 1, or shifted to mean 0 as well."""
+    if config.whiten_rewards == "no":
+        return total
+    return whiten(
+        total,
+        _counted(states, config),
+        shift_mean=config.whiten_rewards == "shift",
+        unbiased=config.whiten_unbiased,
+    )
 
 
 def advantages_of(

@@ -116,10 +116,16 @@ def test_errors() -> None:
 @pytest.mark.usefixtures("no_hook")
 @pytest.mark.parametrize("function", [sequence_rewards, token_rewards])
 def test_the_call_with_a_kl_that_these_had_once_fails_loudly(function) -> None:
-    with pytest.raises(TypeError):
-        function(KL[:, 0] if function is sequence_rewards else KL, KL, MASK, kl_coef=0.1)
+    scores = KL[:, 0] if function is sequence_rewards else KL
+    for args, kwargs in (
+        ((scores, KL, MASK), {"kl_coef": 0.1}),
+        ((scores, KL, MASK, 0.1), {}),
+        ((scores,), {"kl": KL, "mask": MASK, "kl_coef": 0.1}),
+    ):
+        with pytest.raises(TypeError, match=rf"{function.__name__} takes no KL.*kl_penalised\("):
+            function(*args, **kwargs)
     with pytest.raises(TypeError):  # positional: the KL stands where the mask does
-        function(KL[:, 0] if function is sequence_rewards else KL, KL)
+        function(scores, KL)
 
 
 def test_gradcheck() -> None:

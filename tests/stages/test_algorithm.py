@@ -105,6 +105,26 @@ def test_its_options_and_its_code_are_in_the_stages_key() -> None:
     assert stage("reward.training.lr=0.5").key != one.key
 
 
+@pytest.mark.parametrize(
+    ("rewards", "said"),
+    [
+        (
+            lambda self, scores, kl, mask, *, kl_coef: scores,
+            r"has rewards\(scores, kl, mask, \*, kl",
+        ),
+        (lambda self, paid: paid, r"has rewards\(paid\); it must take \(paid, mask\)"),
+        (None, "has no `rewards`; it must take"),
+    ],
+)
+def test_a_method_of_another_contract_is_refused_when_the_run_is_planned(
+    rewards: Any, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Learns, "rewards", rewards)
+    with pytest.raises(UserError, match=f"the method 'learns' {said}") as error:
+        make_plan(settings())
+    assert error.value.exit_code == 1
+
+
 def test_an_unknown_algorithm_is_named_when_the_run_is_planned(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, get_args
 
 import pytest
@@ -12,7 +13,9 @@ from torch import Tensor
 from bench.errors import UserError
 from bench.models.heads import Granularity, RewardModel, ScalarHead
 from bench.protocols import TokenSource
-from bench.stages.sources import GoldSource, RewardModelSource, checked, pay_by
+from bench.stages import sources as token_sources
+from bench.stages.source_checks import check_token_source
+from bench.stages.sources import GoldSource, RewardModelSource, pay_by
 from bench.training.experience import Rollout
 from bench.training.optimisation import Diverged
 from tests.tiny import LORA, stir, tiny_backbone
@@ -68,11 +71,106 @@ def sources(finished: bool) -> list[tuple[TokenSource, Rollout]]:
 
 @pytest.mark.parametrize("finished", [True, False])
 def test_every_source_pays_what_it_declares(finished: bool) -> None:
+    """Every class of the module that declares a sum is among those that are checked."""
     for source, rollout in sources(finished):
-        mask = rollout.batch.mask
-        paid = checked(source.paid(rollout), mask, source.name)
-        assert source.row_sum == "score"
-        torch.testing.assert_close(paid.sum(1), source.scores(rollout))
+        check_token_source(source, rollout)
+    declaring = {kind for kind in vars(token_sources).values() if hasattr(kind, "row_sum")}
+    assert {type(source) for source, _ in sources(finished)} == declaring
+    assert all(source.row_sum == "score" for source, _ in sources(finished))
+
+
+@dataclass
+class Says:
+    """A third party's source: pays and scores what it is told to."""
+
+    pays: Tensor
+    gives: Any
+    row_sum: Any = "score"
+    name: str = "says"
+
+    def paid(self, rollout: Rollout) -> Tensor:
+        return self.pays
+
+    def scores(self, rollout: Rollout) -> Tensor:
+        found: Tensor = self.gives
+        return found
+
+
+def rollout_of(prompts: list[str]) -> Rollout:
+    _, rollout = scored("token", finished=True)
+    batch = rollout.batch.rows(torch.tensor([0, 1, 0, 1][: len(prompts)]))
+    nothing = torch.zeros(batch.mask.shape)
+    return Rollout(prompts, prompts, batch, torch.ones(len(prompts)).bool(), nothing, nothing)
+
+
+def first(values: list[float], rollout: Rollout) -> Tensor:
+    """(B, T) all of a row's pay on its first token."""
+    paid = torch.zeros(rollout.batch.mask.shape)
+    paid[:, 0] = torch.tensor(values)
+    return paid
+
+
+UP_TO = "score up to a constant"
+
+
+@pytest.mark.parametrize(
+    ("row_sum", "scores", "said"),
+    [
+        ("score", [1.0, 2.0, 3.0, 4.0], None),
+        ("score", [1.0, 2.0, 3.5, 4.0], "to its score; row 2 sums to 3 instead of 3.5"),
+        (UP_TO, [0.0, -3.0, 2.0, -1.0], None),  # 1 apart for "a", 5 for "b"
+        (UP_TO, [0.0, -3.0, 2.0, 0.0], "up to a constant; row 3 sums to 4 instead of 5"),
+        ("nothing in particular", [9.0, 9.0, 9.0, 9.0], None),
+        ("R", [1.0, 2.0, 3.0, 4.0], "'R', which is none of"),
+    ],
+)
+def test_a_source_is_held_to_what_it_declares(
+    row_sum: str, scores: list[float], said: str | None
+) -> None:
+    rollout = rollout_of(["a", "b", "a", "b"])
+    source = Says(first([1.0, 2.0, 3.0, 4.0], rollout), torch.tensor(scores), row_sum)
+    if said is None:
+        check_token_source(source, rollout)
+        return
+    with pytest.raises(AssertionError, match=f"the token source 'says' declares.*{said}"):
+        check_token_source(source, rollout)
+
+
+def test_a_rollout_that_cannot_show_what_is_declared_is_refused() -> None:
+    rollout = rollout_of(["a", "b"])
+    source = Says(first([1.0, 2.0], rollout), torch.tensor([1.0, 2.0]), UP_TO)
+    with pytest.raises(ValueError, match="no two responses to one prompt"):
+        check_token_source(source, rollout)
+    whole = Rollout(**vars(rollout) | {"batch": rollout.batch.rows(torch.tensor([1, 1]))})
+    longest = whole.batch.rows(whole.batch.lengths.argmax().unsqueeze(0))
+    with pytest.raises(ValueError, match="no padding"):
+        check_token_source(source, Rollout(**vars(whole) | {"batch": longest}))
+
+
+@pytest.mark.parametrize(
+    ("scores", "error", "said"),
+    [
+        (torch.zeros(2, 1), UserError, r"scores of shape \(2, 1\).*of shape \(B,\) = \(2,\)"),
+        (torch.zeros(2).long(), UserError, "scores of shape .*torch.int64"),
+        ([0.0, 0.0], UserError, "scores of list"),
+        (torch.tensor([0.0, float("nan")]), Diverged, "a score of NaN or infinity"),
+    ],
+)
+def test_a_sources_scores_are_checked(scores: Any, error: type[Exception], said: str) -> None:
+    rollout = rollout_of(["a", "b"])
+    with pytest.raises(error, match=f"the token source 'says' gave {said}"):
+        check_token_source(Says(first([0.0, 0.0], rollout), scores), rollout)
+
+
+@pytest.mark.parametrize("score", [float("nan"), float("inf"), None, "1"])
+def test_a_gold_score_that_is_no_number_names_the_suite(score: Any) -> None:
+    class Lost:
+        def score(self, prompt: str, response: str) -> Any:
+            return score
+
+    _, rollout = scored("token", finished=True)
+    with pytest.raises(UserError, match=r"the suite Lost gave .* as the gold score of the resp"):
+        GoldSource(Lost()).scores(rollout)  # type: ignore[arg-type]
 
 
 class Faulty:
@@ -89,6 +187,8 @@ class Faulty:
     [
         (lambda paid, mask: paid.sum(1), UserError, r"shape \(2,\).*must be floats.*\(B, T\)"),
         (lambda paid, mask: paid.long(), UserError, "torch.int64"),
+        (lambda paid, mask: paid.half(), UserError, "torch.float16"),
+        (lambda paid, mask: paid.to("meta"), UserError, "on meta; they must be .* on cpu"),
         (lambda paid, mask: None, UserError, "NoneType"),
         (lambda paid, mask: paid + 1, UserError, "pays 1 at padding"),
         (lambda paid, mask: paid.masked_fill(~mask, float("nan")), UserError, "pays nan at padd"),
@@ -102,4 +202,11 @@ def test_what_a_plug_in_pays_is_checked_and_the_plug_in_named(
     assert not rollout.batch.mask.all()
     pay = pay_by(RewardModelSource(model), Faulty(rewards))  # type: ignore[arg-type]
     with pytest.raises(error, match=f"the method 'faulty' .*{said}"):
+        pay(rollout)
+
+
+def test_what_a_source_pays_is_checked_before_the_method_sees_it() -> None:
+    rollout = rollout_of(["a", "b"])
+    pay = pay_by(Says(torch.ones(rollout.batch.mask.shape), None), Faulty(lambda paid, mask: paid))  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="the token source 'says' pays 1 at padding"):
         pay(rollout)

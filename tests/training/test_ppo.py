@@ -188,6 +188,26 @@ def test_an_unfinished_response_pays_at_its_last_token() -> None:
         assert paid.sum().item() == paid[last].item() == (0.0 if finished else -1.0)
 
 
+@pytest.mark.parametrize("kl_coef", [0.0, 5.0])
+@pytest.mark.parametrize("changes", [{}, {"whiten_rewards": "shift"}, {"kl_penalty": "loss"}])
+def test_what_is_logged_as_reward_never_holds_the_kl(
+    changes: dict[str, Any], kl_coef: float
+) -> None:
+    """It is what is paid less 1 for a missing EOS; the mass is the sum of the sizes."""
+    signed = lambda backbone, rollout: lucky(backbone, rollout) - 0.25 * rollout.batch.mask
+    ppo = trainer(SMALL.model_copy(update=changes), source=signed)
+    stir(ppo.backbone, POLICY)  # far from the reference
+    rollout = ppo.rollout()
+    _, metrics = ppo.experience(rollout, kl_coef)
+    earned = ppo.pay(rollout)
+    last = (rollout.batch.lengths - 1).unsqueeze(1)
+    earned = earned.scatter_add(1, last, -(~rollout.finished).float().unsqueeze(1))
+    assert metrics["kl"] > 1.0
+    assert metrics["reward"] == pytest.approx(earned.sum(1).mean().item(), abs=1e-5)
+    assert metrics["reward_mass"] == pytest.approx(earned.abs().sum(1).mean().item(), abs=1e-5)
+    assert metrics["reward_mass"] > abs(metrics["reward"])
+
+
 def test_a_seed_repeats_a_run() -> None:
     first, second = run(trainer()), run(trainer())
     assert first == second

@@ -1,0 +1,61 @@
+"""What the tests of a token source call, a third party's too: that it pays what it declares."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, get_args
+
+import torch
+from torch import Tensor
+
+from bench.protocols import RowSum
+from bench.stages.sources import checked, checked_scores
+
+if TYPE_CHECKING:
+    from bench.protocols import TokenSource
+    from bench.training.experience import Rollout
+
+
+def check_token_source(
+    source: TokenSource, rollout: Rollout, *, rtol: float = 1e-4, atol: float = 1e-5
+) -> None:
+    """Hold a source to its protocol on one rollout.
+
+    Args:
+        source: what is checked.
+        rollout: responses of unequal lengths; of a source that declares a constant, two to one
+            prompt at least, since the constant is the prompt's.
+        rtol: how far a row's sum may be from what is declared, relative to that.
+        atol: likewise, reward units; what is allowed is the sum of both.
+
+    Raises:
+        UserError: the form of `paid` or `scores` is wrong (`checked`).
+        Diverged: one of them is not finite.
+        AssertionError: a row does not sum to what `row_sum` says, or it says nothing known.
+        ValueError: the rollout cannot show it.
+    """
+    who, mask = f"the token source {source.name!r}", rollout.batch.mask
+    if mask.all():
+        raise ValueError("the rollout has no padding: take responses of unequal lengths")
+    paid = checked(source.paid(rollout), mask, who)
+    scores = checked_scores(source.scores(rollout), mask, who)
+    known = get_args(RowSum)
+    assert source.row_sum in known, f"{who} declares {source.row_sum!r}, which is none of {known}"
+    if source.row_sum == "nothing in particular":
+        return
+    expected = scores
+    if source.row_sum == "score up to a constant":
+        expected = scores + _constants(paid.sum(dim=1) - scores, rollout.prompts)
+    apart = (paid.sum(dim=1) - expected).abs()
+    row = int((apart - rtol * expected.abs()).argmax())
+    assert bool((apart <= atol + rtol * expected.abs()).all()), (
+        f"{who} declares that a row sums to its {source.row_sum}; row {row} sums to "
+        f"{paid[row].sum().item():g} instead of {expected[row].item():g}"
+    )
+
+
+def _constants(apart: Tensor, prompts: list[str]) -> Tensor:
+    """(B,) for each row, by how much the first response to its prompt is apart."""
+    first = [prompts.index(prompt) for prompt in prompts]
+    if len(set(first)) == len(prompts):
+        raise ValueError("no two responses to one prompt: a constant of each cannot be told")
+    return apart[torch.tensor(first, device=apart.device)]
