@@ -68,9 +68,10 @@ def make_plan(config: RunConfig) -> tuple[Plan, Any]:
     entry = METHODS.get(config.method)
     suite = SUITES.get(config.suite)()
     method = entry(plugin_options(config, "reward"))
-    config = pinned(config, suite)
+    config = pinned(config, suite)  # before any key is made: a name on the hub may move
     stages = Stages(config, suite)
     policy = method.plan(stages)
+    # A method says what makes its policy; what is measured around it is the same for every method.
     reward_model = next((s for s in policy.inputs if s.name == "reward_model"), None)
     return (
         Plan(
@@ -118,20 +119,24 @@ def run(config: RunConfig, *, store: Store, results: Path, progress: Progress) -
     context = Context(planned.config, suite, progress, store.root / "answers")
     missing = [s for t in planned.targets for s in t.graph() if store.find(s.name, s.key) is None]
     _check_ready({stage.name for stage in missing}, planned.policy, context)
+    # Imported now, lest an edit meanwhile be what later stages run, under the keys of before.
     for stage in missing:
         SOURCES.load(stage.roots)
     executed: dict[str, Executed] = {}
     failure: BaseException | None = None
     try:
+        # The targets share stages. What the first one built the second finds in the store, so that
+        # the first account of a stage says whether this run computed it.
         for target in planned.targets:
             for done in execute(target, context, store):
                 executed.setdefault(done.stage.key, done)
     except BaseException as error:  # noqa: BLE001 - written down, then raised again
         failure = error
+    # A run that failed is a result, too: its record says how far it came and why it ended.
     status = _status(failure)
     record = _record(config, planned, executed, code, started, status, failure)
     folder = folder_of(config, results)
-    if status == "ok" or not _is_finished(folder):
+    if status == "ok" or not _is_finished(folder):  # no failure takes the place of a result
         _write(record, planned, executed, folder)
     if failure is not None and status in ("interrupted", "failed"):
         raise failure
@@ -236,7 +241,7 @@ def _judged(planned: Plan, executed: dict[str, Executed]) -> dict[str, Any]:
 def _rm_metrics(planned: Plan, executed: dict[str, Executed]) -> dict[str, Any]:
     folder = _artifact(planned.rm_evaluation, executed)
     metrics = {} if folder is None else json.loads((folder / "metrics.json").read_text())
-    rows = _curve(planned, executed)
+    rows = _curve(planned, executed)  # how much the policy was paid, however it cancels
     if rows:
         mass = [row["reward_mass"] for row in rows if "reward_mass" in row]
         if mass:

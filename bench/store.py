@@ -107,6 +107,7 @@ class Store:
         Raises:
             UserError: the store cannot be read.
         """
+        # First without the lock: a reader need not wait for whoever holds it.
         path = self.root / stage / key
         with self._errors():
             try:
@@ -134,7 +135,7 @@ class Store:
         with contextlib.ExitStack() as stack:
             with self._errors(_DENIED | {errno.ENOENT}):  # /proc/x cannot be made
                 self._lock(stage, key, stack)
-            if found := self.find(stage, key):
+            if found := self.find(stage, key):  # who held the lock made it
                 yield Build(found.path, artifact=found)
                 return
             build = Build(self.root / "partial" / f"{stage}-{key}")
@@ -147,7 +148,9 @@ class Store:
                     with _noting(build.path, clock):
                         yield build
                     self._commit(build, stage, key, round(clock.seconds(), 3))
-            except BaseException:
+            except (
+                BaseException
+            ):  # Ctrl-C, too: its checkpoint is what the next attempt goes on from
                 _abandon(build.path, clock)
                 raise
 
@@ -172,6 +175,8 @@ class Store:
         # The checkpoint goes last: should the disk be full at the metadata, it is still there.
         _write_synced(build.path / META, json.dumps(meta, indent=1, sort_keys=True) + "\n")
         shutil.rmtree(build.path / CHECKPOINT, ignore_errors=True)
+        # A rename is at one stroke but not at once on the disk: what it points to is flushed before
+        # it, the folder that holds the new name after it.
         _sync_folder(build.path)
         final = self.root / stage / key
         final.parent.mkdir(parents=True, exist_ok=True)
@@ -219,6 +224,7 @@ class Store:
             ) from error
 
     def _is_denied(self, error: OSError, denied: set[int]) -> bool:
+        # A stage may be denied something else, such as a suite's file: no fault of the store.
         if error.errno not in denied or not error.filename:
             return False
         named = Path(os.fsdecode(error.filename))
@@ -232,6 +238,7 @@ def default_root() -> Path:
 
 def _prepare(path: Path) -> float:
     """Clear the folder but for a checkpoint; return the seconds that went into that one."""
+    # Of an attempt that was killed there may be half-written files: only checkpoints are whole.
     path.mkdir(parents=True, exist_ok=True)
     for item in path.iterdir():
         if item.name == CHECKPOINT and item.is_dir():

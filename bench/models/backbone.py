@@ -48,7 +48,7 @@ class Backbone:
         self.model = model.to(device).eval().requires_grad_(False)
         self.tokens = tokens
         self.device = device
-        self.packs = can_pack(self.model)
+        self.packs = can_pack(self.model)  # adapters leave the attention as it is
         self.context = context_length(self.model.config)
         self.vocabulary = min(tokens.size, self.model.get_output_embeddings().weight.shape[0])
 
@@ -89,13 +89,13 @@ class Backbone:
             self.model = attach(self.model, name, lora)
         else:
             raise TypeError("add_adapter takes lora or folder")
-        quicken(self.model)
+        quicken(self.model)  # the new layers too: fewer passes over memory than PEFT's own
         self.model.eval()
 
     def drop_adapter(self, name: str) -> None:
         """Remove adapter `name` if it is there."""
         if isinstance(self.model, PeftModel) and name in self.model.peft_config:
-            if len(self.model.peft_config) == 1:
+            if len(self.model.peft_config) == 1:  # a PEFT model cannot be without one
                 self.model = self.model.unload()
             else:
                 self.model.delete_adapter(name)
@@ -182,9 +182,13 @@ class Backbone:
         self, batch: Sequences, adapter: str | None, temperature: float, *, hidden: bool
     ) -> tuple[Tensor, Tensor]:
         """Log-probabilities, and hidden states if asked for; the head sees response tokens only."""
+        # State t predicts response token t (B, T + 1 states, see `hidden`): the log-probabilities
+        # need those before each token, hidden states the one behind the last token as well.
         pad = torch.nn.functional.pad
         read = pad(batch.mask, (1, 0), value=True) if hidden else pad(batch.mask, (0, 1))
         packing = Packing.of(batch, read) if self.packs else None
+        # Logits are the largest tensor by far: the head works where response tokens are drawn and
+        # nowhere else. The library takes how many last columns, or of packed tokens the indices.
         keep: Any = (
             batch.mask.shape[1] + 1 if packing is None else packing.states[:, :-1][batch.mask]
         )
@@ -196,6 +200,7 @@ class Backbone:
             logits = output.logits
         logits = logits[..., : self.vocabulary]
         tokens = batch.responses[batch.mask].unsqueeze(0)
+        # From here on (1, n, V): one row of the n response tokens, padded or packed alike.
         found = token_logprobs(logits.float() / temperature, tokens)[0]
         logprobs = found.new_zeros(batch.mask.shape).masked_scatter(batch.mask, found)
         states = self._states(output.hidden_states[-1], batch, packing) if hidden else logprobs
@@ -230,6 +235,7 @@ class Backbone:
         places = _padded_states(batch)[read] if packing is None else packing.read
         with self.using(adapter) as model:
             decoder = (model.get_base_model() if isinstance(model, PeftModel) else model).base_model
+            # What is not read in the end needs no MLP in the last layer (`bench.models.narrowing`).
             with last_mlp_at(decoder, places, inputs["input_ids"].shape):
                 return (model if whole else decoder)(**inputs, **options)
 

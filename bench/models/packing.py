@@ -1,7 +1,17 @@
 """Batches without padding: all rows' tokens end to end, a prompt that several rows share once.
 
 Norms, projections and MLPs then work on real tokens only; attention alone needs rows, and gathers
-them from the packed tokens and back. The numbers are those of the padded batch (tests hold it; a
+them from the packed tokens and back::
+
+    padded    . A B | c d .        packed    A B c d e f g      (N = 7 instead of 12)
+              . A B | e f g        number    0 1 2 3 4 5 6
+
+    Block 1   queries A B, keys A B              the prompts, each once, causally
+    Block 2   queries c d, keys A B c d          the responses, each behind its prompt: `mask`
+              queries e f g, keys A B e f g      lets a query see up to itself
+
+Two blocks, since a prompt that is shared must attend only once and causal attention without a mask
+has the faster kernel. The numbers are those of the padded batch (tests hold it; a
 model is asked once, when it is loaded, whether it gives them, and else stays padded).
 """
 
@@ -114,22 +124,33 @@ class Packing:
         """
         attention, width, owner = batch.attention, batch.prompt_width, batch.prompt_of
         device = attention.device
+        # Number the tokens that are kept: all responses, and of equal prompts the first row's. The
+        # other rows' prompts get that row's numbers: equal prompts stand in equal columns. What
+        # padding gets does not matter, no query that is kept sees it.
         first = attention.int().argmax(dim=1, keepdim=True)  # (B, 1) column of the first token
         owners = owner == torch.arange(len(batch), device=device)  # (B,) their prompts are kept
         own = attention.clone()
         own[:, :width] &= owners.unsqueeze(1)
         number = (own.flatten().cumsum(0) - 1).view_as(own)  # (B, S) index among the packed
         number = torch.cat([number[owner, :width], number[:, width:]], dim=1).clamp(min=0)
+        # Keys: each row's tokens from its first on, prompt and response. Shorter rows are filled up
+        # with whatever stands behind them, which the masks below hide.
         lengths = attention.sum(dim=1, keepdim=True)  # (B, 1)
         columns = torch.arange(int(lengths.max()), device=device)
         keys = number.gather(1, (first + columns).clamp(max=own.shape[1] - 1))
+        # States: from the prompt's last token, in which the first response token is drawn, to the
+        # last response token. State t sees the prompt and t response tokens, itself among them.
         states = number[:, width - 1 :]
         before = lengths - batch.lengths.unsqueeze(1) - 1  # (B, 1) key of the prompt's last token
         last_key = before + torch.arange(states.shape[1], device=device)
+        # Prompts begin their rows, so they are the keys' first columns. A shorter one runs into its
+        # response there: causally, so that the prompt does not notice, and `in_prompt` drops it.
         prompts = keys[owners, : width - int(first.min())]
         in_prompt = columns[: prompts.shape[1]] <= before[owners]
         if read is None:
             read = torch.nn.functional.pad(batch.mask, (1, 0), value=True)
+        # What the last layer gives reaches no other token, so there only the states that are read
+        # need attend. A stable sort moves their columns to the left, where the rest is cut off.
         picked = (~read).int().argsort(dim=1, stable=True)[:, : int(read.sum(dim=1).max())]
         return cls(
             ids=batch.ids[own].unsqueeze(0),
@@ -175,6 +196,7 @@ class Packing:
         return self._home(self.last)
 
     def _home(self, blocks: tuple[Block, ...]) -> Tensor:
+        # The blocks' results lie end to end; who is in none points behind them, at a row of zeros.
         tokens = torch.cat([block.tokens for block in blocks])
         nowhere = tokens.new_full((self.ids.shape[1],), len(tokens))
         return nowhere.scatter(0, tokens, torch.arange(len(tokens), device=tokens.device))
@@ -231,6 +253,8 @@ def can_pack(model: Any) -> bool:
     config = model.config
     if config._attn_implementation != "sdpa" or any(getattr(config, x, None) for x in UNLIKE):
         return False
+    # Asking the model is surer than a list of architectures: whatever attends otherwise, or drops
+    # the option `packing` on its way to the attention, gives other numbers or an error.
     trial = _trial(config.vocab_size, model.device)
     packing = Packing.of(trial)
     try:

@@ -100,6 +100,7 @@ def draw_responses(
     if longest > (most := backbone.within(longest)):
         raise too_long(longest, most)
     responses = [Draw() for _ in prompts]
+    # Prompts of like length go together, so that little is padding.
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
     with _policy(backbone, adapter, sampling) as model:
         for start in range(0, len(order), sampling.batch_size):
@@ -128,6 +129,7 @@ def _decode(
     generator: torch.Generator,
     value: Callable[[Tensor], Tensor] | None,
 ) -> list[Draw]:
+    # Padded on the left, all rows draw their next token in the same column.
     ids, attention = (x.to(backbone.device) for x in pad_left(prompts, backbone.tokens.pad_id))
     position = positions(attention)
     cache = roomy_cache(backbone.model.config, ids.shape[1] + sampling.max_new_tokens)
@@ -135,6 +137,7 @@ def _decode(
     running = torch.ones(len(rows), dtype=torch.bool)
     columns = []  # one a step: rows, running, tokens, log-probabilities, entropies
     for _ in range(sampling.max_new_tokens):
+        # The first pass reads the prompts; later ones the tokens just drawn, the rest is cached.
         output = model(
             input_ids=ids,
             attention_mask=attention.long(),
@@ -149,12 +152,14 @@ def _decode(
         )
         if value is not None:
             measured.append(value(output.hidden_states[-1][:, -1]).cpu())
+        # A finished row that is still in the batch goes on behind its EOS: that is not used.
         if measured[0][running].isnan().any():
             raise Diverged("the logits of a rollout are not numbers: the run diverged")
-        columns.append((rows, running.clone(), tokens, *measured))
+        columns.append((rows, running.clone(), tokens, *measured))  # the EOS itself counts
         running &= ~backbone.tokens.ends(tokens)
         if not running.any():
             break
+        # Finished rows leave several at a time, for cutting the cache down copies it.
         if running.float().mean() < COMPACT_BELOW:
             kept = running.nonzero().flatten()
             select_rows(cache, kept.to(backbone.device))
@@ -198,6 +203,9 @@ def draw(
     if temperature == 0:
         tokens = logprobs.argmax(dim=-1)
     else:
+        # In float64, lest the tail vanish beside 1; times the last sum, which is not quite 1; and
+        # `right`, so that a token of probability 0 is never drawn. One number a row, drawn on the
+        # CPU: a seed gives the same numbers on every device.
         cumulative = probabilities.cumsum(dim=-1, dtype=torch.float64)
         uniform = torch.rand(len(logits), 1, generator=generator, dtype=torch.float64)
         point = uniform.to(logits.device) * cumulative[:, -1:]

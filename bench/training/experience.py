@@ -120,6 +120,8 @@ def advantages_of(
         mask: (B, T) True = a response token.
         config: `gamma`, `gae_lambda`, `whiten_advantages` and how whitening counts.
     """
+    # GAE runs over the states, so that a score behind EOS reaches the tokens before it; whitening
+    # and the policy's loss are over the tokens, since nothing was decided behind EOS.
     advantages, returns = gae(
         rewards.total, values, rewards.states, gamma=config.gamma, gae_lambda=config.gae_lambda
     )
@@ -160,6 +162,8 @@ class Experience:
 
     def rows(self, index: Tensor) -> Experience:
         """The rows in `index`, every tensor cut to the columns that they need."""
+        # `batch.rows` drops the columns that are padding in all these rows, so the others have to;
+        # states keep one more where the longest of the rows has its score behind EOS.
         batch, states = self.batch.rows(index), self.states[index]
         tokens, width = batch.mask.shape[1], int(states.any(dim=0).sum())
         return Experience(

@@ -80,12 +80,13 @@ class PPO:
         self.pay = pay
         self.prompts = list(prompts)
         self.prompt_ids = [backbone.tokens.prompt(text) for text in prompts]
-        torch.manual_seed(seed)
+        torch.manual_seed(seed)  # PEFT draws a new adapter's weights from the global generator
         backbone.add_adapter(POLICY, lora)
         self.rng = generator("ppo", seed)
         self.learner = Learner(backbone, value, config, demonstrations, self.rng)
         self.controller = _controller(config)
-        self.queue: list[int] = []
+        self.queue: list[int] = []  # what is left of the present shuffle of all prompts
+        # Policy steps so far; below 0 while the value warms up, which are no steps to users.
         self.done = -config.value_warmup_steps
         self.tokens = 0
         self.best = Best()
@@ -106,7 +107,7 @@ class PPO:
         Raises:
             Diverged: if a loss is not finite.
         """
-        if self.best.weights is None:
+        if self.best.weights is None:  # a run that goes on has been validated before
             on_row({"step": 0, **self._validate(validate, 0)})
         while self.done < self.config.steps:
             row = self.step()
@@ -130,7 +131,7 @@ class PPO:
     def step(self) -> dict[str, float]:
         """One round of rollout and update; only the value learns while `done` is below 0."""
         rollout = self.rollout()
-        kl_coef = self.controller.coef
+        kl_coef = self.controller.coef  # of this step: what its KL teaches counts from the next
         experience, metrics = self.experience(rollout, kl_coef)
         metrics |= self.update(experience, policy=self.done >= 0)
         if self.done >= 0:
@@ -198,14 +199,20 @@ class PPO:
     def experience(self, rollout: Rollout, kl_coef: float) -> tuple[Experience, dict[str, float]]:
         """Rewards, advantages and returns of a rollout, and what to log of them."""
         config, batch, mask = self.config, rollout.batch, rollout.batch.mask
+        # What the policy and the reference say of the tokens that were drawn. The policy has not
+        # moved since, so generation's own numbers save a pass, where they are exact enough.
         reference = self._logprobs(batch, None)
         logprobs = rollout.logprobs if self.keeps_logprobs else self._logprobs(batch, POLICY)
         kl = kl_estimate(logprobs, reference, config.kl_kind)
+        # V of the state *before* each token, hence T of the T + 1 states. The one behind the
+        # longest response is left out; behind a shorter one it stands in a column of padding,
+        # which is where a score that is paid one position later finds it.
         values = rollout.values
         if values is None:
             values = map_rows(self.value.states, batch, columns=1)[:, :-1]
         rewards = reward_tokens(self.pay(rollout), kl, mask, rollout.finished, config, kl_coef)
         advantages, returns = advantages_of(rewards, values, mask, config)
+        # Rewards are summed over the states and not over the tokens: one may stand behind EOS.
         metrics = {
             "kl": masked_sum(kl, mask, dim=1).mean().item(),
             "reward": masked_sum(rewards.paid, rewards.states, dim=1).mean().item(),

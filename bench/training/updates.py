@@ -112,6 +112,8 @@ class Learner:
         """
         self._set_rates(done)
         log = _Log()
+        # Once the policy is further than `stop_kl` from the one that drew the tokens it rests until
+        # the next rollout; the value, which no such bound concerns, learns on to the last epoch.
         learning = policy
         for _ in range(self.config.epochs):
             minibatches = [self._parts(experience, i) for i in self._order(experience)]
@@ -147,6 +149,8 @@ class Learner:
     def _parts(self, experience: Experience, index: Tensor) -> list[Part]:
         """A minibatch as micro-batches of like length."""
         rows = experience.rows(index)
+        # Each micro-batch divides by the minibatch's tokens and not by its own, so that the sum of
+        # their gradients is the gradient of the minibatch's mean however it was cut.
         counted = int(rows.batch.mask.sum())
         tokens, states = counted, int(rows.states.sum())
         if self.config.count_padding:
@@ -200,6 +204,7 @@ class Learner:
     def _descend(self, parts: list[Part], forward: Forward, log: _Log) -> bool:
         """Gradients of all parts and one step of the policy; False ends this rollout's updates."""
         _add_gradients(parts, forward, "the policy loss", log)
+        # A minibatch's KL is known once it went through; too far, its gradients are thrown away.
         stop = self.config.stop_kl
         if stop is not None and float(sum(log.open["approx_kl"])) > stop:
             self.policy_optimiser.zero_grad(set_to_none=True)
