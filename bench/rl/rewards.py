@@ -7,9 +7,7 @@ and at which position the score at its end is paid, and `kl_penalised` takes the
 once and for every method alike.
 """
 
-from collections.abc import Callable
-from functools import wraps
-from typing import Literal, ParamSpec
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -28,28 +26,13 @@ from bench.rl.masking import last_counted, zero_masked
 
 PenaltyMode = Literal["subtract", "replace"]
 ScorePosition = Literal["last", "eos", "first_pad"]
-P = ParamSpec("P")
 
 
-def _without_kl(rewards: Callable[P, Tensor]) -> Callable[P, Tensor]:
-    """Answer the call of old, which took the KL too: with the KL read as a mask it would go on."""
-
-    @wraps(rewards)
-    def called(*args: P.args, **kwargs: P.kwargs) -> Tensor:
-        if len(args) > 2 or kwargs.keys() & {"kl", "kl_coef"}:
-            name = rewards.__name__
-            raise TypeError(
-                f"{name} takes no KL: call {name}(..., mask), and take the KL off what it gives "
-                "with kl_penalised(rewards, kl, mask, kl_coef=...), unless the trainer does it"
-            )
-        return rewards(*args, **kwargs)
-
-    return called
-
-
-@_without_kl
 def sequence_rewards(
-    scores: Float[Tensor, " B"], mask: Bool[Tensor, "B T"]
+    scores: Float[Tensor, " B"],
+    mask: Bool[Tensor, "B T"],
+    kl: None = None,
+    kl_coef: None = None,
 ) -> Float[Tensor, "B T"]:
     """Rewards when the whole response carries one score.
 
@@ -58,17 +41,20 @@ def sequence_rewards(
     Args:
         scores: (B,) R, reward units.
         mask: (B, T) True = counts. R is paid at a row's last counted position.
+        kl: no longer taken, nor is `kl_coef`; the call that gives one is told of `kl_penalised`.
+        kl_coef: see `kl`.
 
     Returns:
         (B, T) reward units, without a KL penalty; 0 where `mask` is False.
 
     Raises:
         ValueError: if shapes disagree or a row of `mask` counts nothing (the row is named).
-        TypeError: if a dtype is wrong.
+        TypeError: if a dtype is wrong, or a KL is given.
 
     References:
         arXiv:2406.02756, Section 2 (sequence-level PPO).
     """
+    _refuse_kl("sequence_rewards(scores, mask)", kl, kl_coef)
     check_rank(1, scores=scores)
     check_float(scores=scores)
     check_rank(2, mask=mask)
@@ -77,8 +63,12 @@ def sequence_rewards(
     return zero_masked(scores.unsqueeze(1).expand(mask.shape), last_counted(mask))
 
 
-@_without_kl
-def token_rewards(paid: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B T"]:
+def token_rewards(
+    paid: Float[Tensor, "B T"],
+    mask: Bool[Tensor, "B T"],
+    kl: None = None,
+    kl_coef: None = None,
+) -> Float[Tensor, "B T"]:
     """Rewards when each token carries its own.
 
     Equation: ``[r_1, ..., r_T]``.
@@ -87,6 +77,8 @@ def token_rewards(paid: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> Floa
         paid: (B, T) what each token is paid, reward units; a share r_t / T where a row is to sum
             to the R(tau) of Eq. 1.
         mask: (B, T) True = counts.
+        kl: no longer taken, as of `sequence_rewards`.
+        kl_coef: see `kl`.
 
     Returns:
         (B, T) reward units, without a KL penalty; 0 where `mask` is False. A row that counts
@@ -94,13 +86,23 @@ def token_rewards(paid: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> Floa
 
     Raises:
         ValueError: if shapes disagree.
-        TypeError: if a dtype is wrong.
+        TypeError: if a dtype is wrong, or a KL is given.
 
     References:
         arXiv:2406.02756, Section 2 (token-level PPO).
     """
+    _refuse_kl("token_rewards(paid, mask)", kl, kl_coef)
     check_token_tensors(mask, paid=paid)
     return zero_masked(paid, mask)
+
+
+def _refuse_kl(call: str, *given: object) -> None:
+    """Answer an old call, (scores, kl, mask, kl_coef): by place, its mask is given as `kl`."""
+    if any(argument is not None for argument in given):
+        raise TypeError(
+            f"{call} takes no KL: take it off what that gives, with "
+            "kl_penalised(rewards, kl, mask, kl_coef=...), unless the trainer does it"
+        )
 
 
 def kl_penalised(
