@@ -17,6 +17,7 @@ from judges.pairs import Pair, combine
 from judges.references import ReferenceSet
 from judges.replay import Replay, ReplayOptions
 from judges.report import MAX_MISSING, Report, cross_check, make_report
+from judges.show import report_table
 
 REFERENCE = ReferenceSet("theirs", "ab" * 32)
 
@@ -35,7 +36,7 @@ def ok(preference: float) -> Verdict:
 def text(shown: Report) -> str:
     console = Console(width=200)
     with console.capture() as capture:
-        console.print(shown.render())
+        console.print(report_table(shown))
     return capture.get()
 
 
