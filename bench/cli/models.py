@@ -118,12 +118,12 @@ def agree(
     """How far two judges agree, instruction by instruction, and beyond chance."""
     from bench.files import write_json_option
     from judges.agreement import agree as agreement
-    from judges.show import agreement_table
+    from judges.show import agreement_tables
 
     found = agreement(first, second)
     if json_file is not None:
         write_json_option(json_file, json.dumps(found.as_dict(), indent=1) + "\n")
-    show(agreement_table(found))
+    show(*agreement_tables(found))
 
 
 @app.command()
@@ -154,7 +154,7 @@ def edit(
         _show_estimate(made, (pairs,), repeated=[original for _, original in pairs])
         return
     report = edit_file(preferences, out, made, allow_missing=allow_missing)
-    show(edit_tables(report))
+    show(*edit_tables(report))
     if how := _mending(made, report.outcomes):
         _say(how)
 

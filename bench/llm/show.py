@@ -1,20 +1,15 @@
-"""What asking would come to, for the terminal."""
+"""What asking would come to, as a table."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from bench.grid import Grid, words
 from bench.llm.estimate import Estimate
 from bench.llm.prices import dollars
-from bench.terminal import table
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
 
 _MOST = "without retries at most"  # an answer that is cut off gets more room, once
 
 
-def estimate_table(found: Estimate) -> RenderableType:
+def estimate_table(found: Estimate) -> Grid:
     """Calls, tokens, price and time."""
     time = "up to 24 hours" if found.seconds is None else f"about {found.seconds / 60:.1f} min"
     rows = [
@@ -26,4 +21,4 @@ def estimate_table(found: Estimate) -> RenderableType:
         ("time", time if found.calls else "none"),
         *(("", line) for line in found.basis),
     ]
-    return table(f"dry run: {found.model}, nothing was asked", ["", ""], rows)
+    return words(f"dry run: {found.model}, nothing was asked", ["", ""], rows)

@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 
 from bench.errors import UserError
+from bench.grid import to_rich
 from judges import judging
 from judges.agreement import agree
 from judges.alpaca_eval import Annotation, read
@@ -113,7 +114,7 @@ def test_canaries_alone(
     tried = try_canaries(*files, claude(canaries=2))
     console = Console(width=120)
     with console.capture() as capture:
-        console.print(canary_table(tried, "claude-sonnet-5-5"))
+        console.print(to_rich(canary_table(tried, "claude-sonnet-5-5")))
     assert "claude-sonnet-5-5: no canary won" in capture.get()
     assert (capture.get().count("1.50"), capture.get().count("1.00")) == (1, 3)
     assert server.calls == 16

@@ -12,6 +12,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
+from bench.grid import to_rich
 from bench.protocols import OrderVerdict, Verdict
 from judges.pairs import Pair, combine
 from judges.references import ReferenceSet
@@ -36,7 +37,7 @@ def ok(preference: float) -> Verdict:
 def text(shown: Report) -> str:
     console = Console(width=200)
     with console.capture() as capture:
-        console.print(report_table(shown))
+        console.print(to_rich(report_table(shown)))
     return capture.get()
 
 
