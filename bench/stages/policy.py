@@ -15,16 +15,16 @@ from bench.errors import UserError
 from bench.models.heads import RewardModel
 from bench.models.names import POLICY, REWARD, VALUE
 from bench.models.rollout import Sampling, sample
-from bench.protocols import TrainingInputs
+from bench.plugins.protocols import TrainingInputs
 from bench.stages.sft import demonstrations, load_sft
-from bench.stages.sources import GoldSource, RewardModelSource, pay_by
+from bench.stages.token_sources import GoldSource, RewardModelSource, pay_by
 from bench.training.optimisation import generator
 from bench.training.sft import fitting
 
 if TYPE_CHECKING:
     from bench.models.backbone import Backbone
-    from bench.pipeline import Context
-    from bench.protocols import Algorithm, Judge, Method, TokenSource
+    from bench.pipeline.stage import Context
+    from bench.plugins.protocols import Algorithm, Judge, Method, TokenSource
     from bench.stages.planning import ChosenAlgorithm
 
 CHECKPOINT = Path("checkpoint") / "policy.pt"

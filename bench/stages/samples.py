@@ -12,7 +12,7 @@ from bench.stages.sft import load_sft
 from bench.training.optimisation import generator
 
 if TYPE_CHECKING:
-    from bench.pipeline import Context
+    from bench.pipeline.stage import Context
 
 
 def build_samples(context: Context, out: Path, inputs: list[Path]) -> dict[str, Any]:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, get_args
 import torch
 from torch import Tensor
 
-from bench.protocols import RowSum
-from bench.stages.sources import checked, checked_scores
+from bench.plugins.protocols import RowSum
+from bench.stages.token_sources import checked, checked_scores
 
 if TYPE_CHECKING:
-    from bench.protocols import TokenSource
+    from bench.plugins.protocols import TokenSource
     from bench.training.experience import Rollout
 
 

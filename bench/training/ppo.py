@@ -38,8 +38,8 @@ from bench.training.optimisation import generator
 from bench.training.updates import Demonstrations, Learner, set_values
 
 if TYPE_CHECKING:
-    from bench.config import LoRAConfig, PPOConfig
-    from bench.protocols import TrainingInputs
+    from bench.config.run import LoRAConfig, PPOConfig
+    from bench.plugins.protocols import TrainingInputs
 
 
 @dataclass

@@ -9,11 +9,11 @@ from typing import Any, ClassVar
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
+from bench.config.section import Section
 from bench.models.names import POLICY
 from bench.models.rollout import Sampling, draw_responses
-from bench.protocols import TrainingInputs
+from bench.plugins.protocols import TrainingInputs
 from bench.rl import masked_sum
-from bench.section import Section
 from bench.training.experience import Rollout
 from bench.training.optimisation import adamw, generator, step
 from bench.training.updates import set_values

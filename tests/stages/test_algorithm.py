@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from bench import runner
-from bench.config import RunConfig
+from bench.config.run import RunConfig
 from bench.errors import UserError
-from bench.progress import Progress
-from bench.record import read_curves
-from bench.registry import ALGORITHMS, METHODS, Entry
-from bench.runner import make_plan
-from bench.store import Store
+from bench.pipeline.progress import Progress
+from bench.pipeline.store import Store
+from bench.plugins.registry import ALGORITHMS, METHODS, Entry
+from bench.records.files import read_curves
+from bench.running import runner
+from bench.running.runner import make_plan
 from tests.integration.test_run import config
 from tests.stages.reinforce import Learns, Reinforce
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from bench.config import PPOConfig
+from bench.config.run import PPOConfig
 from bench.training.experience import reward_tokens
 
 

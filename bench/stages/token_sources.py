@@ -1,0 +1,142 @@
+"""Token sources: from a reward model, or the suite's gold score, to what each token is paid."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from numbers import Real
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from bench.errors import Diverged, UserError
+from bench.rl import sequence_rewards
+
+if TYPE_CHECKING:
+    from bench.models.heads import RewardModel
+    from bench.plugins.protocols import GoldSuite, Method, RowSum, TokenSource
+    from bench.training.experience import Pay, Rollout
+
+_FLOATS = (torch.float32, torch.float64)  # what `bench.rl` computes with
+
+
+@dataclass(frozen=True)
+class RewardModelSource:
+    """Pays what a reward model's granularity says; a row sums to the model's R.
+
+    A sequence model reads its score off EOS, the one position that it was trained at; a response
+    that was cut off gets one, lest its score be noise (what it lacks is for the penalty to say).
+    """
+
+    model: RewardModel
+    row_sum: RowSum = "score"
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+        return f"{self.model.granularity} reward model"
+
+    def paid(self, rollout: Rollout) -> Tensor:
+        """(B, T); see `RewardModel.paid`."""
+        if self.model.granularity == "sequence":
+            return sequence_rewards(self.scores(rollout), rollout.batch.mask)
+        return self.model.paid(rollout.batch)
+
+    def scores(self, rollout: Rollout) -> Tensor:
+        """(B,) normalised R."""
+        if self.model.granularity != "sequence":
+            return self.model.scores(rollout.batch)
+        texts = list(zip(rollout.prompts, rollout.outputs, strict=True))
+        return self.model.scores(self.model.backbone.batch_of(texts))
+
+
+@dataclass(frozen=True)
+class GoldSource:
+    """Pays a suite's gold score on the last token."""
+
+    suite: GoldSuite
+    name: str = "gold score"
+    row_sum: RowSum = "score"
+
+    def paid(self, rollout: Rollout) -> Tensor:
+        """(B, T) [0, ..., 0, g]."""
+        return sequence_rewards(self.scores(rollout), rollout.batch.mask)
+
+    def scores(self, rollout: Rollout) -> Tensor:
+        """(B,) g; raises UserError if the suite's score is no finite number."""
+        pairs = zip(rollout.prompts, rollout.outputs, strict=True)
+        scores = [self._score(prompt, output) for prompt, output in pairs]
+        return torch.tensor(scores, dtype=torch.float32, device=rollout.batch.mask.device)
+
+    def _score(self, prompt: str, output: str) -> float:
+        score: Any = self.suite.score(prompt, output)
+        if not isinstance(score, Real) or not math.isfinite(score):
+            raise UserError(
+                f"the suite {type(self.suite).__name__} gave {score!r} as the gold score of the "
+                f"response {output!r}; `score` must give a finite number",
+                exit_code=1,
+            )
+        return float(score)
+
+
+def pay_by(source: TokenSource, method: Method) -> Pay:
+    """What a trainer asks of a rollout: the method's rewards from what the source pays, checked."""
+
+    def pay(rollout: Rollout) -> Tensor:
+        mask = rollout.batch.mask
+        paid = checked(source.paid(rollout), mask, f"the token source {source.name!r}")
+        return checked(method.rewards(paid, mask), mask, f"the method {method.name!r}")
+
+    return pay
+
+
+def checked(paid: Any, mask: Tensor, who: str) -> Tensor:
+    """The rewards (B, T), if a plug-in gave what its protocol asks for.
+
+    Raises:
+        UserError: they are no float32 or float64 tensor of the mask's shape on its device, or
+            something is paid at padding.
+        Diverged: they hold NaN or infinity.
+    """
+    _check_tensor(paid, mask.shape, mask.device, who, "rewards", "of the mask's shape (B, T)")
+    if not paid[mask].isfinite().all():
+        raise Diverged(f"{who} paid NaN or infinity: the run diverged")
+    if paid.masked_fill(mask, 0.0).any():
+        row, column = (paid.masked_fill(mask, 0.0) != 0).nonzero()[0].tolist()
+        raise UserError(
+            f"{who} pays {paid[row, column].item():g} at padding (row {row}, position {column}): "
+            "rewards must be 0 where the mask is False",
+            exit_code=1,
+        )
+    return paid
+
+
+def checked_scores(scores: Any, mask: Tensor, who: str) -> Tensor:
+    """The scores (B,), likewise.
+
+    Raises:
+        UserError: they are no float32 or float64 tensor (B,) on the mask's device.
+        Diverged: they hold NaN or infinity.
+    """
+    _check_tensor(scores, mask.shape[:1], mask.device, who, "scores", "of shape (B,)")
+    if not scores.isfinite().all():
+        raise Diverged(f"{who} gave a score of NaN or infinity: the run diverged")
+    found: Tensor = scores
+    return found
+
+
+def _check_tensor(
+    found: Any, shape: torch.Size, device: torch.device, who: str, what: str, wanted: str
+) -> None:
+    is_tensor = isinstance(found, Tensor)
+    if is_tensor and (found.shape, found.device) == (shape, device) and found.dtype in _FLOATS:
+        return
+    given = type(found).__name__
+    if is_tensor:
+        given = f"shape {tuple(found.shape)}, {found.dtype} on {found.device}"
+    raise UserError(
+        f"{who} gave {what} of {given}; they must be floats (float32 or float64) {wanted} = "
+        f"{tuple(shape)} on {device}",
+        exit_code=1,
+    )

@@ -1,0 +1,147 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from bench.config.run import RunConfig
+from bench.records.files import RecordError, edits, read_record
+from bench.records.labels import label as row_label
+from bench.records.migrations import MIGRATIONS, flat_config_of_3, label_of_3, migrate, to_2, to_3
+from bench.records.schema import SCHEMA_VERSION, Record
+
+# Published records, kept here for when `results/` holds newer ones alone.
+DATA = Path(__file__).parents[1] / "data"
+RUN, RUN_2 = DATA / "record-schema-1.json", DATA / "record-schema-2.json"
+
+
+@pytest.fixture
+def version_1():
+    body = json.loads(RUN.read_text())
+    assert body["schema_version"] == 1
+    return body
+
+
+def test_each_older_version_has_a_step():
+    assert sorted(MIGRATIONS) == list(range(1, SCHEMA_VERSION))
+
+
+def test_1_to_2_fills_the_configuration_and_changes_nothing_else(version_1):
+    before = json.dumps(version_1, sort_keys=True)
+    body = to_2(version_1)
+    assert json.dumps(version_1, sort_keys=True) == before
+    assert body["schema_version"] == 2
+    assert {**body, "config": None, "schema_version": 1} == {**version_1, "config": None}
+    for name, value in version_1["config"].items():
+        found = body["config"][name]
+        inner = value.items() if isinstance(value, dict) else ()
+        assert found == value or all(found[key] == v for key, v in inner)
+    assert body["config"]["reward"] == {"granularity": "sequence"}
+
+
+def test_the_values_are_those_that_the_code_had_then(version_1):
+    ppo = to_2(version_1)["config"]["ppo"]
+    assert (ppo["adam_beta2"], ppo["value_init"]) == (0.98, "reward_trunk")
+    assert (ppo["rollout_logprobs"], ppo["merge_rollouts"]) == ("forward", False)
+
+
+def test_what_is_there_is_kept(version_1):
+    version_1["config"]["ppo"]["adam_beta2"] = 0.9
+    version_1["config"]["preferences"]["responses"] = 4
+    config = to_2(version_1)["config"]
+    assert config["ppo"]["adam_beta2"] == 0.9
+    assert config["preferences"]["responses"] == 4
+
+
+def test_the_result_is_todays_record_and_a_whole_configuration(version_1):
+    body = migrate(version_1)
+    record = Record.model_validate(body)
+    assert record.editor is None
+    assert record.judge.details == {}
+    config = RunConfig.model_validate(record.config)
+    assert config.model_dump(mode="json") == record.config
+
+
+def test_todays_record_stays_as_it_is(version_1):
+    body = migrate(version_1)
+    assert migrate(body) is body
+
+
+@pytest.mark.parametrize("version", [0, -1, "1", 1.5, None])
+def test_an_unknown_version_is_refused(version):
+    with pytest.raises(ValueError, match="schema_version: expected a whole number"):
+        migrate({"schema_version": version})
+
+
+def test_a_newer_version_asks_for_an_update():
+    with pytest.raises(ValueError, match=r"99 is newer than 3, .* update GrainBench"):
+        migrate({"schema_version": 99})
+
+
+@pytest.mark.parametrize("config", [None, [], "x", {"ppo": None}])
+def test_a_configuration_that_is_none_is_left_to_the_schema(config):
+    migrated = migrate({"schema_version": 1, "config": config})["config"]
+    assert migrated == config or migrated["ppo"] is None
+
+
+def test_2_to_3_renames_where_token_ppo_is_paid_and_fills_the_configuration():
+    old = json.loads(RUN_2.read_text())
+    before = json.dumps(old, sort_keys=True)
+    new = to_3(old)
+    assert json.dumps(old, sort_keys=True) == before
+    assert new["config"]["reward"] == {"paid_at": "end"}
+    assert new["label"] == "token_ppo paid_at=end"
+    assert new["run_id"] == old["run_id"] == "token_ppo-granularity-sequence-s4-e9ba9ac1"
+    changed = {"schema_version": 2, "label": old["label"], "config": old["config"]}
+    assert new | changed == old
+    same = {name: old["config"][name] for name in ("reward", "model")}
+    assert new["config"] | same == old["config"]
+    assert new["config"]["model"] == old["config"]["model"] | {"prompt_max_tokens": None}
+
+
+def test_the_word_of_another_method_is_its_own():
+    old = {"schema_version": 2, "method": "mine", "label": "mine granularity=sequence"}
+    reward = {"granularity": "sequence"}
+    old["config"] = {"method": "mine", "reward": reward}
+    assert to_3(old)["label"] == old["label"]
+    assert to_3(old)["config"]["reward"] == reward
+    flat = {"method": "mine", "reward.granularity": "sequence"}
+    assert flat_config_of_3(flat) == flat
+    assert flat_config_of_3(flat | {"method": "token_ppo"}) == {
+        "method": "token_ppo",
+        "reward.paid_at": "end",
+    }
+
+
+@pytest.mark.parametrize(
+    ("label", "now"),
+    [
+        ("token_ppo", "token_ppo"),
+        ("token_ppo loss=eq4", "token_ppo loss=eq4"),
+        ("token_ppo granularity=sequence", "token_ppo paid_at=end"),
+        ("token_ppo granularity=sequence loss=eq4", "token_ppo loss=eq4 paid_at=end"),
+        (
+            "token_ppo granularity=sequence [trl-1.12] ppo.lr=0.1",
+            "token_ppo paid_at=end [trl-1.12] ppo.lr=0.1",
+        ),
+        ("token_ppo granularity=sequence [config 3f2a]", "token_ppo paid_at=end [config 3f2a]"),
+        ("mine granularity=sequence", "mine granularity=sequence"),
+    ],
+)
+def test_a_label_reads_as_todays_code_would_write_it(label, now):
+    assert label_of_3(label) == now
+
+
+def test_the_new_label_is_that_of_a_run_with_the_migrated_configuration():
+    record = read_record(RUN_2)
+    assert record.label == row_label(RunConfig.model_validate(record.config))
+
+
+def test_the_digest_of_schema_2_is_still_verified(tmp_path):
+    text = RUN_2.read_text()
+    path = tmp_path / "record.json"
+    path.write_text(text)
+    assert edits(path) == []
+    assert read_record(path).schema_version == 3
+    path.write_text(text.replace("granularity=sequence", "granularity=token"))
+    with pytest.raises(RecordError, match="label: edited or removed"):
+        read_record(path)
