@@ -11,9 +11,7 @@ from typing import Annotated, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from bench.errors import UserError
-
-TIE = 1.5
-"""The preference for neither of two outputs; 1 is for the first, 2 for the second."""
+from bench.preference import FIRST, SECOND, TIE
 
 
 def _encodable(text: str) -> str:
@@ -31,7 +29,7 @@ def _known_preference(value: float | None) -> float | None:
     """As AlpacaEval and AlpacaFarm write it: 0 is a tie too, and no number is no verdict."""
     if value is None or math.isnan(value):
         return None
-    if value != 0 and not 1 <= value <= 2:
+    if value != 0 and not FIRST <= value <= SECOND:
         raise ValueError(f"{value:g} is no preference: 1 to 2, 0 (a tie) or null")
     return value or TIE
 

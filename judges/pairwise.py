@@ -14,7 +14,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from bench.data import TIE
 from bench.judging.canaries import canary_pairs, check
 from bench.judging.diagnostics import counts, diagnose, refusals
 from bench.judging.marks import marks
@@ -23,6 +22,7 @@ from bench.llm import Answer, Asker, LLMOptions, Request
 from bench.llm.json_answers import ZERO_WIDTH, Remark, find_answer
 from bench.llm.templates import Template
 from bench.plugins.protocols import OrderVerdict, Verdict
+from bench.preference import FIRST, SECOND, TIE, exchanged
 
 REFERENCE_FIRST, MODEL_FIRST = ORDERS = (0, 1)
 SLOTS = ("instruction", "output_1", "output_2")
@@ -56,14 +56,14 @@ class PairwiseOptions(LLMOptions):
         """
         return Template.load(self.template, resources.files("judges") / "prompts", SLOTS)
 
-    def deciding(self) -> dict[str, Any]:
+    def result_fields(self) -> dict[str, Any]:
         """As for every model; of the prompt, what it says and not what it is called.
 
         Canaries decide no verdict, however many there are; but what was judged without any is
         judged again (of stored answers) by who asks for them.
         """
         own = {"template": self.load_template().sha, "canaries": self.canaries > 0}
-        return super().deciding() | own
+        return super().result_fields() | own
 
 
 def _plain(verdict: Any) -> Any:
@@ -223,8 +223,8 @@ def read(answer: Answer, order: int) -> OrderVerdict:
         said = find_answer(answer.text.translate(ZERO_WIDTH), _Said, "verdict")
     except ValueError as error:
         return OrderVerdict(None, "parse_error", text=answer.text, error=str(error))
-    first = 1.0 if order == REFERENCE_FIRST else 2.0
-    preference = {"A": first, "B": 3.0 - first, "tie": TIE}[said.verdict]
+    first = FIRST if order == REFERENCE_FIRST else SECOND
+    preference = {"A": first, "B": exchanged(first), "tie": TIE}[said.verdict]
     return OrderVerdict(preference, "ok", said.rationale, answer.text)
 
 

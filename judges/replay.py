@@ -10,7 +10,6 @@ from typing import Any, get_args
 from pydantic import Field
 
 from bench.config.section import Section
-from bench.data import TIE
 from bench.errors import UserError
 from bench.files import content_sha
 from bench.judging.alpaca_eval import Annotation, read
@@ -20,6 +19,7 @@ from bench.judging.pairs import Pair
 from bench.judging.references import require_same
 from bench.llm.answers import Outcome
 from bench.plugins.protocols import Verdict
+from bench.preference import TIE
 
 _MISSING = {"parse_error", *get_args(Outcome)} - {"answered"}
 
@@ -31,7 +31,7 @@ class ReplayOptions(Section):
         None, description="file of annotations; none: the file that is judged holds them itself"
     )
 
-    def deciding(self) -> dict[str, Any]:
+    def result_fields(self) -> dict[str, Any]:
         """What the file says, and not what it is called.
 
         Raises:

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from bench import doctor
 from bench.cli import app
 from bench.config.run import PPOConfig, RunConfig, SFTConfig
-from bench.doctor import machine, patient
+from bench.doctor import machine, subject
 from bench.doctor.findings import Finding
 from bench.models import rollout
 from bench.models.backbone import Backbone
@@ -37,18 +37,18 @@ Patch = pytest.MonkeyPatch
 def examine(
     tmp_path: Path, backbone: Backbone | None = None, config: RunConfig = SMALL
 ) -> dict[str, Finding]:
-    whom = patient.Patient(config, backbone or tiny_backbone(), Testbed())
+    whom = subject.Subject(config, backbone or tiny_backbone(), Testbed())
     return {finding.name: finding for finding in doctor.examine(whom, tmp_path, lambda _: None)}
 
 
 def test_the_first_ratio_is_1_to_the_bit_at_equal_shape_only(tmp_path: Path) -> None:
     """What the finding says: one batch twice is the same; its rows in other batches are near."""
-    whom = patient.Patient(SMALL, tiny_backbone(), Testbed())
+    whom = subject.Subject(SMALL, tiny_backbone(), Testbed())
     batch, near = whom.level, []
-    assert torch.equal(*(whom.backbone.logprobs(batch, patient.PROBE) for _ in range(2)))
-    whole = whom.backbone.logprobs(batch, patient.PROBE).detach()
+    assert torch.equal(*(whom.backbone.logprobs(batch, subject.PROBE) for _ in range(2)))
+    whole = whom.backbone.logprobs(batch, subject.PROBE).detach()
     for i in range(len(batch)):
-        alone = whom.backbone.logprobs(batch.rows([i]), patient.PROBE)[0].detach()
+        alone = whom.backbone.logprobs(batch.rows([i]), subject.PROBE)[0].detach()
         near.append(float((alone - whole[i, : len(alone)]).abs().max()))
     assert 0 < max(near) < 1e-4
     assert "0 in batches of equal shape only" in doctor.first_step.ratio(whom).measured
@@ -146,18 +146,18 @@ def own_random_numbers(logits: Tensor, temperature: float, generator: object) ->
 
 JOIN, LOGPROBS, DRAW = Tokens.join, Backbone.logprobs, rollout.draw
 ILLNESSES: list[tuple[str, object, str, object]] = [
-    ("batch size", patient, "RewardModel", RewardsOfTheBatch),
-    ("padding", patient, "RewardModel", RewardsOfTheColumn),
-    ("accumulation", patient, "PPO", Swallows),
-    ("ratio", patient, "PPO", OtherTemperature),
-    ("KL", patient, "PPO", NotTheReference),
-    ("reference", patient, "PPO", TrainsTheReference),
-    ("reference", patient, "PPO", LearnsNothing),
+    ("batch size", subject, "RewardModel", RewardsOfTheBatch),
+    ("padding", subject, "RewardModel", RewardsOfTheColumn),
+    ("accumulation", subject, "PPO", Swallows),
+    ("ratio", subject, "PPO", OtherTemperature),
+    ("KL", subject, "PPO", NotTheReference),
+    ("reference", subject, "PPO", TrainsTheReference),
+    ("reference", subject, "PPO", LearnsNothing),
     ("determinism", rollout, "draw", own_random_numbers),
-    ("EOS", patient, "PPO", AllFinished),
+    ("EOS", subject, "PPO", AllFinished),
     ("EOS", Tokens, "join", masks_by_id),
     ("EOS", Backbone, "logprobs", skips_eos),
-    ("memory", machine, "memory_there", lambda patient: 1000),
+    ("memory", machine, "memory_there", lambda subject: 1000),
     ("disk", machine.shutil, "disk_usage", lambda place: SimpleNamespace(free=1000)),
 ]
 
@@ -241,7 +241,7 @@ def two_bos(backbone: Backbone) -> None:
 def test_a_doubtful_template_is_a_warning(change: Callable[[Backbone], None], said: str) -> None:
     backbone = tiny_backbone()
     change(backbone)
-    finding = doctor.text.template(patient.Patient(SMALL, backbone, Testbed()))
+    finding = doctor.text.template(subject.Subject(SMALL, backbone, Testbed()))
     assert finding.status == "warn"
     assert said in finding.remedy
 
@@ -271,7 +271,7 @@ def test_what_does_not_fit_the_context_is_found(
     if rope:
         backbone.model.config.rope_parameters["rope_type"] = rope
     config = SMALL.model_copy(update={"ppo": PPOConfig(max_new_tokens=new)})
-    finding = doctor.text.context(patient.Patient(config, backbone, Testbed()))
+    finding = doctor.text.context(subject.Subject(config, backbone, Testbed()))
     assert finding.status == status
     assert said in finding.measured + finding.remedy
 
@@ -281,7 +281,7 @@ def test_memory_is_counted() -> None:
     backbone = tiny_backbone()
     weights = backbone.model.num_parameters()
     frozen = SMALL.model_copy(update={"sft": SFTConfig(full=False)})
-    whom = patient.Patient(frozen, backbone, Testbed())
+    whom = subject.Subject(frozen, backbone, Testbed())
     parts = machine.memory_parts(whom)
     a_layer = 4 * 64 + 3 * 96  # q, k, v, o are 32 x 32; gate, up and down 32 x 64
     assert parts["base"] == 4 * weights
@@ -293,12 +293,12 @@ def test_memory_is_counted() -> None:
 
 
 def test_a_micro_steps_memory_is_what_the_profiler_counts() -> None:
-    whom = patient.Patient(SMALL, tiny_backbone(hidden=64), Testbed())
+    whom = subject.Subject(SMALL, tiny_backbone(hidden=64), Testbed())
     backbone, batch = whom.backbone, whom.level
 
     def micro_step() -> None:
-        loss = backbone.logprobs(batch, patient.PROBE).sum()
-        torch.autograd.grad(loss, backbone.parameters(patient.PROBE))
+        loss = backbone.logprobs(batch, subject.PROBE).sum()
+        torch.autograd.grad(loss, backbone.parameters(subject.PROBE))
 
     micro_step()  # the first call allocates what stays
     with torch.profiler.profile(profile_memory=True) as profile:
@@ -312,14 +312,14 @@ def test_a_micro_steps_memory_is_what_the_profiler_counts() -> None:
 def test_memory_that_is_nearly_full_is_a_warning(
     monkeypatch: Patch, there: float, status: str
 ) -> None:
-    whom = patient.Patient(SMALL, tiny_backbone(), Testbed())
+    whom = subject.Subject(SMALL, tiny_backbone(), Testbed())
     needed = sum(machine.memory_parts(whom).values())
-    monkeypatch.setattr(machine, "memory_there", lambda patient: there * needed)
+    monkeypatch.setattr(machine, "memory_there", lambda subject: there * needed)
     assert machine.memory(whom).status == status
 
 
 def test_a_crash_is_a_failure_and_the_others_run(tmp_path: Path, monkeypatch: Patch) -> None:
-    def crash(patient: object) -> None:
+    def crash(subject: object) -> None:
         raise RuntimeError("no\nsuch kernel")
 
     monkeypatch.setattr(doctor.invariance, "padding", crash)
@@ -351,7 +351,7 @@ def test_the_testbeds_own_base_passes(tmp_path: Path) -> None:
 
 
 def test_a_failed_check_ends_with_1(tmp_path: Path, monkeypatch: Patch) -> None:
-    monkeypatch.setattr(machine, "memory_there", lambda patient: 1000)
+    monkeypatch.setattr(machine, "memory_there", lambda subject: 1000)
     report = tmp_path / "report.json"
     result = bench(tmp_path, "--set", "ppo.max_new_tokens=4", "--json", str(report))
     assert result.exit_code == 1

@@ -218,6 +218,7 @@ def power(
     Spreads are standard deviations of the difference; those not given come from the runs.
     """
     from leaderboard.analysis import power as planning
+    from leaderboard.views import power as written
 
     _check_format(format, *FORMATS)
     _check_difference(difference, metric)
@@ -226,8 +227,8 @@ def power(
     spread = planning.find_spread(results, suite, labels or [], metric, given, problems)
     size = seeds or spread.size[0], instructions or spread.size[1]
     plan = planning.make_plan(spread, difference, planning.Design(*size, alpha, comparisons))
-    texts = {"md": planning.render_markdown, "csv": planning.to_csv}
-    _print(texts.get(format, planning.render)(plan))
+    texts = {"md": written.render_markdown, "csv": written.to_csv}
+    _print(texts.get(format, written.render)(plan))
     _end(problems)
 
 

@@ -1,9 +1,9 @@
 """The configuration of a run: frozen pydantic models; a field's description is its help text.
 
-A preset (`bench/config/presets/*.yaml`) gives the values and their sources, `--set path=value` overrides
-single ones, and the result is validated once, here. Every section is shared by all methods but
-`reward`, which holds the chosen method's own options and is validated by that method; `judge` and
-`editor` likewise hold those of the chosen judge and editor.
+A preset (`bench/config/presets/*.yaml`) gives the values and their sources, `--set path=value`
+overrides single ones, and the result is validated once, here. Every section is shared by all
+methods but `reward`, which holds the chosen method's own options and is validated by that method;
+`judge` and `editor` likewise hold those of the chosen judge and editor.
 """
 
 from __future__ import annotations

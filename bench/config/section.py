@@ -28,7 +28,7 @@ class Section(BaseModel):
     renamed: ClassVar[Mapping[str, str]] = {}
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
-    def deciding(self) -> dict[str, Any]:
+    def result_fields(self) -> dict[str, Any]:
         """The values that a result depends on, for a stage's key; all, unless a section says so."""
         return self.model_dump()
 

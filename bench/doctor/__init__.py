@@ -15,11 +15,11 @@ from pathlib import Path
 from bench.config.run import RunConfig
 from bench.doctor import first_step, invariance, machine, text
 from bench.doctor.findings import Finding
-from bench.doctor.patient import Patient
+from bench.doctor.subject import Subject
 from bench.models.backbone import Backbone
 from bench.plugins.registry import SUITES
 
-Check = Callable[[Patient], Finding]
+Check = Callable[[Subject], Finding]
 
 
 def checks(store: Path) -> dict[str, Check]:
@@ -47,7 +47,7 @@ def checks(store: Path) -> dict[str, Check]:
     }
 
 
-def load_patient(config: RunConfig) -> Patient:
+def load_patient(config: RunConfig) -> Subject:
     """The base that `config` names, ready to be looked at.
 
     Raises:
@@ -55,27 +55,27 @@ def load_patient(config: RunConfig) -> Patient:
     """
     suite = SUITES.get(config.suite)()
     path = config.model.path or suite.model_path
-    return Patient(config, Backbone.load(path, config.model, suite.prompt_template), suite)
+    return Subject(config, Backbone.load(path, config.model, suite.prompt_template), suite)
 
 
-def examine(patient: Patient, store: Path, say: Callable[[Finding], None]) -> list[Finding]:
+def examine(subject: Subject, store: Path, say: Callable[[Finding], None]) -> list[Finding]:
     """Run every check.
 
     Args:
-        patient: whom.
+        subject: whom.
         store: where the run would put its stages.
         say: called with each finding as it is there.
     """
     findings = []
     for name, check in checks(store).items():
-        findings.append(replace(_ask(check, patient), name=name))
+        findings.append(replace(_ask(check, subject), name=name))
         say(findings[-1])
     return findings
 
 
-def _ask(check: Check, patient: Patient) -> Finding:
+def _ask(check: Check, subject: Subject) -> Finding:
     try:
-        return check(patient)
+        return check(subject)
     except Exception as error:  # noqa: BLE001 - a check that crashes has failed, the next one runs
         what = " ".join(f"{type(error).__name__}: {error}".split())
         return Finding(

@@ -10,14 +10,14 @@ from torch import Tensor
 
 from bench.doctor.findings import Finding, held
 from bench.doctor.machine import of_base
-from bench.doctor.patient import Patient
+from bench.doctor.subject import Subject
 from bench.models.names import POLICY
 from bench.training.experience import Rollout
 
 MODES = ("forward", "generation")
 
 
-def ratio(patient: Patient) -> Finding:
+def ratio(subject: Subject) -> Finding:
     """Probability ratios of the first minibatch, old log-probabilities taken either way.
 
     They are 1 up to rounding: to the bit only where a minibatch has the shape of the batch that the
@@ -25,13 +25,13 @@ def ratio(patient: Patient) -> Finding:
     """
     apart = {}
     for mode in MODES:
-        trainer = patient.trainer(stirred=True, rollout_logprobs=mode)
-        experience, _ = trainer.experience(trainer.rollout(), patient.config.ppo.kl_coef)
+        trainer = subject.trainer(stirred=True, rollout_logprobs=mode)
+        experience, _ = trainer.experience(trainer.rollout(), subject.config.ppo.kl_coef)
         row = trainer.update(experience, policy=True)
         apart[mode] = max(abs(row["ratio_max"] - 1), row["ratio_std"])
-    allowed = patient.tolerance.logprob
+    allowed = subject.tolerance.logprob
     listed = ", ".join(f"{value:.1e} with {mode}" for mode, value in apart.items())
-    used = "generation" if patient.trainer().keeps_logprobs else "forward"
+    used = "generation" if subject.trainer().keeps_logprobs else "forward"
     wrong = [mode for mode in MODES if not apart[mode] <= allowed]
     return held(
         not wrong,
@@ -44,17 +44,17 @@ def ratio(patient: Patient) -> Finding:
     )
 
 
-def kl(patient: Patient) -> Finding:
+def kl(subject: Subject) -> Finding:
     """KL of the untrained policy from the reference: 0.
 
     To the bit where both are forwards, which are then asked in batches of equal shape.
     """
     found, tokens = {}, 1.0
     for mode in MODES:
-        trainer = patient.trainer(rollout_logprobs=mode)
-        _, row = trainer.experience(trainer.rollout(), patient.config.ppo.kl_coef)
+        trainer = subject.trainer(rollout_logprobs=mode)
+        _, row = trainer.experience(trainer.rollout(), subject.config.ppo.kl_coef)
         found[mode], tokens = row["kl"], row["length"]
-    allowed = patient.tolerance.logprob * tokens
+    allowed = subject.tolerance.logprob * tokens
     return held(
         found["forward"] == 0 and abs(found["generation"]) <= allowed,
         f"nats a response at step 0: {found['forward']:.1e} with forward (0), "
@@ -64,15 +64,15 @@ def kl(patient: Patient) -> Finding:
     )
 
 
-def reference(patient: Patient) -> Finding:
+def reference(subject: Subject) -> Finding:
     """One PPO step moves the policy, and neither the base's weights nor the reference's answers."""
-    backbone, trainer = patient.backbone, patient.trainer()
+    backbone, trainer = subject.backbone, subject.trainer()
     rollout = trainer.rollout()
-    experience, _ = trainer.experience(rollout, patient.config.ppo.kl_coef)
-    answers, weights = _reference_logprobs(patient, rollout), base_digest(backbone.model)
+    experience, _ = trainer.experience(rollout, subject.config.ppo.kl_coef)
+    answers, weights = _reference_logprobs(subject, rollout), base_digest(backbone.model)
     policy = [p.detach().clone() for p in backbone.parameters(POLICY)]
     trainer.update(experience, policy=True)
-    same = torch.equal(answers, _reference_logprobs(patient, rollout))
+    same = torch.equal(answers, _reference_logprobs(subject, rollout))
     after = backbone.parameters(POLICY)
     moved = any(not torch.equal(a, b) for a, b in zip(policy, after, strict=True))
     kept = weights == base_digest(backbone.model)
@@ -88,8 +88,8 @@ def reference(patient: Patient) -> Finding:
 
 
 @torch.no_grad()
-def _reference_logprobs(patient: Patient, rollout: Rollout) -> Tensor:
-    return patient.backbone.logprobs(rollout.batch, None)
+def _reference_logprobs(subject: Subject, rollout: Rollout) -> Tensor:
+    return subject.backbone.logprobs(rollout.batch, None)
 
 
 def base_digest(model: torch.nn.Module) -> str:
@@ -101,9 +101,9 @@ def base_digest(model: torch.nn.Module) -> str:
     return digest.hexdigest()
 
 
-def determinism(patient: Patient) -> Finding:
+def determinism(subject: Subject) -> Finding:
     """Two steps from one seed: the same responses and the same metrics."""
-    first, second = (_one_step(patient) for _ in range(2))
+    first, second = (_one_step(subject) for _ in range(2))
     responses = first[0] == second[0]
     differ = sorted(name for name, value in first[1].items() if value != second[1].get(name))
     return held(
@@ -114,12 +114,12 @@ def determinism(patient: Patient) -> Finding:
         if not responses
         else "a kernel that does not repeat: set CUBLAS_WORKSPACE_CONFIG=:4096:8 on a GPU, or "
         "expect other numbers from every run",
-        otherwise="FAIL" if not responses or patient.backbone.device.type == "cpu" else "warn",
+        otherwise="FAIL" if not responses or subject.backbone.device.type == "cpu" else "warn",
     )
 
 
-def _one_step(patient: Patient) -> tuple[list[list[int]], dict[str, Any]]:
+def _one_step(subject: Subject) -> tuple[list[list[int]], dict[str, Any]]:
     """The tokens that a fresh trainer draws, and its first step's metrics."""
-    drawn = patient.trainer().rollout().batch
-    row = patient.trainer().step()
+    drawn = subject.trainer().rollout().batch
+    row = subject.trainer().step()
     return drawn.responses.masked_fill(~drawn.mask, -1).tolist(), row

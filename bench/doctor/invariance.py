@@ -11,16 +11,16 @@ from torch import Tensor
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from bench.doctor.findings import Finding, held
-from bench.doctor.patient import PROBE, ROWS, Patient
+from bench.doctor.subject import PROBE, ROWS, Subject
 from bench.models.sequences import Sequences
 
 PADDING = 7  # columns added on either side
 
 
 @torch.no_grad()
-def repetition(patient: Patient) -> Finding:
+def repetition(subject: Subject) -> Finding:
     """The same batch twice: the same log-probabilities, to the bit."""
-    first, second = (patient.backbone.logprobs(patient.level, PROBE) for _ in range(2))
+    first, second = (subject.backbone.logprobs(subject.level, PROBE) for _ in range(2))
     apart = float((first - second).abs().max())
     return held(
         torch.equal(first, second),
@@ -31,18 +31,18 @@ def repetition(patient: Patient) -> Finding:
 
 
 @torch.no_grad()
-def batch_size(patient: Patient) -> Finding:
+def batch_size(subject: Subject) -> Finding:
     """One row alone against the same row in a batch with longer ones."""
-    batch = patient.level
-    together = _numbers(patient, batch)
+    batch = subject.level
+    together = _numbers(subject, batch)
     apart = dict.fromkeys(together, 0.0)
     for i in range(len(batch)):
-        alone = _numbers(patient, batch.rows([i]))
+        alone = _numbers(subject, batch.rows([i]))
         for name, found in alone.items():
             difference = together[name][i, : found.shape[1]] - found[0]
             apart[name] = max(apart[name], float(difference.abs().max()))
     return _verdict(
-        patient,
+        subject,
         apart,
         together,
         f"a row alone and in a batch of {len(batch)}",
@@ -52,17 +52,17 @@ def batch_size(patient: Patient) -> Finding:
 
 
 @torch.no_grad()
-def padding(patient: Patient) -> Finding:
+def padding(subject: Subject) -> Finding:
     """No padding against columns of it on the left and on the right, whatever their ids."""
-    batch, wide = patient.level, _widened(patient.level, patient.backbone.tokens.eos_id)
-    plain, padded = (_direct(patient, each) for each in (batch, wide))
+    batch, wide = subject.level, _widened(subject.level, subject.backbone.tokens.eos_id)
+    plain, padded = (_direct(subject, each) for each in (batch, wide))
     width = batch.mask.shape[1]
     apart = {
         name: float((padded[name][:, :width] - found)[batch.mask].abs().max())
         for name, found in plain.items()
     }
     return _verdict(
-        patient,
+        subject,
         apart,
         plain,
         f"without padding and with {PADDING} columns on either side",
@@ -71,13 +71,13 @@ def padding(patient: Patient) -> Finding:
     )
 
 
-def accumulation(patient: Patient) -> Finding:
+def accumulation(subject: Subject) -> Finding:
     """Gradients of one PPO minibatch in passes of 1, 4 and 8 responses."""
-    trainer = patient.trainer(stirred=True)
-    experience, _ = trainer.experience(trainer.rollout(), patient.config.ppo.kl_coef)
+    trainer = subject.trainer(stirred=True)
+    experience, _ = trainer.experience(trainer.rollout(), subject.config.ppo.kl_coef)
     found = []
     for size in (ROWS, 4, 1):
-        trainer = patient.trainer(stirred=True, microbatch_size=size)
+        trainer = subject.trainer(stirred=True, microbatch_size=size)
         with _gradients() as steps:
             trainer.update(experience, policy=True)
         found.append(torch.cat(steps))
@@ -88,9 +88,9 @@ def accumulation(patient: Patient) -> Finding:
         for part in parts
     )
     return held(
-        apart <= patient.tolerance.relative,
+        apart <= subject.tolerance.relative,
         f"gradients of 8x1, 2x4 and 1x8 responses differ by {apart:.1e} of their norm "
-        f"({patient.tolerance.relative:g})",
+        f"({subject.tolerance.relative:g})",
         "ppo.microbatch_size changes what is learned: leave it at none, and report it; if "
         "`batch size` or `padding` fails too, mend that first",
     )
@@ -112,22 +112,22 @@ def _gradients() -> Iterator[list[Tensor]]:
         handle.remove()
 
 
-def _numbers(patient: Patient, batch: Sequences) -> dict[str, Tensor]:
+def _numbers(subject: Subject, batch: Sequences) -> dict[str, Tensor]:
     """What training reads off a batch, each (B, T) or (B, 1)."""
     return {
-        "log-probabilities": patient.backbone.logprobs(batch, PROBE),
-        "rewards": patient.reward_model("sequence").scores(batch).unsqueeze(1),
-        "token rewards": patient.reward_model("token").token_scores(batch),
-        "values": patient.value.values(batch) * batch.mask,
+        "log-probabilities": subject.backbone.logprobs(batch, PROBE),
+        "rewards": subject.reward_model("sequence").scores(batch).unsqueeze(1),
+        "token rewards": subject.reward_model("token").token_scores(batch),
+        "values": subject.value.values(batch) * batch.mask,
     }
 
 
-def _direct(patient: Patient, batch: Sequences) -> dict[str, Tensor]:
+def _direct(subject: Subject, batch: Sequences) -> dict[str, Tensor]:
     """The same (B, T) without the detours that cut padding away."""
     return {
-        "log-probabilities": patient.backbone.logprobs(batch, PROBE),
-        "token rewards": patient.reward_model("token").outputs(batch),
-        "values": patient.value.values(batch),
+        "log-probabilities": subject.backbone.logprobs(batch, PROBE),
+        "token rewards": subject.reward_model("token").outputs(batch),
+        "values": subject.value.values(batch),
     }
 
 
@@ -145,10 +145,10 @@ def _widened(batch: Sequences, filler: int) -> Sequences:
 
 
 def _verdict(
-    patient: Patient, apart: dict[str, float], sizes: dict[str, Tensor], what: str, remedy: str
+    subject: Subject, apart: dict[str, float], sizes: dict[str, Tensor], what: str, remedy: str
 ) -> Finding:
     """Log-probabilities are held against nats, everything else against its own largest number."""
-    allowed = patient.tolerance
+    allowed = subject.tolerance
     apart = {
         name: value if name == "log-probabilities" else value / float(sizes[name].abs().max())
         for name, value in apart.items()

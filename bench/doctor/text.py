@@ -10,27 +10,27 @@ from contextlib import contextmanager
 import torch
 
 from bench.doctor.findings import Finding, held
-from bench.doctor.patient import PROBE, Patient
+from bench.doctor.subject import PROBE, Subject
 from bench.models.context import batch_rope
 from bench.stages.checks import context_needs, too_short
 from bench.training.experience import Rollout
 
 
-def eos(patient: Patient) -> Finding:
+def eos(subject: Subject) -> Finding:
     """EOS is scored and counted, padding is not, and a response without EOS is unfinished.
 
     Looks at responses as they are drawn, and at ones for which a common token plays EOS and
     padding at once: then responses do end in it, and masks alone can tell the two apart.
     """
-    tokens = patient.backbone.tokens
-    with _played_by(patient, _common_token(patient.rollout)):
-        played = patient.trainer().rollout()
-        wrong = _miscounted(patient, played)
-    wrong += _miscounted(patient, patient.rollout)
-    ended = int(played.finished.sum() + patient.rollout.finished.sum())
-    total = len(played.outputs) + len(patient.rollout.outputs)
-    apart = _scored_apart(patient)
-    allowed = patient.tolerance.logprob
+    tokens = subject.backbone.tokens
+    with _played_by(subject, _common_token(subject.rollout)):
+        played = subject.trainer().rollout()
+        wrong = _miscounted(subject, played)
+    wrong += _miscounted(subject, subject.rollout)
+    ended = int(played.finished.sum() + subject.rollout.finished.sum())
+    total = len(played.outputs) + len(subject.rollout.outputs)
+    apart = _scored_apart(subject)
+    allowed = subject.tolerance.logprob
     same = "the same id as padding" if tokens.pad_id in tokens.eos_ids else "not the padding's id"
     return held(
         not wrong and apart <= allowed,
@@ -42,9 +42,9 @@ def eos(patient: Patient) -> Finding:
     )
 
 
-def _miscounted(patient: Patient, rollout: Rollout) -> list[str]:
+def _miscounted(subject: Subject, rollout: Rollout) -> list[str]:
     """What is wrong with the end of each response."""
-    ends, most = patient.backbone.tokens.eos_ids, patient.config.ppo.max_new_tokens
+    ends, most = subject.backbone.tokens.eos_ids, subject.config.ppo.max_new_tokens
     wrong = []
     for ids, mask, finished in zip(
         rollout.batch.responses, rollout.batch.mask, rollout.finished.tolist(), strict=True
@@ -60,10 +60,10 @@ def _miscounted(patient: Patient, rollout: Rollout) -> list[str]:
 
 
 @torch.no_grad()
-def _scored_apart(patient: Patient) -> float:
+def _scored_apart(subject: Subject) -> float:
     """How far EOS's log-probability in a batch is from the bare model's, one row at a time."""
-    prompts, responses = patient.tokens
-    backbone = patient.backbone
+    prompts, responses = subject.tokens
+    backbone = subject.backbone
     batch = backbone.tokens.join(prompts, responses).to(backbone.device)
     found = backbone.logprobs(batch, PROBE)
     apart = 0.0
@@ -85,9 +85,9 @@ def _common_token(rollout: Rollout) -> int:
 
 
 @contextmanager
-def _played_by(patient: Patient, token: int) -> Iterator[None]:
+def _played_by(subject: Subject, token: int) -> Iterator[None]:
     """EOS and padding are both `token` while this lasts."""
-    backbone = patient.backbone
+    backbone = subject.backbone
     real = backbone.tokens
     backbone.tokens = copy.copy(real)
     backbone.tokens.eos_id = backbone.tokens.pad_id = token
@@ -98,13 +98,13 @@ def _played_by(patient: Patient, token: int) -> Iterator[None]:
         backbone.tokens = real
 
 
-def ending(patient: Patient) -> Finding:
+def ending(subject: Subject) -> Finding:
     """The base ends some of its responses within `ppo.max_new_tokens`."""
-    finished = patient.rollout.finished
+    finished = subject.rollout.finished
     return held(
         bool(finished.any()),
         f"{int(finished.sum())} of {len(finished)} responses end in EOS within "
-        f"ppo.max_new_tokens = {patient.config.ppo.max_new_tokens}",
+        f"ppo.max_new_tokens = {subject.config.ppo.max_new_tokens}",
         "the base never ends a response here: raise ppo.max_new_tokens, check that the tokenizer's "
         "EOS is the one that the model learned, or let SFT teach it (ppo.missing_eos_penalty "
         "alone makes it slow)",
@@ -112,9 +112,9 @@ def ending(patient: Patient) -> Finding:
     )
 
 
-def template(patient: Patient) -> Finding:
+def template(subject: Subject) -> Finding:
     """Prompts differ, prompt and response tokens are those of the joined text, chats are chats."""
-    tokens, texts = patient.backbone.tokens, patient.texts
+    tokens, texts = subject.backbone.tokens, subject.texts
     prompts = [tokens.prompt(prompt) for prompt, _ in texts]
     shared = len({prompt for prompt, _ in texts}) - len(set(map(tuple, prompts)))
     cut = sum(
@@ -124,7 +124,7 @@ def template(patient: Patient) -> Finding:
     lost = sum(tokens.text(tokens.response(response)) != response for _, response in texts)
     found = {_SHARED: shared, _CUT: cut, _LOST: lost}
     problems = [line for line, count in found.items() if count]
-    problems += _chat_problems(patient, prompts)
+    problems += _chat_problems(subject, prompts)
     return held(
         not problems,
         f"{len(texts)} demonstrations: {shared} prompts not told apart, {cut} joins cut through a "
@@ -134,11 +134,11 @@ def template(patient: Patient) -> Finding:
     )
 
 
-def context(patient: Patient) -> Finding:
+def context(subject: Subject) -> Finding:
     """Every prompt of the run and its response fit the model's positions."""
-    backbone = patient.backbone
+    backbone = subject.backbone
     settings = backbone.model.config
-    needs = context_needs(patient.config, patient.suite, backbone.tokens)
+    needs = context_needs(subject.config, subject.suite, backbone.tokens)
     worst = max(needs, key=lambda need: need.total)
     there = "no limit stated" if backbone.context is None else f"{backbone.context} there"
     rope, problem = batch_rope(settings), too_short(settings, needs)
@@ -160,14 +160,14 @@ _LOST = (
 )
 
 
-def _chat_problems(patient: Patient, prompts: list[list[int]]) -> list[str]:
+def _chat_problems(subject: Subject, prompts: list[list[int]]) -> list[str]:
     """Where the template is not what the tokenizer says that the model was tuned with."""
-    tokens, tokenizer = patient.backbone.tokens, patient.backbone.tokens.tokenizer
+    tokens, tokenizer = subject.backbone.tokens, subject.backbone.tokens.tokenizer
     bos, problems = tokenizer.bos_token_id, []
     if bos is not None and any(prompt[:2] == [bos, bos] for prompt in prompts):
         problems.append("prompts begin with BOS twice: take it out of prompt_template")
     if getattr(tokenizer, "chat_template", None):
-        asked = patient.texts[0][0]
+        asked = subject.texts[0][0]
         rendered = tokenizer.apply_chat_template(
             [{"role": "user", "content": asked}], tokenize=False, add_generation_prompt=True
         )

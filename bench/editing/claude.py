@@ -70,9 +70,9 @@ class EditorOptions(LLMOptions):
         folder = resources.files("bench.editing") / "prompts"
         return Template.load(self.template, folder, ("instruction", "response"))
 
-    def deciding(self) -> dict[str, Any]:
+    def result_fields(self) -> dict[str, Any]:
         """As for every model; of the prompt, what it says and not what it is called."""
-        return super().deciding() | {"template": self.load_template().sha}
+        return super().result_fields() | {"template": self.load_template().sha}
 
 
 class Claude:

@@ -13,7 +13,6 @@ from pathlib import Path
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from bench.data import (
-    TIE,
     Edit,
     Preference,
     PreferenceLabel,
@@ -28,6 +27,7 @@ from bench.editing.claude import Claude, Pair
 from bench.editing.report import EditReport
 from bench.errors import UserError
 from bench.files import check_writable, write_atomically
+from bench.preference import side
 
 MAX_MISSING = 0.02
 """Share of the responses without an answer from which on the edits are not written."""
@@ -51,10 +51,11 @@ class FarmPreference(Row):
         """The prompt and y_l, or why there is none."""
         if self.preference is None:
             return "unlabelled"
-        if self.preference == TIE:
+        preferred = side(self.preference)
+        if preferred == "tie":
             return "tie"
         prompt = whole_prompt(self.instruction, self.input)
-        return prompt, self.output_2 if self.preference < TIE else self.output_1
+        return prompt, self.output_2 if preferred == "first" else self.output_1
 
 
 class Rejected(Row):

@@ -6,10 +6,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.data import TIE
 from bench.errors import UserError
 from bench.judging.alpaca_eval import Annotation, read, shortened
 from bench.judging.references import ReferenceSet, identify, require_same
+from bench.preference import side
 from bench.stats import Estimate, cohen_kappa, raw_agreement
 
 SIDES = ("reference", "tie", "model")
@@ -102,6 +102,4 @@ def _confusion(verdicts: list[tuple[float, float]]) -> dict[str, dict[str, int]]
 
 
 def _side(preference: float) -> str:
-    if preference == TIE:
-        return "tie"
-    return "model" if preference > TIE else "reference"
+    return {"first": "reference", "tie": "tie", "second": "model"}[side(preference)]

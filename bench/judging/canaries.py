@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterable, Sequence
 from statistics import fmean
 from typing import Any
 
-from bench.data import TIE
 from bench.errors import UserError
 from bench.judging.alpaca_eval import shortened
 from bench.judging.pairs import Pair
 from bench.llm import mending
 from bench.plugins.protocols import OrderVerdict
+from bench.preference import FIRST, SECOND, TIE
 
 NULL_ANSWER = (
     "Thank you for this question. It deserves a complete, accurate and well organised answer, and "
@@ -92,9 +92,9 @@ def _result(name: str, answers: Sequence[Sequence[OrderVerdict]], who: str) -> d
         _require_a_tie(answers, who)
     known = [order.preference for order in orders if order.preference is not None]
     mean = fmean(known) if known else None
-    wins, ties = known.count(2), known.count(TIE)
+    wins, ties = known.count(SECOND), known.count(TIE)
     if name != "self" and mean is not None and mean > TIE:
-        said = next(order.rationale for order in orders if order.preference == 2)
+        said = next(order.rationale for order in orders if order.preference == SECOND)
         raise _stopped(
             who,
             f"preferred the canary {name!r} ({_WORDS[name]}) in {wins} of {len(known)} comparisons "
@@ -138,7 +138,9 @@ def _require_texts_count(answers: Sequence[Sequence[OrderVerdict]], who: str) ->
     chosen = Counter(
         "first" if preference == first else "second"
         for preferences in both
-        for preference, first in zip(preferences, (1, 2), strict=True)  # who is shown first
+        for preference, first in zip(
+            preferences, (FIRST, SECOND), strict=True
+        )  # who is shown first
         if preference != TIE
     )
     n = sum(map(len, both))

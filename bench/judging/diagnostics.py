@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from bench.data import TIE
 from bench.judging.pairs import Pair
 from bench.plugins.protocols import OrderVerdict, Verdict
+from bench.preference import FIRST, SECOND, TIE, side
 from bench.records.schema import Metric
 from bench.stats import accuracy_interval
 
@@ -36,13 +36,14 @@ def diagnose(judged: Judged) -> dict[str, Any]:
         "first_position_rate": rate(
             (pair.prompt, order.preference == preference)
             for pair, verdict in judged
-            for order, preference in zip(verdict.orders, (1, 2), strict=False)
-            if verdict.preference is not None and order.preference in (1, 2)
+            for order, preference in zip(verdict.orders, (FIRST, SECOND), strict=False)
+            if verdict.preference is not None and order.preference in (FIRST, SECOND)
         ),
         "longer_wins": rate(
-            (p.prompt, (v.preference > TIE) == (len(p.output) > len(p.reference)))
+            (p.prompt, (side(v.preference) == "second") == (len(p.output) > len(p.reference)))
             for p, v in judged
-            if v.preference not in (None, TIE) and len(p.output) != len(p.reference)
+            if v.preference is not None
+            if v.preference != TIE and len(p.output) != len(p.reference)
         ),
         "tie_rate": rate(
             (p.prompt, v.preference == TIE) for p, v in judged if v.preference is not None

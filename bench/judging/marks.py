@@ -28,8 +28,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from bench.data import TIE
 from bench.judging.diagnostics import Judged, contradict, rate
+from bench.preference import TIE
 from bench.records.schema import Mark, MarkLevel
 
 Share = Mapping[str, Any]  # of verdicts, as `bench.judging.diagnostics.rate` gives it

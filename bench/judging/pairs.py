@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import NamedTuple
 
-from bench.data import TIE
 from bench.plugins.protocols import OrderVerdict, Verdict
+from bench.preference import TIE
 
 
 class Pair(NamedTuple):

@@ -112,7 +112,7 @@ class LLMOptions(Section):
         """Times as long as usual that a request may take: as many as it has more room."""
         return max(1.0, request.max_tokens / self.max_tokens)
 
-    def deciding(self) -> dict[str, Any]:
+    def result_fields(self) -> dict[str, Any]:
         """The options on which the answers depend, for a stage's key; of a file, what it says.
 
         Batches give the answers that single messages give.

@@ -18,7 +18,7 @@ from bench.errors import UserError
 from bench.models.adapters import adapter_parameters, attach
 from bench.models.context import context_length
 from bench.models.devices import pick_device, pick_dtype
-from bench.models.fast.lora import quicken
+from bench.models.fast.lora import fuse_lora
 from bench.models.fast.narrowing import last_mlp_at
 from bench.models.fast.packing import Packing, can_pack
 from bench.models.loading import load_model, load_tokenizer
@@ -89,7 +89,7 @@ class Backbone:
             self.model = attach(self.model, name, lora)
         else:
             raise TypeError("add_adapter takes lora or folder")
-        quicken(self.model)  # the new layers too: fewer passes over memory than PEFT's own
+        fuse_lora(self.model)  # the new layers too: fewer passes over memory than PEFT's own
         self.model.eval()
 
     def drop_adapter(self, name: str) -> None:
@@ -235,7 +235,8 @@ class Backbone:
         places = _padded_states(batch)[read] if packing is None else packing.read
         with self.using(adapter) as model:
             decoder = (model.get_base_model() if isinstance(model, PeftModel) else model).base_model
-            # What is not read in the end needs no MLP in the last layer (`bench.models.fast.narrowing`).
+            # What is not read in the end needs no MLP in the last layer
+            # (`bench.models.fast.narrowing`).
             with last_mlp_at(decoder, places, inputs["input_ids"].shape):
                 return (model if whole else decoder)(**inputs, **options)
 

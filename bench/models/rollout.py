@@ -15,7 +15,7 @@ from torch import Tensor
 
 from bench.errors import Diverged
 from bench.models.backbone import Backbone, too_long
-from bench.models.fast.cache import roomy_cache, select_rows
+from bench.models.fast.cache import preallocated_cache, select_rows
 from bench.models.sequences import pad_left, positions
 
 COMPACT_BELOW = 0.75  # rows still running / rows in the batch at which the batch is cut down
@@ -132,7 +132,7 @@ def _decode(
     # Padded on the left, all rows draw their next token in the same column.
     ids, attention = (x.to(backbone.device) for x in pad_left(prompts, backbone.tokens.pad_id))
     position = positions(attention)
-    cache = roomy_cache(backbone.model.config, ids.shape[1] + sampling.max_new_tokens)
+    cache = preallocated_cache(backbone.model.config, ids.shape[1] + sampling.max_new_tokens)
     rows = torch.arange(len(prompts))  # which prompt each row of the shrinking batch belongs to
     running = torch.ones(len(rows), dtype=torch.bool)
     columns = []  # one a step: rows, running, tokens, log-probabilities, entropies

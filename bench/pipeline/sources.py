@@ -116,12 +116,12 @@ class _Code:
 def _parse(text: bytes, suffix: str) -> _Code:
     if suffix != ".py":  # an extension module
         return _Code(hashlib.sha256(text).hexdigest())
-    tree = _Deciding().visit(ast.parse(text))
+    tree = _WithoutComments().visit(ast.parse(text))
     digest = hashlib.sha256(ast.dump(tree).encode()).hexdigest()
     return _Code(digest, tuple(_imports(tree)))
 
 
-class _Deciding(ast.NodeTransformer):
+class _WithoutComments(ast.NodeTransformer):
     """Drops what decides nothing: strings that stand alone, and what type checkers alone see."""
 
     def visit_Expr(self, node: ast.Expr) -> ast.AST | None:

@@ -36,7 +36,8 @@ class Stage:
         name: what people read and the folder in the store.
         config: JSON-able; everything beside the inputs and the code that decides the result.
         inputs: the stages whose artifacts it reads.
-        roots: modules from which the code that decides the result is found (`bench.pipeline.sources`).
+        roots: modules from which the code that decides the result is found
+            (`bench.pipeline.sources`).
         build: writes the artifact into a folder, from the inputs' folders; returns statistics.
         summary: one line for the plan.
         files: what it reads beside its inputs, and what these files held when the key was made.

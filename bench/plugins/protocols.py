@@ -195,8 +195,8 @@ class Judge(Protocol):
         """What a record says of the judge beside name, model and template, after `compare`.
 
         Keys: "cost_usd" (None where a price is not known), "marks" if something is to be said
-        against its verdicts (each what, level and text, as `bench.records.files.Mark`), and whatever else
-        describes its work.
+        against its verdicts (each what, level and text, as `bench.records.schema.Mark`), and
+        whatever else describes its work.
         """
         ...
 

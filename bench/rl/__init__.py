@@ -32,9 +32,9 @@ from bench.rl.preference_losses import (
 from bench.rl.rewards import (
     PenaltyMode,
     ScorePosition,
-    book_final_score,
     kl_penalised,
     missing_eos_penalty,
+    place_final_score,
     sequence_rewards,
     token_rewards,
 )
@@ -46,7 +46,6 @@ __all__ = [
     "KLKind",
     "PenaltyMode",
     "ScorePosition",
-    "book_final_score",
     "bradley_terry_loss",
     "divergence_preference_loss",
     "entropy",
@@ -57,6 +56,7 @@ __all__ = [
     "masked_mean",
     "masked_sum",
     "missing_eos_penalty",
+    "place_final_score",
     "ppo_policy_loss",
     "ppo_value_loss",
     "ranking_loss",

@@ -2,9 +2,9 @@
 
 `sequence_rewards` and `token_rewards` differ in nothing but the granularity of the score; with all
 of a row's score on its last counted token they give the same rewards (a test holds this). Then, in
-this order: `missing_eos_penalty` and `book_final_score` say what a response without an EOS is worth
-and at which position the score at its end is paid, and `kl_penalised` takes the KL penalty off,
-once and for every method alike.
+this order: `missing_eos_penalty` and `place_final_score` say what a response without an EOS is
+worth and at which position the score at its end is paid, and `kl_penalised` takes the KL penalty
+off, once and for every method alike.
 """
 
 from typing import Literal
@@ -183,7 +183,7 @@ def missing_eos_penalty(
     return torch.where(last_counted(mask) & unfinished, scores - penalty, scores)
 
 
-def book_final_score(
+def place_final_score(
     scores: Float[Tensor, "B T"],
     mask: Bool[Tensor, "B T"],
     finished: Bool[Tensor, " B"],

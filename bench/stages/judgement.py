@@ -14,6 +14,7 @@ from scipy.stats import pearsonr
 from bench.models.heads import RewardModel
 from bench.models.names import REWARD
 from bench.plugins.protocols import GoldSuite, Verdict
+from bench.preference import win
 from bench.records.schema import JudgeRecord, Metric, prompt_sha, texts_sha
 from bench.stages.judging import check_missing, say_marks
 from bench.stages.measures import Metrics, mean_metric, to_json
@@ -85,7 +86,7 @@ def _write_jsonl(path: Path, rows: list[dict[str, Any]]) -> None:
 
 def _share(verdict: Verdict) -> float | None:
     """1 for a win of the model, 0 for a loss, .5 for a tie."""
-    return None if verdict.preference is None else verdict.preference - 1.0
+    return None if verdict.preference is None else win(verdict.preference)
 
 
 def _mean(values: list[float | None]) -> float | None:

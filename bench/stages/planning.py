@@ -154,7 +154,7 @@ class Stages:
             summary = f"{config.miss:.0%} of the errors overlooked"
             build, reads = "edits:build_edits", ("edit",)
             return self._stage("edits", build, parts, inputs, summary, reads=reads)
-        options = plugin_options(self.config, "editor").deciding()
+        options = plugin_options(self.config, "editor").result_fields()
         parts = {"editor": config.editor, "options": options, "max_missing": config.max_missing}
         return self._stage(
             "edits",
@@ -246,7 +246,7 @@ class Stages:
             "judge": self._judge(judge),
             "method": method.name,
             "options": method.options.model_dump(),
-            algorithm: options.deciding(),
+            algorithm: options.result_fields(),
             "lora": config.lora.model_dump(),
             "validation": config.evaluation.model_dump(
                 include={"validation_prompts", "temperature", "max_new_tokens", "seed"}
@@ -312,7 +312,7 @@ class Stages:
 
     def _judge(self, name: str) -> dict[str, Any]:
         """What of a judge's options decides its verdicts."""
-        return {"name": name, "options": judge_options(self.config, name).deciding()}
+        return {"name": name, "options": judge_options(self.config, name).result_fields()}
 
 
 def _check_rewards(method: Method) -> None:

@@ -16,6 +16,7 @@ from bench.models.heads import RewardModel
 from bench.models.names import POLICY, REWARD, VALUE
 from bench.models.rollout import Sampling, sample
 from bench.plugins.protocols import TrainingInputs
+from bench.preference import win
 from bench.stages.sft import demonstrations, load_sft
 from bench.stages.token_sources import GoldSource, RewardModelSource, pay_by
 from bench.training.optimisation import generator
@@ -136,7 +137,7 @@ def _validator(
         responses = sample(backbone, POLICY, ids, sampling, rng)
         outputs = [backbone.tokens.text(response) for response in responses]
         verdicts = judge.compare(prompts, outputs, references)
-        wins = [(v.preference - 1.0) for v in verdicts if v.preference is not None]
+        wins = [win(v.preference) for v in verdicts if v.preference is not None]
         scores = [v.score for v in verdicts if v.score is not None]
         if not wins:
             statuses = ", ".join(sorted({v.status for v in verdicts}))

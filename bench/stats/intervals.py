@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special, stats
 
+from bench.preference import FIRST
+
 Floats = NDArray[np.float64]
 Values = Sequence[float | None] | Floats
 Interval = tuple[float, float]
@@ -167,7 +169,7 @@ def to_scores(preferences: Values) -> Floats:
         ValueError: if a value is no preference.
     """
     array = to_floats(preferences)
-    scores = np.where(array == 0, 0.5, array - 1)
+    scores = np.where(array == 0, 0.5, array - FIRST)
     wrong = array[(scores < 0) | (scores > 1)]
     if wrong.size:
         raise ValueError(f"a preference is 0 or lies between 1 and 2, but one is {wrong[0]:g}")

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from bench.models.sequences import Sequences
-from bench.rl import book_final_score, gae, kl_penalised, missing_eos_penalty, whiten
+from bench.rl import gae, kl_penalised, missing_eos_penalty, place_final_score, whiten
 
 if TYPE_CHECKING:
     from bench.config.run import PPOConfig
@@ -90,7 +90,7 @@ def reward_tokens(
     kl_coef = 0.0 if config.kl_penalty == "loss" else kl_coef
 
     paid = missing_eos_penalty(paid, mask, finished, penalty=penalty, mode=mode)
-    paid, states = book_final_score(paid, mask, finished, config.score_position)
+    paid, states = place_final_score(paid, mask, finished, config.score_position)
     total = kl_penalised(paid, kl, states, kl_coef=kl_coef)
     total = _whitened_rewards(total, states, config)
     return Rewards(total, paid, states)

@@ -4,7 +4,6 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
 
-from bench.grid import DASH, Grid
 from bench.records.files import Damage
 
 # Beside this package in a checkout and in an installation alike. Not importlib.resources: in an
@@ -63,23 +62,3 @@ def _sources(results: Path) -> list[tuple[str, str]]:
     if not folder.is_dir():
         folder = PACKAGED
     return [(str(path), path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))]
-
-
-def reported_grids(paper: ReportedPaper) -> list[Grid]:
-    """One grid a table, marked as reported."""
-    grids: list[Grid] = []
-    for table in paper.tables:
-        marked = table.plus_minus is not None
-        rows = [
-            [row.label, f"{row.mean:.1f}", *([_plus_minus(row)] if marked else [])]
-            for row in table.rows
-        ]
-        headers = ["Reported, not measured here", table.column, *(["±"] if marked else [])]
-        notes = [f"±: {table.plus_minus}." if marked else "", "" if grids else paper.note]
-        title = f"Reported: {paper.paper}, {table.table}, {table.caption}"
-        grids.append(Grid(title, headers, rows, [note for note in notes if note]))
-    return grids
-
-
-def _plus_minus(row: ReportedRow) -> str:
-    return DASH if row.plus_minus is None else f"{row.plus_minus:.1f}"

@@ -1,9 +1,10 @@
 """The regression check: are these runs as good as those of a baseline?
 
 The runs of one label are held against it together, each metric by the strongest test that there
-are numbers for (`leaderboard.regression.verdicts`), and never against themselves. A record that was edited, or
-does not agree with its own items, fails whatever its metrics say. So does one that was judged
-otherwise than the baseline; another configuration is a note. The caller exits with `REGRESSION`.
+are numbers for (`leaderboard.regression.verdicts`), and never against themselves. A record that was
+edited, or does not agree with its own items, fails whatever its metrics say. So does one that was
+judged otherwise than the baseline; another configuration is a note. The caller exits with
+`REGRESSION`.
 """
 
 from collections import Counter, defaultdict

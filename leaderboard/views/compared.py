@@ -53,7 +53,7 @@ def _difference_cells(c: Comparison) -> list[str]:
 
 
 def _plan_cells(c: Comparison) -> list[str]:
-    from leaderboard.analysis.power import count
+    from leaderboard.views.power import count
 
     return [
         number(c.metric, c.detectable),
@@ -78,7 +78,7 @@ def _notes(comparisons: Sequence[Comparison]) -> list[str]:
 
 
 def _plan_note(family: int) -> str:
-    from leaderboard.analysis.power import NONE_ENOUGH
+    from leaderboard.views.power import NONE_ENOUGH
 
     level = f".05 / {family}, Holm's first step" if family > 1 else ".05"
     return (
@@ -114,7 +114,7 @@ def render_markdown(comparisons: Sequence[Comparison]) -> str:
 
 def _examples(comparisons: Sequence[Comparison]) -> list[tuple[str, list[tuple[int, str]]]]:
     """(title, (level of indentation, line)) of each comparison."""
-    from leaderboard.analysis.flips import flip_lines
+    from leaderboard.views.flips import flip_lines
 
     return [flip_lines(c.flips) for c in comparisons if c.flips is not None]
 

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from bench.grid import DASH, Grid, drop_empty, to_markdown, to_rich
-from leaderboard.analysis.reported import load_reported, reported_grids
+from leaderboard.analysis.reported import load_reported
 from leaderboard.analysis.rows import Cell, Row, Table, interval, number, seconds, with_error
 from leaderboard.views.html import to_html
+from leaderboard.views.reported import reported_grids
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from bench.config.run import flatten
 from bench.grid import DASH, Grid, to_rich
+from bench.preference import TIE, side
 from bench.records.files import CurvePoint, Record, RecordError, Sample, read_curves, read_record
 from bench.records.files import read_samples as _read_samples
 from leaderboard.analysis.rows import Cell, interval, number, seconds
@@ -224,9 +225,11 @@ def verdict(preference: float | None) -> str:
     """Who won, from a preference of 1 (reference) to 2 (model)."""
     if preference is None:
         return "no verdict"
-    if preference in (0, 1.5):
-        return "tie"
-    return "better than the reference" if preference > 1.5 else "worse than the reference"
+    return {
+        "first": "worse than the reference",
+        "tie": "tie",
+        "second": "better than the reference",
+    }[side(preference or TIE)]  # 0 is AlpacaEval's other way to write a tie
 
 
 def _score(value: float | None) -> str:

@@ -276,11 +276,11 @@ def test_key_of_a_stage_follows_the_prompts_text(tmp_path: Path) -> None:
     own = tmp_path / "own.md"
     named = EditorOptions()
     own.write_text(named.load_template().text)
-    assert EditorOptions(template=str(own)).deciding() == named.deciding()
-    assert EditorOptions(concurrency=3).deciding() == named.deciding()
-    assert EditorOptions(max_changed=0.4).deciding() != named.deciding()
+    assert EditorOptions(template=str(own)).result_fields() == named.result_fields()
+    assert EditorOptions(concurrency=3).result_fields() == named.result_fields()
+    assert EditorOptions(max_changed=0.4).result_fields() != named.result_fields()
     own.write_text(named.load_template().text + "!")
-    assert EditorOptions(template=str(own)).deciding() != named.deciding()
+    assert EditorOptions(template=str(own)).result_fields() != named.result_fields()
 
 
 def test_unknown_prompt(tmp_path: Path) -> None:

@@ -303,10 +303,10 @@ def test_key_of_a_stage_follows_what_decides(tmp_path: Path) -> None:
     named = PairwiseOptions()
     own.write_text(named.load_template().text)
     for same in ({"template": str(own)}, {"canaries": 1}, {"concurrency": 3}):
-        assert PairwiseOptions(**same).deciding() == named.deciding()
+        assert PairwiseOptions(**same).result_fields() == named.result_fields()
     own.write_text(named.load_template().text + "!")
     for other in ({"template": str(own)}, {"canaries": 0}, {"effort": "low"}):
-        assert PairwiseOptions(**other).deciding() != named.deciding()
+        assert PairwiseOptions(**other).result_fields() != named.result_fields()
 
 
 def test_about_is_json(server: Server, claude: Make) -> None:

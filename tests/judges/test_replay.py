@@ -75,12 +75,12 @@ def test_the_judged_file_stands_in(path: Path) -> None:
 
 def test_key_of_a_stage_follows_what_the_file_says(path: Path, tmp_path: Path) -> None:
     content = path.read_bytes()
-    before = ReplayOptions(annotations=str(path)).deciding()
+    before = ReplayOptions(annotations=str(path)).result_fields()
     copy = tmp_path / "copy.json"
     copy.write_bytes(content)
-    assert ReplayOptions(annotations=str(copy)).deciding() == before
+    assert ReplayOptions(annotations=str(copy)).result_fields() == before
     path.write_bytes(content.replace(b"won", b"lost"))
-    assert ReplayOptions(annotations=str(path)).deciding() != before
-    assert ReplayOptions().deciding() != before
+    assert ReplayOptions(annotations=str(path)).result_fields() != before
+    assert ReplayOptions().result_fields() != before
     with pytest.raises(UserError, match=r"cannot read .*gone\.json"):
-        ReplayOptions(annotations=str(tmp_path / "gone.json")).deciding()
+        ReplayOptions(annotations=str(tmp_path / "gone.json")).result_fields()

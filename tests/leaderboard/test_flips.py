@@ -7,7 +7,8 @@ import pytest
 from bench.records.files import read_items, read_samples
 from bench.records.schema import prompt_sha
 from leaderboard.analysis.compare import compare
-from leaderboard.analysis.flips import Flips, flip_lines
+from leaderboard.analysis.flips import Flips
+from leaderboard.views.flips import flip_lines
 
 COMMITTED = Path(__file__).parents[2] / "results" / "testbed"
 

@@ -9,18 +9,8 @@ from bench.cli import app
 from bench.errors import UserError
 from bench.stats import VarianceComponents, needed_instructions, needed_seeds, power
 from leaderboard.analysis.compare import compare
-from leaderboard.analysis.power import (
-    ONE_SEED,
-    USUAL,
-    Design,
-    find_spread,
-    make_plan,
-    needed,
-    plan_grids,
-    render,
-    render_markdown,
-    to_csv,
-)
+from leaderboard.analysis.power import ONE_SEED, USUAL, Design, find_spread, make_plan, needed
+from leaderboard.views.power import plan_grids, render, render_markdown, to_csv
 from tests.leaderboard.test_render import text_of
 
 GIVEN = {"seed": 0.02, "instruction": 0.3, "residual": None}

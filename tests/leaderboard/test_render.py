@@ -163,7 +163,10 @@ def test_markdown_escapes_bars():
     assert to_markdown(grid) == "## t\n\n| a | b |\n| --- | ---: |\n| x\\|y | 1 |"
 
 
-@pytest.mark.parametrize("module", ["render", "show", "compared", "power", "check", "plots"])
+@pytest.mark.parametrize(
+    "module",
+    ["views.render", "views.show", "views.compared", "views.power", "regression.check", "plots"],
+)
 def test_importing_is_light(module):
     code = (
         f"import sys, leaderboard.{module};"

@@ -24,7 +24,7 @@ from bench.llm import LLMOptions
     ],
 )
 def test_the_way_to_an_answer_does_not_decide_it(same: dict[str, object]) -> None:
-    assert LLMOptions(**same).deciding() == LLMOptions().deciding()
+    assert LLMOptions(**same).result_fields() == LLMOptions().result_fields()
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_the_way_to_an_answer_does_not_decide_it(same: dict[str, object]) -> Non
     ],
 )
 def test_what_is_asked_decides(other: dict[str, object]) -> None:
-    assert LLMOptions(**other).deciding() != LLMOptions().deciding()
+    assert LLMOptions(**other).result_fields() != LLMOptions().result_fields()
 
 
 @pytest.mark.parametrize("given", ["parse_error, refusal", ["parse_error", "refusal"]])
@@ -63,7 +63,7 @@ def test_recorded_answers_count_by_what_the_file_says(tmp_path: Path) -> None:
     two.write_text("a")
 
     def key(path: Path) -> dict[str, object]:
-        return LLMOptions(transport="replay", replay=str(path)).deciding()
+        return LLMOptions(transport="replay", replay=str(path)).result_fields()
 
     assert key(one) == key(two)
     two.write_text("b")

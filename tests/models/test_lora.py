@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bench.config.run import LoRAConfig
 from bench.models.backbone import Backbone
-from bench.models.fast.lora import LoRAProduct, quicken
+from bench.models.fast.lora import LoRAProduct, fuse_lora
 from tests.tiny import LORA, random_batch, stir, tiny_backbone
 
 
@@ -90,7 +90,7 @@ def test_what_is_not_plain_lora_keeps_pefts_forward() -> None:
             layer.lora_dropout["policy"] = torch.nn.Dropout(0.5)
     backbone.model.train()
     other = plain(copy.deepcopy(backbone))
-    quicken(backbone.model)
+    fuse_lora(backbone.model)
     batch = random_batch(backbone)
     outputs = []
     for model in (backbone, other):

@@ -8,7 +8,7 @@ from transformers import DynamicCache
 
 from bench.errors import Diverged
 from bench.models.backbone import Backbone
-from bench.models.fast.cache import roomy_cache
+from bench.models.fast.cache import preallocated_cache
 from bench.models.rollout import Sampling, draw, draw_responses, sample
 from bench.models.tokens import Tokens
 from bench.rl import entropy
@@ -167,7 +167,7 @@ def test_kept_logprobs_are_those_of_a_second_pass(temperature: float, merge: boo
 def test_the_cache_with_room_holds_what_the_library_s_holds() -> None:
     """Three updates and a selection of rows in between; the views must be the concatenations."""
     generator = rng()
-    ours = roomy_cache(tiny_backbone().model.config, 12)
+    ours = preallocated_cache(tiny_backbone().model.config, 12)
     theirs = DynamicCache(config=tiny_backbone().model.config)
 
     def add(tokens: int, rows: int) -> None:

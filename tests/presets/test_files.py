@@ -9,7 +9,7 @@ from bench.config.loading import load_config
 from bench.config.presets import FOLDER, preset_names
 from tests.presets import PRESETS
 
-DOCS = FOLDER.parents[1] / "docs" / "training.md"
+DOCS = FOLDER.parents[2] / "docs" / "training.md"
 SECTIONS = ("reward_model", "ppo")
 
 

@@ -64,7 +64,7 @@ def missing_eos(scores: Row, mask: Mask, finished: bool, penalty: float, *, repl
     return out
 
 
-def book_final_score(scores: Row, mask: Mask, finished: bool, position: str) -> tuple[Row, Mask]:
+def place_final_score(scores: Row, mask: Mask, finished: bool, position: str) -> tuple[Row, Mask]:
     """One row: (scores, state mask)."""
     out = [s if keep else 0.0 for s, keep in zip(scores, mask, strict=True)]
     counts, last = list(mask), last_position(mask)

@@ -19,7 +19,7 @@ MASK, LOGITS = torch.ones(2, 3, dtype=torch.bool), torch.zeros(2, 3, 5)
 ROW, ROW_MASK = X[:, 0], MASK[:, 0]
 SIDES = {"chosen_scores": X, "chosen_mask": MASK, "rejected_scores": Y, "rejected_mask": MASK}
 CALLS: dict[str, dict[str, Any]] = {
-    "book_final_score": {"scores": X, "mask": MASK, "finished": ROW_MASK, "position": "last"},
+    "place_final_score": {"scores": X, "mask": MASK, "finished": ROW_MASK, "position": "last"},
     "bradley_terry_loss": {"chosen_scores": ROW, "rejected_scores": ROW, "margins": ROW},
     "divergence_preference_loss": {
         **SIDES,

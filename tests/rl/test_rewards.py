@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from bench.rl import (
     PenaltyMode,
     ScorePosition,
-    book_final_score,
     kl_penalised,
     masked_sum,
     missing_eos_penalty,
+    place_final_score,
     sequence_rewards,
     token_rewards,
 )
@@ -184,14 +184,14 @@ def test_book_final_score_golden() -> None:
     last: nothing moves. eos: row 1's 5 is not paid. first_pad: row 0's 2 moves to the pad, which
     now counts; row 1 has no pad, and its 5 stays.
     """
-    scores, state_mask = book_final_score(SCORES, MASK, SECOND_UNFINISHED, "last")
+    scores, state_mask = place_final_score(SCORES, MASK, SECOND_UNFINISHED, "last")
     assert scores.tolist() == [[1.0, 2.0, 0.0], [3.0, 4.0, 5.0]]
     assert torch.equal(state_mask, MASK)
-    scores, state_mask = book_final_score(SCORES, MASK, SECOND_UNFINISHED, "eos")
+    scores, state_mask = place_final_score(SCORES, MASK, SECOND_UNFINISHED, "eos")
     assert scores.tolist() == [[1.0, 2.0, 0.0], [3.0, 4.0, 0.0]]
     assert torch.equal(state_mask, MASK)
     for finished in (SECOND_UNFINISHED, ~SECOND_UNFINISHED):
-        scores, state_mask = book_final_score(SCORES, MASK, finished, "first_pad")
+        scores, state_mask = place_final_score(SCORES, MASK, finished, "first_pad")
         assert scores.tolist() == [[1.0, 0.0, 2.0], [3.0, 4.0, 5.0]]
         assert state_mask.tolist() == [[True, True, True], [True, True, True]]
 
@@ -201,9 +201,11 @@ def test_book_final_score_golden() -> None:
 def test_book_final_score_reference(batch: Batch) -> None:
     scores, finished = batch.x[0], batch.x[1][:, 0] > 0
     for position in get_args(ScorePosition):
-        booked, state_mask = book_final_score(scores, batch.mask, finished, position)
+        booked, state_mask = place_final_score(scores, batch.mask, finished, position)
         for b, mask in enumerate(batch.mask.tolist()):
-            slow = reference.book_final_score(scores[b].tolist(), mask, bool(finished[b]), position)
+            slow = reference.place_final_score(
+                scores[b].tolist(), mask, bool(finished[b]), position
+            )
             assert (booked[b].tolist(), state_mask[b].tolist()) == slow
 
 
@@ -213,7 +215,7 @@ def test_score_on_the_first_pad_keeps_its_mass_and_its_gradient(batch: Batch) ->
     """Rows sum to what they did; garbage at padding reaches neither score nor gradient."""
     leaf = batch.x[0].masked_fill(~batch.mask, math.inf).requires_grad_()
     finished = torch.zeros(len(batch.mask), dtype=torch.bool)
-    booked, state_mask = book_final_score(leaf, batch.mask, finished, "first_pad")
+    booked, state_mask = place_final_score(leaf, batch.mask, finished, "first_pad")
     torch.testing.assert_close(booked.sum(1), masked_sum(leaf, batch.mask, dim=1))
     assert (booked[~state_mask] == 0).all()
     torch.autograd.backward(booked.sum())
@@ -230,7 +232,7 @@ def test_end_of_response_errors() -> None:
         return missing_eos_penalty(SCORES, mask, finished, penalty=1.0, mode="subtract")
 
     def book(mask: torch.Tensor, finished: torch.Tensor) -> torch.Tensor:
-        return book_final_score(SCORES, mask, finished, "last")[0]
+        return place_final_score(SCORES, mask, finished, "last")[0]
 
     for function in (penalise, book):
         with pytest.raises(ValueError, match=r"mask has shape \(1, 3\).*\(2, 3\)"):
@@ -248,7 +250,7 @@ def test_end_of_response_errors() -> None:
     with pytest.raises(ValueError, match="mode must be subtract or replace, is 'add'"):
         missing_eos_penalty(SCORES, MASK, finished, penalty=1.0, mode="add")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="position must be last, eos or first_pad, is 'first'"):
-        book_final_score(SCORES, MASK, finished, "first")  # type: ignore[arg-type]
+        place_final_score(SCORES, MASK, finished, "first")  # type: ignore[arg-type]
 
 
 def test_end_of_response_gradcheck() -> None:
@@ -263,6 +265,6 @@ def test_end_of_response_gradcheck() -> None:
         )
     for position in get_args(ScorePosition):
         assert torch.autograd.gradcheck(
-            lambda x, position=position: book_final_score(x, batch.mask, finished, position)[0],
+            lambda x, position=position: place_final_score(x, batch.mask, finished, position)[0],
             (scores,),
         )

@@ -25,7 +25,7 @@ from bench.llm.transports.calls import IN_A_ROW, UNREADABLE
 from bench.llm.transports.claude import find_service, open_client, read_message
 from bench.llm.transports.ledger import Ledger, Order
 from bench.llm.transports.ordering import Ordering
-from bench.llm.transports.outcomes import Told
+from bench.llm.transports.outcomes import ErrorBody
 from bench.llm.transports.protocol import Deliver, Say, Stopped, now
 from bench.llm.transports.watching import Batch, Missed, NotYet, missed, size, stopped_at
 
@@ -241,7 +241,7 @@ class _Round:
             self._of.answers.append(answer.replacing(stored))  # it was ordered to replace that one
 
     def _failed(self, request: Request, result: Any) -> None:
-        told = Told.in_batch(result.error.error) if result.type == "errored" else None
+        told = ErrorBody.in_batch(result.error.error) if result.type == "errored" else None
         if result.type == "canceled":  # by a person, who does not want it ordered once more
             self._give(request, "api_error", "its batch was canceled; run again to order it anew")
         elif told is None:

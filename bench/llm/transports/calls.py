@@ -21,7 +21,7 @@ from bench.llm.answers import Answer
 from bench.llm.money.budget import HELD, Budget, Held, why_skipped
 from bench.llm.options import LLMOptions
 from bench.llm.requests import Request
-from bench.llm.transports.outcomes import Service, Told
+from bench.llm.transports.outcomes import ErrorBody, Service
 from bench.llm.transports.protocol import Deliver, Stopped, now
 
 Reply = TypeVar("Reply")
@@ -140,7 +140,7 @@ class Calls(Generic[Reply]):
         Raises:
             Stopped: no other call will be answered either.
         """
-        told = Told.by(error)
+        told = ErrorBody.by(error)
         if stopped := told.stopped(self.service, request.model):
             raise stopped
         if told.invalid:
@@ -224,4 +224,4 @@ async def _tells_of_spending(response: Any) -> bool:
         body = response.json()
     except ValueError:
         body = response.text
-    return Told.of(response.status_code, body).spending
+    return ErrorBody.of(response.status_code, body).spending

@@ -47,7 +47,7 @@ class Service:
         return " ".join(text.split())[:_LONGEST]
 
 
-class Told(NamedTuple):
+class ErrorBody(NamedTuple):
     """What the body of an error says."""
 
     status: int
@@ -56,7 +56,7 @@ class Told(NamedTuple):
     code: str = ""
 
     @classmethod
-    def of(cls, status: int, body: Any) -> Told:
+    def of(cls, status: int, body: Any) -> ErrorBody:
         """Read Anthropic's form {"error": {...}}, OpenAI's, or any text."""
         if not isinstance(body, dict):
             return cls(status, message=str(body or ""))
@@ -69,13 +69,13 @@ class Told(NamedTuple):
         return cls(status, str(error.get("type") or ""), str(message), str(code or ""))
 
     @classmethod
-    def by(cls, error: Any) -> Told:
+    def by(cls, error: Any) -> ErrorBody:
         """Read an exception of an SDK; its status is 0 where no response came."""
         status = getattr(error, "status_code", 0)
         return cls.of(status, error.body) if status else cls(0, message=_with_cause(error))
 
     @classmethod
-    def in_batch(cls, error: Any) -> Told:
+    def in_batch(cls, error: Any) -> ErrorBody:
         """Read the error of one request of a batch, which has a type and no status."""
         return cls.of(_STATUS.get(str(error.type), 500), error.to_dict())
 

@@ -15,7 +15,7 @@ from anthropic.types.messages import MessageBatch
 
 from bench.llm.options import LLMOptions
 from bench.llm.transports.ledger import Ledger, Order
-from bench.llm.transports.outcomes import Service, Told
+from bench.llm.transports.outcomes import ErrorBody, Service
 from bench.llm.transports.protocol import Stopped
 
 _YOUNG_S = 600.0  # a batch of this age may not be everywhere yet
@@ -54,7 +54,7 @@ def missed(
     batch: Batch, error: BaseException, ledger: Ledger, service: Service, options: LLMOptions
 ) -> Stopped | Missed:
     """What to raise where the API did not answer: it may do later, or never will."""
-    told = Told.by(error)
+    told = ErrorBody.by(error)
     said = service.scrub(str(told))
     if not isinstance(error, anthropic.NotFoundError):
         return told.stopped(service, options.model) or Missed(said)
@@ -72,9 +72,9 @@ def stopped_at(
     if not isinstance(error, anthropic.NotFoundError):
         return gave_up(error, service, options.model)
     order = batch.order
+    why = service.scrub(str(ErrorBody.by(error)))
     return Stopped(
-        f"batch {batch.id}, noted in {ledger.path}, does not show for this key "
-        f"({service.scrub(str(Told.by(error)))}). Ordered at {order.noted_at(batch.id)}, it may "
+        f"batch {batch.id}, noted in {ledger.path}, does not show for this key ({why}). Ordered at {order.noted_at(batch.id)}, it may "
         "still exist, run and be billed: look for it in the console (https://platform.claude.com, "
         "Batches), and use a key of the workspace that ordered it. To remove that file instead "
         f"forgets every batch in it: the {len(order.keys):,} requests of this one are ordered anew "
@@ -102,7 +102,7 @@ def size(batch: MessageBatch) -> int:
 
 def gave_up(error: BaseException, service: Service, model: str) -> Stopped:
     """Why there will be no batches, after the SDK's retries."""
-    told = Told.by(error)
+    told = ErrorBody.by(error)
     return told.stopped(service, model) or Stopped(
         f"{service.name} does not take or show batches: {service.scrub(str(told))}"
     )

@@ -58,7 +58,7 @@ def select_rows(cache: DynamicCache, rows: Tensor) -> None:
             layer.batch_select_indices(rows)
 
 
-def roomy_cache(config: Any, capacity: int) -> DynamicCache:
+def preallocated_cache(config: Any, capacity: int) -> DynamicCache:
     """The model's own cache, its layers of full attention replaced by ones with room."""
     cache = DynamicCache(config=config)
     cache.layers = [

@@ -49,7 +49,7 @@ class LoRAProduct(torch.autograd.Function):
         return dx, None, None, d_low @ x, d_b, None
 
 
-def quicken(model: torch.nn.Module) -> None:
+def fuse_lora(model: torch.nn.Module) -> None:
     """Give the LoRA layers of a PEFT model the forward of this module, once each."""
     for layer in model.modules():
         if type(layer) is PeftLinear and "forward" not in vars(layer):

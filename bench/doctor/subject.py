@@ -33,7 +33,7 @@ _SMALL: dict[str, Any] = {
 }
 
 
-class Patient:
+class Subject:
     """A base with a stirred adapter and head, a few prompts, and PPO trainers on them.
 
     Attributes:
