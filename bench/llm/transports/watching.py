@@ -74,9 +74,10 @@ def stopped_at(
     order = batch.order
     why = service.scrub(str(ErrorBody.by(error)))
     return Stopped(
-        f"batch {batch.id}, noted in {ledger.path}, does not show for this key ({why}). Ordered at {order.noted_at(batch.id)}, it may "
-        "still exist, run and be billed: look for it in the console (https://platform.claude.com, "
-        "Batches), and use a key of the workspace that ordered it. To remove that file instead "
+        f"batch {batch.id}, noted in {ledger.path}, does not show for this key ({why}). "
+        f"Ordered at {order.noted_at(batch.id)}, it may still exist, run and be billed: look for "
+        "it in the console (https://platform.claude.com, Batches), and use a key of the workspace "
+        "that ordered it. To remove that file instead "
         f"forgets every batch in it: the {len(order.keys):,} requests of this one are ordered anew "
         "and may be paid a second time"
     )
