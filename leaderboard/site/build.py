@@ -13,11 +13,11 @@ from leaderboard.analysis.rows import Table
 from leaderboard.analysis.runs import Group, load
 from leaderboard.plots import Look, make_plots
 from leaderboard.site.charts import Chart, write_chart
-from leaderboard.site.html import Names, renderer
 from leaderboard.site.matrix import comparison_matrix
 from leaderboard.site.provenance import run_grids, run_sheet, shared
 from leaderboard.site.samples import Prompt, by_seed
 from leaderboard.site.sheets import detail_sheets, result_sheet
+from leaderboard.views.html import Names, renderer
 from leaderboard.views.render import table_grids
 from leaderboard.views.reported import reported_grids
 

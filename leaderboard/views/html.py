@@ -1,70 +1,82 @@
-"""Grids as one HTML page that needs no other file, for a mail or a report."""
+"""Pages: every value escaped, and a policy that lets no page load or send anything."""
 
-from collections.abc import Sequence
+import base64
+import hashlib
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from bench.grid import Grid
 
-_PAGE = """\
-<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<title>{{ title }}</title>
-<style>
-:root { color-scheme: light dark; }
-body { font: 1rem/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 72rem; padding: 1rem; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-h2 { font-size: 1rem; margin: 0 0 .3rem; }
-th, td { border-bottom: 1px solid #8888; padding: .3rem .8rem .3rem 0; text-align: right; }
-td { white-space: nowrap; }
-th:first-child { text-align: left; }
-p { margin: .4rem 0; max-width: 60rem; }
-.warning { border-left: .3rem solid #c60; padding-left: .6rem; }
-section { margin-bottom: 2rem; }
-</style>
-</head>
-<body>
-<main>
-<h1>{{ title }}</h1>
-{% for grid in grids %}
-<section>
-<h2 id="table-{{ loop.index }}">{{ grid.title }}</h2>
-{% for line in grid.warnings %}
-<p class="warning"><strong>Warning:</strong> {{ line }}</p>
-{% endfor %}
-{% if grid.headers %}
-<div class="scroll" role="region" tabindex="0" aria-labelledby="table-{{ loop.index }}">
-<table aria-labelledby="table-{{ loop.index }}">
-<thead>
-<tr>{% for header in grid.headers %}<th scope="col">{{ header }}</th>{% endfor %}</tr>
-</thead>
-<tbody>
-{% for row in grid.rows %}
-<tr><th scope="row">{{ row[0] }}</th>{% for cell in row[1:] %}<td>{{ cell }}</td>{% endfor %}</tr>
-{% endfor %}
-</tbody>
-</table>
-</div>
-{% endif %}
-{% for line in grid.notes %}
-<p>{{ line }}</p>
-{% endfor %}
-</section>
-{% endfor %}
-</main>
-</body>
-</html>
-"""
+TEMPLATES = Path(__file__).resolve().parents[1] / "templates"
+
+
+def renderer() -> Callable[..., str]:
+    """``render(template, **values)`` with style, script and policy as globals of the templates."""
+    style, script = (
+        (TEMPLATES / name).read_text(encoding="utf-8") for name in ("site.css", "site.js")
+    )
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    # The two files are ours and are written into each page, so that their hashes can be allowed:
+    # under file:// a page has no origin of which 'self' could speak alike in all browsers.
+    environment.globals.update(
+        style=Markup(style), script=Markup(script), csp=policy(style, script)
+    )
+
+    environment.filters["breakable"] = breakable
+
+    def render(template: str, **values: Any) -> str:
+        return environment.get_template(template).render(**values)
+
+    return render
 
 
 def to_html(title: str, grids: Sequence[Grid]) -> str:
-    """A page with all grids below each other, every text escaped."""
-    from jinja2 import Environment, StrictUndefined
+    """One page with all grids below each other that needs no other file, for a mail or a report."""
+    return renderer()("tables.html", title=title, grids=grids) + "\n"
 
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+
+def breakable(label: str) -> Markup:
+    """The label's words, each kept whole where it fits; a longer one may break at a sign."""
+    words = [re.sub("([=_,])", r"\1<wbr>", str(escape(word))) for word in label.split(" ")]
+    return Markup(" ".join(f'<span class="word">{word}</span>' for word in words))
+
+
+def policy(style: str, script: str) -> str:
+    """The content security policy of a page with exactly this inline style and script."""
+    return (
+        f"default-src 'none'; img-src 'self' file:; style-src {_source(style)}; "
+        f"script-src {_source(script)}; base-uri 'none'; form-action 'none'"
     )
-    return environment.from_string(_PAGE).render(title=title, grids=grids) + "\n"
+
+
+def _source(text: str) -> str:
+    digest = hashlib.sha256(text.encode()).digest()
+    return f"'sha256-{base64.b64encode(digest).decode()}'"
+
+
+class Names:
+    """File names and ids from what a record says: safe in a path, and each given out once."""
+
+    def __init__(self) -> None:
+        self._given: set[str] = set()
+
+    def new(self, text: str) -> str:
+        """`text` reduced to letters, digits, ``.``, ``_`` and ``-``; numbered if it is taken."""
+        name = base = re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip(".-") or "unnamed"
+        number = 1
+        while name.lower() in self._given:  # some file systems ignore case
+            number += 1
+            name = f"{base}-{number}"
+        self._given.add(name.lower())
+        return name

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Literal
 from bench.grid import DASH, Grid, drop_empty, to_markdown, to_rich
 from leaderboard.analysis.reported import load_reported
 from leaderboard.analysis.rows import Cell, Row, Table, interval, number, seconds, with_error
-from leaderboard.views.html import to_html
 from leaderboard.views.reported import reported_grids
 
 if TYPE_CHECKING:
@@ -82,6 +81,8 @@ def leaderboard(
     if fmt == "md":
         return "\n\n".join(to_markdown(grid) for grid in grids) + "\n", problems
     if fmt == "html":
+        from leaderboard.views.html import to_html  # jinja takes a while to import
+
         return to_html("GrainBench leaderboard", grids), problems
     from rich.console import Group
 

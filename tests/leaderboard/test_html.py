@@ -5,7 +5,7 @@ import re
 import pytest
 from jinja2 import UndefinedError
 
-from leaderboard.site.html import TEMPLATES, Names, breakable, policy, renderer
+from leaderboard.views.html import TEMPLATES, Names, breakable, policy, renderer
 
 # (text, background) pairs that the page draws, each at 4.5:1 or more (WCAG AA)
 PAIRS = [
