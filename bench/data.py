@@ -84,6 +84,14 @@ class Edit(Row):
     source: str
 
 
+class Span(Row):
+    """An error's place in a text: characters `start` to before `end`; `kind` says what it is."""
+
+    start: int = Field(ge=0)
+    end: int = Field(ge=0)
+    kind: str
+
+
 class Comparison(Row):
     """A judge's verdict on two outputs: 1 = `output_1`, 2 = `output_2`, 1.5 = tie."""
 

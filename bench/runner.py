@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.capabilities import require
 from bench.config import RunConfig
 from bench.errors import Diverged, UserError
 from bench.labels import folder_of, label, run_id
@@ -63,11 +64,15 @@ def make_plan(config: RunConfig) -> tuple[Plan, Any]:
     """The stages of `config`, and its suite.
 
     Raises:
-        UserError: for an unknown method, suite or judge, or an option that the method lacks.
+        UserError: for an unknown method, suite or judge, an option that one lacks, or a suite that
+            cannot do what method, judge or editor need.
     """
     entry = METHODS.get(config.method)
     suite = SUITES.get(config.suite)()
     method = entry(plugin_options(config, "reward"))
+    for needed in getattr(method, "needs", ()):
+        mend = "choose another method or suite"
+        require(suite, f"the method {config.method}", needed, mend=mend)
     config = pinned(config, suite)
     stages = Stages(config, suite)
     policy = method.plan(stages)

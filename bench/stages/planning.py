@@ -8,6 +8,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.capabilities import Annotator, Gold, SimulatedEditor, require
 from bench.loading import judge_options, plugin_options
 from bench.models.devices import dtype_name, pick_device
 from bench.pipeline import Stage
@@ -55,7 +56,7 @@ class Stages:
             inputs: whose artifacts it reads.
             summary: a line for the plan.
             *arguments: what else the function is called with; `parts` says what they are.
-            reads: parts of the suite whose data it uses (`bench.protocols.DataSuite`).
+            reads: parts of the suite whose data it uses (`bench.capabilities.DataSuite`).
             plugins: modules of the plug-ins that it uses, beside the suite.
         """
         module, _, function = build.partition(":")
@@ -118,7 +119,17 @@ class Stages:
         return self._stage("samples", build, parts, (self.sft(),), summary, reads=reads)
 
     def preferences(self) -> Stage:
-        """The annotator's choices: (y_w, y_l), and rankings where there are more responses."""
+        """The annotator's choices: (y_w, y_l), and rankings where there are more responses.
+
+        Raises:
+            UserError: nobody can prefer.
+        """
+        require(
+            self.suite,
+            f"the method {self.config.method}",
+            Annotator,
+            mend="choose another suite, or a method that learns from no preferences",
+        )
         flip = self.config.preferences.flip
         parts = {"seed": self.config.seed, "flip": flip}
         build, summary = "preferences:build_preferences", f"{flip:.0%} of the labels flipped"
@@ -126,9 +137,19 @@ class Stages:
         return self._stage("preferences", build, parts, (self.samples(),), summary, reads=reads)
 
     def edits(self) -> Stage:
-        """The minimal edits of y_l: (edit(y_l), y_l), pair for pair with `preferences`."""
+        """The minimal edits of y_l: (edit(y_l), y_l), pair for pair with `preferences`.
+
+        Raises:
+            UserError: nobody can edit.
+        """
         config, inputs = self.config.preferences, (self.preferences(),)
         if config.editor is None:
+            require(
+                self.suite,
+                f"the method {self.config.method}",
+                SimulatedEditor,
+                mend="choose an editor with preferences.editor, or another suite or method",
+            )
             parts: dict[str, Any] = {"seed": self.config.seed, "miss": config.miss}
             summary = f"{config.miss:.0%} of the errors overlooked"
             build, reads = "edits:build_edits", ("edit",)
@@ -173,7 +194,8 @@ class Stages:
         )
 
     def rm_evaluation(self, reward_model: Stage) -> Stage:
-        """Accuracy on held-out pairs, localisation and planted errors."""
+        """Accuracy on held-out pairs, and on their edits if there are any; localisation, probes."""
+        pairs = (self.preferences(), self.edits()) if self.has_edits else (self.preferences(),)
         parts = {
             "seed": self.config.seed,
             "pairs": self.config.preferences.pairs,
@@ -183,18 +205,25 @@ class Stages:
             "rm_evaluation",
             "rm_evaluation:build_rm_evaluation",
             parts,
-            (self.sft(), reward_model, self.preferences(), self.edits()),
+            (self.sft(), reward_model, *pairs),
             f"{self.config.preferences.held_out} held-out pairs, probes",
-            reads=("gold",),
+            reads=("gold", "spans", "probes"),
         )
 
     def ppo(self, method: Method, reward_model: Stage | None) -> Stage:
-        """The policy that `method.rewards` trains; without a model on the suite's gold score."""
+        """The policy that `method.rewards` trains; without a model on the suite's gold score.
+
+        Raises:
+            UserError: the suite has no such score, or lacks what the judge needs.
+        """
         config = self.config
         judge = config.evaluation.validation_judge
+        if reward_model is None:
+            mend = "choose another method or suite"
+            require(self.suite, f"the method {method.name}", Gold, mend=mend)
         parts: dict[str, Any] = {
             "seed": config.seed,
-            "judge": self._judge(judge),
+            "judge": self._judge("validation_judge"),
             "method": method.name,
             "options": method.options.model_dump(),
             "ppo": config.ppo.model_dump(),
@@ -247,7 +276,7 @@ class Stages:
         return self._stage(
             "judgement",
             "judgement:build_judgement",
-            {"judge": self._judge(wanted.judge), "max_missing": wanted.max_missing},
+            {"judge": self._judge("judge"), "max_missing": wanted.max_missing},
             inputs,
             f"judge {wanted.judge}",
             judge_maker(self.config, wanted.judge),
@@ -255,8 +284,21 @@ class Stages:
             plugins=plugin_modules(JUDGES, wanted.judge),
         )
 
-    def _judge(self, name: str) -> dict[str, Any]:
-        """What of a judge's options decides its verdicts."""
+    @property
+    def has_edits(self) -> bool:
+        """Whether somebody can edit the less preferred responses."""
+        return self.config.preferences.editor is not None or isinstance(self.suite, SimulatedEditor)
+
+    def _judge(self, field: str) -> dict[str, Any]:
+        """What of the options decides the verdicts of the judge that a field of `evaluation` names.
+
+        Raises:
+            UserError: the suite lacks what it needs.
+        """
+        name = getattr(self.config.evaluation, field)
+        for needed in getattr(JUDGES.get(name), "needs", ()):
+            mend = f"choose another judge with evaluation.{field}"
+            require(self.suite, f"evaluation.{field}={name}", needed, mend=mend)
         return {"name": name, "options": judge_options(self.config, name).deciding()}
 
 

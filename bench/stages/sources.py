@@ -12,8 +12,9 @@ from bench.errors import Diverged, UserError
 from bench.rl import sequence_rewards
 
 if TYPE_CHECKING:
+    from bench.capabilities import Gold
     from bench.models.heads import RewardModel
-    from bench.protocols import GoldSuite, Method, RowSum, TokenSource
+    from bench.protocols import Method, RowSum, TokenSource
     from bench.training.experience import Pay, Rollout
 
 
@@ -51,7 +52,7 @@ class RewardModelSource:
 class GoldSource:
     """Pays a suite's gold score on the last token."""
 
-    suite: GoldSuite
+    suite: Gold
     name: str = "gold score"
     row_sum: RowSum = "score"
 

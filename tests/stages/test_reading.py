@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from bench import runner
+from bench.capabilities import DataSuite
 from bench.errors import UserError
 from bench.hub import HubRepo, commit
 from bench.models.backbone import Backbone
 from bench.pipeline import Stage, _check_unchanged
-from bench.protocols import DataSuite
 from bench.stages.planning import Stages
 from bench.suites.testbed.suite import Testbed
 from methods.token_ppo import TokenPPO
@@ -27,6 +27,8 @@ PARTS = {
     "prefer": {"preferences"},
     "edit": {"edits"},
     "gold": {"rm_evaluation", "ppo", "judgement"},
+    "spans": {"rm_evaluation"},
+    "probes": {"rm_evaluation"},
     "ppo": {"ppo"},
     "validation": {"ppo"},
     "test": {"outputs"},
