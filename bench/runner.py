@@ -93,9 +93,9 @@ def plan(config: RunConfig, store: Store) -> list[PlannedStage]:
     """What `run` would do, and what of it is in the store.
 
     Raises:
-        UserError: the model or a prompt does not fit, as `run` would say.
+        UserError: the data, the model or a prompt does not fit, as `run` would say.
     """
-    from bench.stages.checks import check_model
+    from bench.stages.checks import check_data, check_model
 
     planned, suite = make_plan(config)
     stages: dict[str, Stage] = {s.key: s for t in planned.targets for s in t.graph()}
@@ -103,7 +103,9 @@ def plan(config: RunConfig, store: Store) -> list[PlannedStage]:
         PlannedStage(s.name, s.key, store.find(s.name, s.key) is not None, s.summary)
         for s in stages.values()
     ]
-    check_model(planned.config, suite, {line.name for line in lines if not line.cached})
+    missing = {line.name for line in lines if not line.cached}
+    check_data(planned.config, suite, missing)
+    check_model(planned.config, suite, missing)
     return lines
 
 
@@ -145,9 +147,10 @@ def run(config: RunConfig, *, store: Store, results: Path, progress: Progress) -
 
 def _check_ready(missing: set[str], context: Context) -> None:
     """Find out now, not after hours: judge or editor lacks its key, the model does not fit."""
-    from bench.stages.checks import check_model
+    from bench.stages.checks import check_data, check_model
 
     config = context.config
+    check_data(config, context.suite, missing)
     if "judgement" in missing:
         judge_maker(config, config.evaluation.judge)(context).ready()
     if "ppo" in missing:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from bench.capabilities import Edits, Pairs
 from bench.config import RunConfig
 from bench.errors import UserError
 from bench.models.adapters import attach
 from bench.models.context import batch_rope, context_length
 from bench.models.loading import load_outline, load_tokenizer
 from bench.models.tokens import Tokens
+from bench.stages.given import drawn_pairs, joined_edits
 
 STAGES = ("samples", "ppo", "outputs")  # those that generate
 
@@ -41,6 +43,19 @@ def check_model(config: RunConfig, suite: Any, missing: set[str]) -> None:
             raise UserError(problem)
     if missing & adapted:
         attach(outline, "outline", config.lora, outline=True)
+
+
+def check_data(config: RunConfig, suite: Any, missing: set[str]) -> None:
+    """Refuse data that a stage would refuse when it draws them; arguments as `check_model`.
+
+    Raises:
+        UserError: the suite's own pairs or edits are too few, or do not fit each other.
+    """
+    wanted = config.preferences
+    if isinstance(suite, Pairs) and missing & {"preferences", "edits"}:
+        pairs = drawn_pairs(suite, wanted, config.seed)
+        if "edits" in missing and wanted.editor is None and isinstance(suite, Edits):
+            joined_edits(suite, pairs, wanted.max_missing)
 
 
 @dataclass(frozen=True)
@@ -80,7 +95,10 @@ def context_needs(
     needs = []
     for stage, split, n, section in splits:
         if stages is None or stage in stages:
-            prompts = suite.prompts(split, n, config.seed)
+            if stage == "samples" and isinstance(suite, Pairs):
+                prompts = [pair.prompt for pair in drawn_pairs(suite, pairs, config.seed)]
+            else:
+                prompts = suite.prompts(split, n, config.seed)
             longest = max((len(tokens.prompt(text)) for text in prompts), default=0)
             new: int = getattr(config, section).max_new_tokens
             needs.append(Need(split, longest, f"{section}.max_new_tokens", new))

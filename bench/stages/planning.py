@@ -8,7 +8,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.capabilities import Annotator, Gold, SimulatedEditor, require
+from bench.capabilities import Annotator, Edits, Gold, Pairs, SimulatedEditor, require
+from bench.errors import UserError
 from bench.loading import judge_options, plugin_options
 from bench.models.devices import dtype_name, pick_device
 from bench.pipeline import Stage
@@ -110,23 +111,46 @@ class Stages:
         return self._stage("sft", "sft:build_sft", parts, (), summary, reads=reads)
 
     def samples(self) -> Stage:
-        """Two samples, or `preferences.responses`, of the SFT model to each preference prompt."""
+        """Two samples, or `preferences.responses`, of the SFT model to each preference prompt.
+
+        Where the suite has pairs, just what a reward model's output is normalised on.
+        """
         wanted = self.config.preferences
+        if isinstance(self.suite, Pairs):
+            return self._responses()
         names = {"pairs", "held_out", "responses", "temperature", "max_new_tokens"}
         parts = {"seed": self.config.seed, "preferences": wanted.model_dump(include=names)}
         summary = f"{wanted.pairs} + {wanted.held_out} held-out pairs, T = {wanted.temperature}"
         build, reads = "samples:build_samples", ("preference",)
         return self._stage("samples", build, parts, (self.sft(),), summary, reads=reads)
 
+    def _responses(self) -> Stage:
+        wanted, n = self.config.preferences, self.config.reward_model.normalisation_samples
+        parts = {
+            "seed": self.config.seed,
+            "pairs": wanted.pairs,
+            "responses": n,
+            "preferences": wanted.model_dump(include={"temperature", "max_new_tokens"}),
+        }
+        summary = f"{n} responses to normalise reward models on, T = {wanted.temperature}"
+        inputs = self.sft(), self.preferences()
+        return self._stage("samples", "samples:build_responses", parts, inputs, summary)
+
     def preferences(self) -> Stage:
-        """The annotator's choices: (y_w, y_l), and rankings where there are more responses.
+        """The suite's pairs (y_w, y_l); or an annotator's choices between samples.
+
+        Of more than two responses to a prompt the annotator makes rankings as well.
 
         Raises:
-            UserError: nobody can prefer.
+            UserError: the suite has no pairs and nobody can prefer, or it has pairs and rankings
+                are asked for.
         """
+        if isinstance(self.suite, Pairs):
+            return self._given_pairs()
         require(
             self.suite,
             f"the method {self.config.method}",
+            Pairs,
             Annotator,
             mend="choose another suite, or a method that learns from no preferences",
         )
@@ -136,6 +160,18 @@ class Stages:
         reads = ("prefer",)
         return self._stage("preferences", build, parts, (self.samples(),), summary, reads=reads)
 
+    def _given_pairs(self) -> Stage:
+        wanted = self.config.preferences
+        if wanted.responses != 2:
+            raise UserError(
+                f"preferences.responses={wanted.responses}: the suite {self.suite.name} brings "
+                "pairs, of which no rankings are made: set preferences.responses=2"
+            )
+        parts = {"seed": self.config.seed, **wanted.model_dump(include={"pairs", "held_out"})}
+        summary = f"{wanted.pairs} + {wanted.held_out} held-out pairs of the suite"
+        build, reads = "given:build_given_pairs", ("pairs",)
+        return self._stage("preferences", build, parts, (), summary, reads=reads)
+
     def edits(self) -> Stage:
         """The minimal edits of y_l: (edit(y_l), y_l), pair for pair with `preferences`.
 
@@ -143,6 +179,11 @@ class Stages:
             UserError: nobody can edit.
         """
         config, inputs = self.config.preferences, (self.preferences(),)
+        parts: dict[str, Any]
+        if config.editor is None and self.brings_edits:
+            parts = {"max_missing": config.max_missing}
+            build, summary = "given:build_given_edits", "edits of the suite"
+            return self._stage("edits", build, parts, inputs, summary, reads=("edits",))
         if config.editor is None:
             require(
                 self.suite,
@@ -150,7 +191,7 @@ class Stages:
                 SimulatedEditor,
                 mend="choose an editor with preferences.editor, or another suite or method",
             )
-            parts: dict[str, Any] = {"seed": self.config.seed, "miss": config.miss}
+            parts = {"seed": self.config.seed, "miss": config.miss}
             summary = f"{config.miss:.0%} of the errors overlooked"
             build, reads = "edits:build_edits", ("edit",)
             return self._stage("edits", build, parts, inputs, summary, reads=reads)
@@ -285,9 +326,15 @@ class Stages:
         )
 
     @property
+    def brings_edits(self) -> bool:
+        """Whether the suite has edits of pairs that it has."""
+        return isinstance(self.suite, Pairs) and isinstance(self.suite, Edits)
+
+    @property
     def has_edits(self) -> bool:
-        """Whether somebody can edit the less preferred responses."""
-        return self.config.preferences.editor is not None or isinstance(self.suite, SimulatedEditor)
+        """Whether there are edits of the less preferred responses, or somebody who edits."""
+        can_edit = self.brings_edits or isinstance(self.suite, SimulatedEditor)
+        return can_edit or self.config.preferences.editor is not None
 
     def _judge(self, field: str) -> dict[str, Any]:
         """What of the options decides the verdicts of the judge that a field of `evaluation` names.
