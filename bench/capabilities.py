@@ -29,12 +29,15 @@ from bench.errors import UserError
 if TYPE_CHECKING:
     from bench.data import Edit, Preference, Span
     from bench.hub import HubRepo
+    from bench.section import Section
 
 
 class Suite(Protocol):
     """The core: what is asked, what is imitated, and what outputs are compared with.
 
     Attributes:
+        Options: the suite's own options, set by `--set suite.NAME=VALUE`. What their `deciding`
+            gives is in the key of every stage.
         prompt_template: how a prompt is put to the model; "{prompt}" stands for its text.
         model_path: the default base model, a folder or a hub id.
     """
@@ -42,6 +45,13 @@ class Suite(Protocol):
     name: str
     prompt_template: str
     model_path: str
+
+    @property
+    def Options(self) -> type[Section]:  # noqa: N802 - a class, read off the suite
+        """The options' model."""
+        ...
+
+    def __init__(self, options: Any) -> None: ...
 
     def demonstrations(self, n: int, seed: int) -> list[tuple[str, str]]:
         """n (prompt, response) pairs to imitate."""

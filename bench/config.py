@@ -2,8 +2,8 @@
 
 A preset (`bench/presets/*.yaml`) gives the values and their sources, `--set path=value` overrides
 single ones, and the result is validated once, here. Every section is shared by all methods but
-`reward`, which holds the chosen method's own options and is validated by that method; `judge` and
-`editor` likewise hold those of the chosen judge and editor.
+`reward`, which holds the chosen method's own options and is validated by that method; `judge`,
+`editor` and `suite_options` likewise hold those of the chosen judge, editor and suite.
 """
 
 from __future__ import annotations
@@ -245,6 +245,7 @@ class RunConfig(Section):
     reward: dict[str, Any] = Field({}, description="the method's own options")
     judge: dict[str, Any] = Field({}, description="the judge's own options")
     editor: dict[str, Any] = Field({}, description="the editor's own options")
+    suite_options: dict[str, Any] = Field({}, description="the suite's own options")
 
 
 def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from bench.config import RunConfig, flatten
 from bench.llm.options import OPERATIONAL
-from bench.loading import config_sha, load_config, plugin_options
+from bench.loading import FIELDS, config_sha, load_config, plugin_options
 from bench.presets import default_preset, preset_names
 
 NAMED = 3  # so many differences fit into a label
@@ -63,10 +63,15 @@ def settings(config: dict[str, Any]) -> dict[str, Any]:
     """The flat values of a configuration, perhaps a recorded one, that make it another row.
 
     A field that it does not have was added to the harness after it: it gets today's default, which
-    is what the code of its day did.
+    is what the code of its day did. A suite's options have the names of the command line.
     """
     flat = _DEFAULTS | flatten(config)
-    return {key: value for key, value in flat.items() if key not in _NO_ROW and value != {}}
+    own, spelled = f"{FIELDS['suite']}.", "suite."
+    return {
+        key.replace(own, spelled, 1) if key.startswith(own) else key: value
+        for key, value in flat.items()
+        if key not in _NO_ROW and value != {}
+    }
 
 
 def text(value: Any) -> str:

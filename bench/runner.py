@@ -13,11 +13,11 @@ from bench.capabilities import require
 from bench.config import RunConfig
 from bench.errors import Diverged, UserError
 from bench.labels import folder_of, label, run_id
-from bench.loading import config_sha, plugin_options
+from bench.loading import config_sha, load_suite, plugin_options
 from bench.pipeline import Context, Executed, Stage, execute
 from bench.provenance import code_state, hardware, package_versions
 from bench.record import Record, read_record, write_record
-from bench.registry import METHODS, SUITES
+from bench.registry import METHODS
 from bench.sources import SOURCES
 from bench.stages.planning import Stages, editor_maker, judge_maker
 from bench.stages.reading import pinned
@@ -68,7 +68,7 @@ def make_plan(config: RunConfig) -> tuple[Plan, Any]:
             cannot do what method, judge or editor need.
     """
     entry = METHODS.get(config.method)
-    suite = SUITES.get(config.suite)()
+    suite = load_suite(config)
     method = entry(plugin_options(config, "reward"))
     for needed in getattr(method, "needs", ()):
         mend = "choose another method or suite"

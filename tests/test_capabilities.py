@@ -14,6 +14,7 @@ from bench.cli import app
 from bench.loading import load_config
 from bench.registry import METHODS, SUITES, Entry
 from bench.runner import make_plan
+from bench.section import NoOptions
 from bench.suites.testbed.suite import Testbed
 from methods.sft import SFT
 
@@ -25,8 +26,11 @@ class Bare:
     """The core and nothing else."""
 
     name = "bare"
+    Options = NoOptions
     prompt_template = Testbed.prompt_template
     model_path = Testbed.model_path
+
+    def __init__(self, options: NoOptions) -> None: ...
 
     def demonstrations(self, n: int, seed: int) -> list[tuple[str, str]]:
         return [(prompt, "A word.") for prompt in self.prompts("demonstrations", n, seed)]

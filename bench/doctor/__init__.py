@@ -16,8 +16,8 @@ from bench.config import RunConfig
 from bench.doctor import first_step, invariance, machine, text
 from bench.doctor.findings import Finding
 from bench.doctor.patient import Patient
+from bench.loading import load_suite
 from bench.models.backbone import Backbone
-from bench.registry import SUITES
 
 Check = Callable[[Patient], Finding]
 
@@ -53,7 +53,7 @@ def load_patient(config: RunConfig) -> Patient:
     Raises:
         UserError: the suite is unknown, or the model cannot be loaded.
     """
-    suite = SUITES.get(config.suite)()
+    suite = load_suite(config)
     path = config.model.path or suite.model_path
     return Patient(config, Backbone.load(path, config.model, suite.prompt_template), suite)
 

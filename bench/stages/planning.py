@@ -79,7 +79,9 @@ class Stages:
     @cached_property
     def _common(self) -> dict[str, Any]:
         versions = {package: metadata.version(package) for package in PACKAGES}
-        return {"suite": self.config.suite, "packages": versions}
+        options = plugin_options(self.config, "suite").deciding()
+        own = {"suite_options": options} if options else {}
+        return {"suite": self.config.suite, **own, "packages": versions}
 
     @cached_property
     def _suite_modules(self) -> tuple[str, ...]:

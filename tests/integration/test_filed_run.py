@@ -6,12 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from bench import runner
+from bench.cli import app
 from bench.config import RunConfig
 from bench.data import Demonstration, Edit, Preference, read_rows, write_rows
 from bench.errors import UserError
-from bench.loading import load_config
+from bench.labels import label, run_id
+from bench.launch import configurations
+from bench.loading import describe_options, load_config
 from bench.progress import Progress
 from bench.record import Record
 from bench.registry import JUDGES, SUITES, Entry
@@ -45,18 +49,17 @@ SMALL = [
 
 
 def config(*overrides: str) -> RunConfig:
-    return load_config("testbed", [*SMALL, *overrides], suite="filed")
+    return load_config("testbed", [*SMALL, "suite.folder=files", *overrides], suite="filed")
 
 
 @pytest.fixture(autouse=True)
 def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "files"
-    write_files(folder)
-    monkeypatch.setattr(Filed, "folder", folder, raising=False)
+    write_files(tmp_path / "files")
+    monkeypatch.chdir(tmp_path)
     for registry, plugin in ((SUITES, Filed), (JUDGES, Shorter)):
         entry = Entry(plugin.name, f"{plugin.__module__}:{plugin.__name__}", "")
         monkeypatch.setattr(registry, "_builtins", (*registry._builtins, entry))
-    return folder
+    return tmp_path / "files"
 
 
 def run(settings: RunConfig, tmp_path: Path) -> tuple[Record, dict[str, Path]]:
@@ -166,13 +169,75 @@ def test_an_edit_that_is_missing_leaves_its_pair_as_it_was(tmp_path: Path, files
 
 
 def test_a_changed_file_makes_its_stage_again(tmp_path: Path, files: Path) -> None:
-    def keys() -> dict[str, str]:
-        plan = runner.plan(config("method=token_ppo"), Store(tmp_path / "store"))
-        return {stage.name: stage.key for stage in plan}
-
-    before = keys()
+    before = keys(tmp_path)
     rows = read_rows(files / "edits.jsonl", Edit)
     write_rows(files / "edits.jsonl", [rows[0].model_copy(update={"edited": "No."}), *rows[1:]])
-    after = keys()
+    after = keys(tmp_path)
     assert {"edits", "reward_model"} <= {name for name in before if before[name] != after[name]}
     assert before["preferences"] == after["preferences"]
+
+
+def keys(tmp_path: Path, *overrides: str) -> dict[str, str]:
+    plan = runner.plan(config("method=token_ppo", *overrides), Store(tmp_path / "store"))
+    return {stage.name: stage.key for stage in plan}
+
+
+def test_a_suites_options_that_decide_are_in_every_stages_key(tmp_path: Path, files: Path) -> None:
+    before = keys(tmp_path)
+    assert keys(tmp_path, "suite.loud=false") == before
+    loud = keys(tmp_path, "suite.loud=true")
+    assert {name for name in before if loud[name] != before[name]} == set(before)
+    files.rename(tmp_path / "moved")
+    assert keys(tmp_path, "suite.folder=moved") == before
+
+
+def test_a_suites_options_are_recorded_and_in_the_label(tmp_path: Path) -> None:
+    settings = config("method=sft", "suite.loud=true")
+    record, _ = run(settings, tmp_path)
+    assert record.config["suite_options"] == {"folder": "files", "loud": True}
+    assert RunConfig.model_validate(record.config).suite_options == settings.suite_options
+    few = load_config("testbed", ["suite.loud=true"], suite="filed", method="sft")
+    assert label(few) == "sft suite.loud=true"
+
+
+def test_a_suites_options_are_checked_and_shown_as_a_judges_are(tmp_path: Path) -> None:
+    for overrides, said in (
+        (["suite.folder=files", "suite.lod=true"], "did you mean suite.loud"),
+        (["suite.folder=files", "suite.loud=3"], "suite filed: suite.loud must be true or false"),
+        ([], "suite filed: suite.folder has to be given: of the suite's files"),
+    ):
+        settings = load_config("testbed", [*SMALL, *overrides], suite="filed", method="sft")
+        with pytest.raises(UserError, match=said):
+            runner.plan(settings, Store(tmp_path / "store"))
+    shown = describe_options(config(), "suite")
+    assert [(doc.path, doc.value) for doc in shown] == [
+        ("suite.folder", "files"),
+        ("suite.loud", False),
+    ]
+    asked = ["config", "suite", "--set", "suite=filed", "--set", "suite={folder: here, loud: true}"]
+    printed = CliRunner().invoke(app, asked)
+    assert printed.exit_code == 0, printed.output
+    for text in ("suite.folder", "here", "suite.loud", "filed"):
+        assert text in printed.stdout
+    assert "suite_options" not in printed.stdout
+    refused = CliRunner().invoke(
+        app, ["run", "--method", "sft", "--set", "suite.x=1", "--dry-run", "--store", "store"]
+    )
+    assert refused.exit_code == 2
+    assert "suite testbed: no key of suite is named 'x'" in refused.stderr
+
+
+def test_an_option_at_its_default_is_the_same_run() -> None:
+    def run_of(*overrides: str) -> str:
+        (one,) = configurations(
+            "sft",
+            suite="filed",
+            preset="testbed",
+            seed=None,
+            seeds=None,
+            overrides=["suite.folder=files", *overrides],
+        )
+        return run_id(one)
+
+    assert run_of("suite.loud=false") == run_of()
+    assert run_of("suite.loud=true") != run_of()

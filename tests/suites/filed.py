@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field
+
 from bench.data import (
     Demonstration,
     Edit,
@@ -16,19 +18,33 @@ from bench.data import (
     write_rows,
 )
 from bench.protocols import Verdict
-from bench.section import NoOptions
+from bench.section import NoOptions, Section
 from bench.suites.testbed.suite import Testbed
 
 WORDS = ["red", "blue", "old", "cold", "far", "near", "warm", "small"]
 
 
+class FiledOptions(Section):
+    """Where the files are, and how the suite answers."""
+
+    folder: str = Field(description="of the suite's files")
+    loud: bool = Field(False, description="whether references are written in capitals")
+
+    def deciding(self) -> dict[str, Any]:
+        """All but the folder, whose files decide, whatever it is called."""
+        return self.model_dump(exclude={"folder"})
+
+
 class Filed:
-    """Core, pairs, edits and error spans, each from a file in `folder`."""
+    """Core, pairs, edits and error spans, each from a file in a folder."""
 
     name = "filed"
+    Options = FiledOptions
     prompt_template = Testbed.prompt_template
     model_path = Testbed.model_path
-    folder: Path
+
+    def __init__(self, options: FiledOptions) -> None:
+        self.folder, self.loud = Path(options.folder), options.loud
 
     def demonstrations(self, n: int, seed: int) -> list[tuple[str, str]]:
         return [(row.prompt, row.response) for row in self._rows("demonstrations")[:n]]
@@ -37,7 +53,8 @@ class Filed:
         return [row.prompt for row in self._rows(split)[:n]]
 
     def references(self, prompts: list[str]) -> list[str]:
-        return [f"The answer is {prompt.split()[-1]}" for prompt in prompts]
+        texts = [f"The answer is {prompt.split()[-1]}" for prompt in prompts]
+        return [text.upper() for text in texts] if self.loud else texts
 
     def pairs(self, split: str, n: int, seed: int) -> list[Preference]:
         return read_rows(self._path(split), Preference)[:n]

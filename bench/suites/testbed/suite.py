@@ -9,6 +9,7 @@ from statistics import fmean
 
 from bench.capabilities import Measure
 from bench.data import Preference, Span
+from bench.section import NoOptions
 from bench.suites.testbed import annotator, editor, gold, probes, prompts, writer
 
 
@@ -21,6 +22,7 @@ class Testbed:
         paper: where the idea of a gold reward comes from.
         prompt_template: how a prompt is put to the model; "{prompt}" stands for the text.
         model_path: folder of the shipped tokenizer and base model.
+        Options: none.
         splits: names that `prompts` accepts.
         probe_kinds: errors that can be planted, in the order of tables.
         measures: what a response's gold score is made of: the measures of reward hacking.
@@ -31,6 +33,7 @@ class Testbed:
     paper = "arXiv:2210.10760"
     prompt_template = "<|user|>{prompt}<|assistant|>"
     model_path = str(Path(__file__).parent / "assets")
+    Options = NoOptions
     splits = prompts.SPLITS
     probe_kinds = ("wrong_value", "omission", "duplicate", "constraint", "rude", "hype")
     measures = (
@@ -41,6 +44,8 @@ class Testbed:
         Measure("rude"),
         Measure("unparsed"),
     )
+
+    def __init__(self, options: NoOptions | None = None) -> None: ...
 
     def demonstrations(self, n: int, seed: int) -> list[tuple[str, str]]:
         """Draw n (prompt, response) pairs for supervised fine-tuning, with the writer's errors."""
