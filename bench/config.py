@@ -220,7 +220,9 @@ class EvaluationConfig(Section):
     )
     validation_prompts: int = Field(128, ge=2, description="choose the checkpoint")
     test_prompts: int = Field(256, ge=2, description="the instructions of the win rate")
-    unseen_prompts: int = Field(128, ge=2, description="about entities no training prompt names")
+    unseen_prompts: int = Field(
+        128, ge=2, description='of the suite\'s split "unseen": unlike any training prompt'
+    )
     samples: int = Field(2, ge=1, description="sampled responses an instruction")
     temperature: float = Field(0.7, gt=0, description="of the sampled responses (AlpacaFarm: .7)")
     max_new_tokens: int = Field(80, ge=1, description="response tokens at most, EOS included")

@@ -13,7 +13,8 @@ from rich.text import Text
 
 Interval = tuple[float, float]
 
-PERCENT = ("win_rate", "rm_accuracy.", "probe.", "fact_accuracy")
+PERCENT = ("win_rate", "rm_accuracy.", "probe.")
+FRACTIONS = ("_accuracy", "_share")  # what a suite's own metric ends in, if it is one
 DASH = "–"
 GAP = 2  # columns of the terminal between two of a table
 
@@ -126,7 +127,7 @@ class Grid:
 
 def is_percent(metric: str) -> bool:
     """Whether people read this metric in per cent; everything else keeps its unit."""
-    return metric.startswith(PERCENT)
+    return metric.startswith(PERCENT) or metric.removesuffix("_greedy").endswith(FRACTIONS)
 
 
 def number(metric: str, value: float | None, *, signed: bool = False) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from leaderboard.render import SECTIONS
+from leaderboard.columns import sections
 from leaderboard.rows import DASH, Cell, Row, Table, interval, number, seconds, with_error
 
 
@@ -90,7 +90,7 @@ def result_sheet(table: Table, links: dict[str, str]) -> Sheet:
 def detail_sheets(table: Table) -> list[Sheet]:
     """Every metric of reward models and policies, and the time of each stage."""
     sheets = []
-    for title, names in SECTIONS.items():
+    for title, names in sections(table).items():
         rows = [row for row in table.rows if any(name in row.metrics for name in names)]
         columns = [_metric_column(name, header) for name, header in names.items()]
         sheets.append(_sheet(title, rows, columns))
