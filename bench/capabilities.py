@@ -54,12 +54,13 @@ class Suite(Protocol):
     def __init__(self, options: Any) -> None: ...
 
     def demonstrations(self, n: int, seed: int) -> list[tuple[str, str]]:
-        """n (prompt, response) pairs to imitate."""
+        """n (prompt, response) pairs to imitate, or as many as there are: too few are refused."""
         ...
 
     def prompts(self, split: str, n: int, seed: int) -> list[str]:
-        """n prompts of "preference", "ppo", "validation", "test" or "unseen".
+        """n prompts of "preference", "ppo", "validation", "test" or "unseen"; or as many as it has.
 
+        Fewer than the configuration asks for are refused by the core, so that no suite has to.
         "preference" is asked of suites without `Pairs` only. "validation", "test" and "unseen" are
         the same for every seed, hold no prompt twice, and share none with each other or with what
         is trained on.
@@ -94,7 +95,7 @@ class Pairs(Protocol):
     """A suite with preference pairs of its own: nothing is sampled or annotated for them."""
 
     def pairs(self, split: str, n: int, seed: int) -> list[Preference]:
-        """n pairs of "preference" (a reward model learns from them) or "held_out".
+        """n pairs of "preference" (a reward model learns from them) or "held_out", or all it has.
 
         No prompt is in both. Each has an `id` if the suite also has `Edits`.
         """

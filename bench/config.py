@@ -221,7 +221,7 @@ class EvaluationConfig(Section):
     validation_prompts: int = Field(128, ge=2, description="choose the checkpoint")
     test_prompts: int = Field(256, ge=2, description="the instructions of the win rate")
     unseen_prompts: int = Field(
-        128, ge=2, description='of the suite\'s split "unseen": unlike any training prompt'
+        128, ge=2, description="of the suite's split for what is unlike any training prompt"
     )
     samples: int = Field(2, ge=1, description="sampled responses an instruction")
     temperature: float = Field(0.7, gt=0, description="of the sampled responses (AlpacaFarm: .7)")

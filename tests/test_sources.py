@@ -28,7 +28,7 @@ APART = (
 )  # fmt: skip
 # At most so many modules. More of them: does the import that was added decide the stage's result?
 SIZES = {
-    "sft": 45, "samples": 50, "preferences": 20, "edits": 20, "reward_model": 55,
+    "sft": 50, "samples": 55, "preferences": 20, "edits": 20, "reward_model": 55,
     "rm_evaluation": 70, "ppo": 60, "outputs": 50, "judgement": 70,
     "edits by claude": 65, "judgement by claude": 100,
 }  # fmt: skip

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.data import Edit, Preference, mismatch, read_rows, write_rows
 from bench.errors import UserError
+from bench.stages.drawing import enough
 from bench.stages.edits import edit_of, write_edits
 from bench.stages.pairs import PREFERENCES
 
@@ -87,10 +88,4 @@ def joined_edits(suite: Edits, pairs: Sequence[Preference], max_missing: float) 
 
 
 def _drawn(suite: Pairs, split: str, n: int, seed: int, field: str) -> list[Preference]:
-    pairs = suite.pairs(split, n, seed)
-    if len(pairs) < n:
-        raise UserError(
-            f"{field}={n}, but the suite {getattr(suite, 'name', '')} has {len(pairs)} pairs in "
-            f"its split {split!r}: lower {field}"
-        )
-    return pairs
+    return enough(suite, suite.pairs(split, n, seed), n, field, f"pairs of {split!r}")

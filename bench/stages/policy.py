@@ -15,7 +15,8 @@ from bench.errors import UserError
 from bench.models.heads import RewardModel
 from bench.models.names import POLICY, REWARD, VALUE
 from bench.models.rollout import Sampling, sample
-from bench.stages.sft import demonstrations, load_sft
+from bench.stages.drawing import draw_demonstrations, draw_prompts
+from bench.stages.sft import load_sft
 from bench.stages.sources import GoldSource, RewardModelSource, pay_by
 from bench.training.optimisation import generator
 from bench.training.ppo import PPO, new_value
@@ -41,7 +42,7 @@ def build_ppo(
     config = context.config
     backbone = load_sft(context, inputs[0])
     source, reward_model = _token_source(context, backbone, inputs)
-    prompts = context.suite.prompts("ppo", config.ppo.prompts, config.seed)
+    prompts = draw_prompts(context.suite, "ppo", config)
     trainer = PPO(
         backbone,
         prompts,
@@ -83,7 +84,8 @@ def _demonstrations(context: Context, backbone: Backbone) -> Demonstrations:
     """What PPO-ptx mixes in: the demonstrations of SFT."""
     if context.config.ppo.ptx_coef == 0:
         return ()
-    return fitting(backbone, demonstrations(context), context.config.sft)
+    rows = draw_demonstrations(context.suite, context.config.sft)
+    return fitting(backbone, rows, context.config.sft)
 
 
 def _token_source(
@@ -117,7 +119,7 @@ def _validator(
     """Judges the policy on the validation prompts, always with the same random numbers."""
     config = context.config.evaluation
     suite = context.suite
-    prompts = suite.prompts("validation", config.validation_prompts, context.config.seed)
+    prompts = draw_prompts(suite, "validation", context.config)
     references = suite.references(prompts)
     ids = [backbone.tokens.prompt(text) for text in prompts]
     sampling = Sampling(config.max_new_tokens, config.temperature)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.data import Comparison, Demonstration, Ranking, write_rows
 from bench.models.rollout import Sampling, sample
+from bench.stages.drawing import draw_prompts
 from bench.stages.pairs import RANKINGS, RESPONSES, SAMPLES, training_pairs
 from bench.stages.sft import load_sft
 from bench.training.optimisation import generator
@@ -21,9 +22,9 @@ def build_samples(context: Context, out: Path, inputs: list[Path]) -> dict[str, 
 
     `preference` is still empty; all K, where K > 2, make a ranking in which all are tied.
     """
-    config, seed = context.config.preferences, context.config.seed
+    config = context.config.preferences
     backbone = load_sft(context, inputs[0])
-    prompts = context.suite.prompts("preference", config.pairs + config.held_out, seed)
+    prompts = draw_prompts(context.suite, "preference", context.config)
     texts = _drawn(context, backbone, prompts * config.responses, "sample pairs")
     responses = [texts[i :: len(prompts)] for i in range(len(prompts))]
     rows = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,10 +16,11 @@ from bench.data import Demonstration, Edit, Preference, read_rows, write_rows
 from bench.errors import UserError
 from bench.labels import label, run_id
 from bench.launch import configurations
-from bench.loading import describe_options, load_config
+from bench.loading import describe_options, load_config, load_suite
 from bench.progress import Progress
 from bench.record import Record
 from bench.registry import JUDGES, SUITES, Entry
+from bench.stages.drawing import draw_prompts
 from bench.stages.pairs import training_pairs
 from bench.store import Store
 from tests.suites.filed import Filed, Shorter, write_files
@@ -120,7 +122,7 @@ BAD: list[tuple[str, Any, list[str], str]] = [
         "preference.jsonl",
         lambda rows: rows,
         ["preferences.pairs=17"],
-        "preferences.pairs=17, but the suite filed has 16 pairs in its split 'preference'",
+        "the suite filed has 16 pairs of 'preference': lower preferences.pairs",
     ),
     (
         "preference.jsonl",
@@ -241,3 +243,40 @@ def test_an_option_at_its_default_is_the_same_run() -> None:
 
     assert run_of("suite.loud=false") == run_of()
     assert run_of("suite.loud=true") != run_of()
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("sft.demonstrations=9", "has 8 demonstrations: lower sft.demonstrations"),
+        ("ppo.prompts=9", "has 8 prompts of 'ppo': lower ppo.prompts"),
+        ("evaluation.validation_prompts=9", "has 8 prompts of 'validation'"),
+        ("evaluation.test_prompts=805", "has 8 prompts of 'test': lower evaluation.test_prompts"),
+        ("evaluation.unseen_prompts=9", "has 8 prompts of 'unseen'"),
+    ],
+)
+def test_a_split_shorter_than_asked_is_refused_before_anything_runs(
+    override: str, said: str, tmp_path: Path
+) -> None:
+    said = f"{override}, but the suite filed {said}"
+    with pytest.raises(UserError, match=said):
+        runner.plan(config("method=token_ppo", override), Store(tmp_path / "store"))
+    with pytest.raises(UserError, match=said):
+        run(config("method=token_ppo", override), tmp_path)
+    assert not list((tmp_path / "store").glob("*/*/meta.json"))
+
+
+def test_a_split_that_becomes_too_short_meanwhile_is_refused_when_it_is_drawn(
+    files: Path,
+) -> None:
+    settings = config("evaluation.test_prompts=8")
+    suite = load_suite(settings)
+    assert len(draw_prompts(suite, "test", settings)) == 8
+    write_rows(files / "test.jsonl", read_rows(files / "test.jsonl", Demonstration)[:5])
+    with pytest.raises(UserError, match=r"evaluation.test_prompts=8, but .* has 5 prompts of"):
+        draw_prompts(suite, "test", settings)
+    wanted = config("preferences.pairs=20", "preferences.held_out=10")
+    few: Any = SimpleNamespace(name="few", prompts=lambda split, n, seed: ["Go."] * 29)
+    said = r"preferences.held_out=30, but the suite few has 29 .*: lower preferences.pairs"
+    with pytest.raises(UserError, match=said):
+        draw_prompts(few, "preference", wanted)

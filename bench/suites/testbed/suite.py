@@ -54,10 +54,10 @@ class Testbed:
         return [(prompt, writer.write(prompts.parse_prompt(prompt), rng)) for prompt in asked]
 
     def prompts(self, split: str, n: int, seed: int) -> list[str]:
-        """Draw n prompts of a split; evaluation splits are the same for every seed.
+        """Draw n prompts of a split, or all; evaluation splits are the same for every seed.
 
         Raises:
-            ValueError: for an unknown split, or more prompts than an evaluation split has.
+            ValueError: for an unknown split.
         """
         return prompts.sample_prompts(split, n, seed)
 
