@@ -12,7 +12,8 @@ from torch import Tensor
 from bench.errors import UserError
 from bench.models.heads import Granularity, RewardModel, ScalarHead
 from bench.protocols import TokenSource
-from bench.stages.sources import GoldSource, RewardModelSource, checked, pay_by
+from bench.stages.sources import GoldSource, RewardModelSource, pay_by
+from bench.testing import check_token_source
 from bench.training.experience import Rollout
 from bench.training.optimisation import Diverged
 from tests.tiny import LORA, stir, tiny_backbone
@@ -69,10 +70,46 @@ def sources(finished: bool) -> list[tuple[TokenSource, Rollout]]:
 @pytest.mark.parametrize("finished", [True, False])
 def test_every_source_pays_what_it_declares(finished: bool) -> None:
     for source, rollout in sources(finished):
-        mask = rollout.batch.mask
-        paid = checked(source.paid(rollout), mask, source.name)
         assert source.row_sum == "score"
-        torch.testing.assert_close(paid.sum(1), source.scores(rollout))
+        check_token_source(source, rollout)
+
+
+class Wrong:
+    """A source that pays R on the last token, and something that it should not."""
+
+    name = "wrong"
+
+    def __init__(self, source: TokenSource, row_sum: str, change: Callable[[Tensor], Tensor]):
+        self.row_sum, self.source, self.change = row_sum, source, change
+
+    def paid(self, rollout: Rollout) -> Tensor:
+        return self.change(self.source.paid(rollout)).masked_fill(~rollout.batch.mask, 0.0)
+
+    def scores(self, rollout: Rollout) -> Tensor:
+        return self.source.scores(rollout)
+
+
+@pytest.mark.parametrize(
+    ("row_sum", "change", "said"),
+    [
+        ("score", lambda paid: 2 * paid, "a row does not sum to its score"),
+        ("score up to a constant", lambda paid: 2 * paid, "by more than one constant"),
+        ("score up to a constant", lambda paid: paid, None),
+        ("nothing in particular", lambda paid: 2 * paid, None),
+        ("whatever", lambda paid: paid, "row_sum 'whatever' is none of"),
+        ("nothing in particular", lambda paid: paid / 0, "paid NaN or infinity"),
+    ],
+)
+def test_a_source_that_pays_something_else_is_named(
+    row_sum: str, change: Callable[[Tensor], Tensor], said: str | None
+) -> None:
+    source, rollout = sources(True)[-1]
+    wrong: Any = Wrong(source, row_sum, change)
+    if said is None:
+        check_token_source(wrong, rollout)
+        return
+    with pytest.raises(AssertionError, match=f"token source 'wrong': .*{said}"):
+        check_token_source(wrong, rollout)
 
 
 class Faulty:
