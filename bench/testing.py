@@ -2,7 +2,7 @@
 
     from bench.testing import check_judge, check_method, check_suite, check_token_source
 
-Each holds a plug-in to its protocol (`bench.protocols`, `bench.capabilities`) as far as that can be
+Each holds a plug-in to its protocol (`bench.plugins.protocols`, `bench.plugins.capabilities`) as far as that can be
 told from outside, and raises an AssertionError that names the plug-in and what it broke. They use
 no test framework and no network but what the plug-in itself uses.
 """
@@ -17,7 +17,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.capabilities import (
+from bench.config.run import RunConfig
+from bench.config.section import Section
+from bench.data import mismatch
+from bench.plugins.capabilities import (
     Annotator,
     DataSuite,
     Edits,
@@ -29,13 +32,10 @@ from bench.capabilities import (
     Spans,
     Suite,
 )
-from bench.config import RunConfig
-from bench.data import mismatch
-from bench.schema import Mark
-from bench.section import Section
+from bench.records.schema import Mark
 
 if TYPE_CHECKING:
-    from bench.protocols import Judge, TokenSource, Verdict
+    from bench.plugins.protocols import Judge, TokenSource, Verdict
     from bench.training.experience import Rollout
 
 TRAINED = ("preference", "ppo")
@@ -90,8 +90,8 @@ def check_method(
     Raises:
         AssertionError: naming the method and what it broke.
     """
-    from bench.loading import load_suite
-    from bench.protocols import Method
+    from bench.config.loading import load_suite
+    from bench.plugins.protocols import Method
     from bench.stages.planning import Stages
 
     say = _Complaint("method", method)
@@ -119,7 +119,7 @@ def check_token_source(source: TokenSource, rollout: Rollout) -> None:
     Raises:
         AssertionError: naming the source and what it broke.
     """
-    from bench.protocols import RowSum
+    from bench.plugins.protocols import RowSum
 
     say = _Complaint("token source", source)
     mask = rollout.batch.mask
@@ -151,7 +151,7 @@ def check_judge(
     Raises:
         AssertionError: naming the judge and what it broke.
     """
-    from bench.protocols import Judge
+    from bench.plugins.protocols import Judge
 
     say = _Complaint("judge", judge)
     _check_plugin(say, judge, Judge, ("ready", "compare", "about"))
@@ -200,7 +200,7 @@ def _check_plugin(say: _Complaint, plugin: Any, protocol: type, methods: Sequenc
     say.unless(_is_text(getattr(plugin, "name", None)), "name is no text")
     options = getattr(plugin, "Options", None)
     is_section = isinstance(options, type) and issubclass(options, Section)
-    say.unless(is_section, "Options is no subclass of bench.section.Section")
+    say.unless(is_section, "Options is no subclass of bench.config.section.Section")
     for name in methods:
         found = getattr(plugin, name, None)
         say.unless(callable(found), f"{name} is missing")
@@ -348,7 +348,7 @@ def _check_rewards(say: _Complaint, method: Any, linear: bool) -> None:
 
 def _check_paid(say: _Complaint, what: str, paid: Any, mask: Any) -> None:
     from bench.errors import Diverged, UserError
-    from bench.stages.sources import checked
+    from bench.stages.token_sources import checked
 
     try:
         checked(paid, mask, what)

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench.capabilities import Gold as GoldSuite
-from bench.capabilities import require
-from bench.protocols import Verdict
-from bench.section import NoOptions
+from bench.config.section import NoOptions
+from bench.plugins.capabilities import Gold as GoldSuite
+from bench.plugins.capabilities import require
+from bench.plugins.protocols import Verdict
 
 
 class Gold:

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from bench.capabilities import Gold
 from bench.cli import app
-from bench.loading import load_config
-from bench.registry import METHODS, SUITES, Entry
-from bench.runner import make_plan
-from bench.section import NoOptions
+from bench.config.loading import load_config
+from bench.config.section import NoOptions
+from bench.plugins.capabilities import Gold
+from bench.plugins.registry import METHODS, SUITES, Entry
+from bench.running.runner import make_plan
 from bench.suites.testbed.suite import Testbed
 from methods.sft import SFT
 

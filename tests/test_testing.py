@@ -14,8 +14,8 @@ import pytest
 from torch import Tensor
 
 from bench.data import Edit, Span
-from bench.protocols import Verdict
-from bench.registry import JUDGES, METHODS, SUITES
+from bench.plugins.protocols import Verdict
+from bench.plugins.registry import JUDGES, METHODS, SUITES
 from bench.suites.testbed.suite import Testbed
 from bench.testing import check_judge, check_method, check_suite, check_ties
 from judges.claude import Claude

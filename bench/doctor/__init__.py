@@ -12,11 +12,11 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from bench.config import RunConfig
+from bench.config.loading import load_suite
+from bench.config.run import RunConfig
 from bench.doctor import first_step, invariance, machine, text
 from bench.doctor.findings import Finding
 from bench.doctor.patient import Patient
-from bench.loading import load_suite
 from bench.models.backbone import Backbone
 
 Check = Callable[[Patient], Finding]

@@ -12,8 +12,8 @@ from bench.stages.edits import edit_of, write_edits
 from bench.stages.pairs import PREFERENCES
 
 if TYPE_CHECKING:
-    from bench.pipeline import Context
-    from bench.protocols import Editor
+    from bench.pipeline.stage import Context
+    from bench.plugins.protocols import Editor
 
 
 def make_editor(editor: type[Editor], options: Any, context: Context) -> Editor:

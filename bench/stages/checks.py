@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from bench.capabilities import Edits, Pairs
-from bench.config import RunConfig
+from bench.config.run import RunConfig
 from bench.errors import UserError
 from bench.models.adapters import attach
 from bench.models.context import batch_rope, context_length
 from bench.models.loading import load_outline, load_tokenizer
 from bench.models.tokens import Tokens
+from bench.plugins.capabilities import Edits, Pairs
 from bench.stages.drawing import draw_demonstrations, draw_prompts
 from bench.stages.given import drawn_pairs, joined_edits
 

@@ -8,7 +8,7 @@ from bench.data import Demonstration
 from bench.errors import UserError
 
 if TYPE_CHECKING:
-    from bench.config import RunConfig, SFTConfig
+    from bench.config.run import RunConfig, SFTConfig
 
 T = TypeVar("T")
 

@@ -14,9 +14,9 @@ from bench.stages.edits import edit_of, write_edits
 from bench.stages.pairs import PREFERENCES
 
 if TYPE_CHECKING:
-    from bench.capabilities import Edits, Pairs
-    from bench.config import PreferenceConfig
-    from bench.pipeline import Context
+    from bench.config.run import PreferenceConfig
+    from bench.pipeline.stage import Context
+    from bench.plugins.capabilities import Edits, Pairs
 
 
 def build_given_pairs(context: Context, out: Path, inputs: list[Path]) -> dict[str, Any]:

@@ -17,15 +17,15 @@ from bench.models.names import POLICY, REWARD, VALUE
 from bench.models.rollout import Sampling, sample
 from bench.stages.drawing import draw_demonstrations, draw_prompts
 from bench.stages.sft import load_sft
-from bench.stages.sources import GoldSource, RewardModelSource, pay_by
+from bench.stages.token_sources import GoldSource, RewardModelSource, pay_by
 from bench.training.optimisation import generator
 from bench.training.ppo import PPO, new_value
 from bench.training.sft import fitting
 
 if TYPE_CHECKING:
     from bench.models.backbone import Backbone
-    from bench.pipeline import Context
-    from bench.protocols import Judge, Method, TokenSource
+    from bench.pipeline.stage import Context
+    from bench.plugins.protocols import Judge, Method, TokenSource
     from bench.training.updates import Demonstrations
 
 CHECKPOINT = Path("checkpoint") / "ppo.pt"

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.capabilities import Gold, Probes, Spans
 from bench.data import Preference, Span
 from bench.models.heads import RewardModel
 from bench.models.names import REWARD
-from bench.schema import Metric
+from bench.plugins.capabilities import Gold, Probes, Spans
+from bench.records.schema import Metric
 from bench.stages.measures import Metrics, write_metrics
 from bench.stages.pairs import held_out_pairs
 from bench.stages.sft import load_sft
@@ -20,7 +20,7 @@ from bench.training.reward_model import preference_accuracy
 
 if TYPE_CHECKING:
     from bench.models.backbone import Backbone
-    from bench.pipeline import Context
+    from bench.pipeline.stage import Context
 
 JACKKNIFE_FOLDS = 20
 

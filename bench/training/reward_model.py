@@ -33,7 +33,7 @@ from bench.training.optimisation import (
 )
 
 if TYPE_CHECKING:
-    from bench.config import LoRAConfig, RewardModelConfig
+    from bench.config.run import LoRAConfig, RewardModelConfig
 
 TokenLoss = Literal["eq3", "eq4", "divergence"]
 

@@ -21,7 +21,7 @@ from bench.training.optimisation import (
 )
 
 if TYPE_CHECKING:
-    from bench.config import LoRAConfig, SFTConfig
+    from bench.config.run import LoRAConfig, SFTConfig
 
 MAX_GRAD_NORM = 1.0
 WARMUP = 0.05

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from bench.grid import DASH
-from leaderboard.columns import sections
-from leaderboard.rows import Cell, Row, Table, interval, number, seconds, with_error
+from leaderboard.analysis.rows import Cell, Row, Table, interval, number, seconds, with_error
+from leaderboard.views.columns import sections
 
 
 @dataclass(frozen=True)

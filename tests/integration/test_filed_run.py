@@ -9,20 +9,20 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from bench import runner
 from bench.cli import app
-from bench.config import RunConfig
+from bench.config.loading import describe_options, load_config, load_suite
+from bench.config.run import RunConfig
 from bench.data import Demonstration, Edit, Preference, read_rows, write_rows
 from bench.errors import UserError
-from bench.labels import label, run_id
-from bench.launch import configurations
-from bench.loading import describe_options, load_config, load_suite
-from bench.progress import Progress
-from bench.record import Record
-from bench.registry import JUDGES, SUITES, Entry
+from bench.pipeline.progress import Progress
+from bench.pipeline.store import Store
+from bench.plugins.registry import JUDGES, SUITES, Entry
+from bench.records.files import Record
+from bench.records.labels import label, run_id
+from bench.running import runner
+from bench.running.launch import configurations
 from bench.stages.drawing import draw_prompts
 from bench.stages.pairs import training_pairs
-from bench.store import Store
 from tests.suites.filed import Filed, Shorter, write_files
 
 SMALL = [

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from bench.capabilities import Measure
-from bench.record import PUBLISHED, Metric
-from bench.registry import SUITES, Entry
+from bench.plugins.capabilities import Measure
+from bench.plugins.registry import SUITES, Entry
+from bench.records.files import PUBLISHED, Metric
 from bench.suites.testbed.suite import Testbed
-from leaderboard.aggregate import tables
-from leaderboard.columns import kind, probes, sections
+from leaderboard.analysis.aggregate import tables
+from leaderboard.analysis.rows import is_percent, number
 from leaderboard.plots.data import accuracies, bar_label
-from leaderboard.render import leaderboard
-from leaderboard.rows import is_percent, number
+from leaderboard.views.columns import kind, probes, sections
+from leaderboard.views.render import leaderboard
 
 
 class Zoo:

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import Field
 
+from bench.config.section import NoOptions, Section
 from bench.data import (
     Demonstration,
     Edit,
@@ -17,8 +18,7 @@ from bench.data import (
     read_rows,
     write_rows,
 )
-from bench.protocols import Verdict
-from bench.section import NoOptions, Section
+from bench.plugins.protocols import Verdict
 from bench.suites.testbed.suite import Testbed
 
 WORDS = ["red", "blue", "old", "cold", "far", "near", "warm", "small"]

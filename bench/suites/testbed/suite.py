@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 
-from bench.capabilities import Measure
+from bench.config.section import NoOptions
 from bench.data import Preference, Span
-from bench.section import NoOptions
+from bench.plugins.capabilities import Measure
 from bench.suites.testbed import annotator, editor, gold, probes, prompts, writer
 
 
