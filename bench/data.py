@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -49,14 +49,20 @@ class Row(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
-class Demonstration(Row):
+class Named(Row):
+    """A row that may have an `id`, by which rows of files join; no two of a file have the same."""
+
+    id: Text | None = Field(None, min_length=1)
+
+
+class Demonstration(Named):
     """A prompt and a response to imitate."""
 
     prompt: str
     response: str
 
 
-class Preference(Row):
+class Preference(Named):
     """Two responses to a prompt, of which an annotator preferred `chosen`, by `margin` if known."""
 
     prompt: Text
@@ -65,7 +71,7 @@ class Preference(Row):
     margin: float | None = Field(None, ge=0)
 
 
-class Ranking(Row):
+class Ranking(Named):
     """K responses to a prompt with their ranks, 0 best, ties allowed (arXiv:2203.02155)."""
 
     prompt: str
@@ -73,8 +79,11 @@ class Ranking(Row):
     ranks: list[int]
 
 
-class Edit(Row):
-    """A response and its minimal edit (arXiv:2406.02756, Section 2.1); `source` made the edit."""
+class Edit(Named):
+    """A response and its minimal edit (arXiv:2406.02756, Section 2.1); `source` made the edit.
+
+    Its `id` is that of the pair whose rejected response is `original`.
+    """
 
     prompt: str
     original: str
@@ -82,7 +91,15 @@ class Edit(Row):
     source: str
 
 
-class Comparison(Row):
+class Span(Row):
+    """An error's place in a text: characters `start` to before `end`; `kind` says what it is."""
+
+    start: int = Field(ge=0)
+    end: int = Field(ge=0)
+    kind: str
+
+
+class Comparison(Named):
     """A judge's verdict on two outputs: 1 = `output_1`, 2 = `output_2`, 1.5 = tie."""
 
     prompt: str
@@ -109,17 +126,64 @@ def read_rows(path: Path, kind: type[RowT]) -> list[RowT]:
     """Read a JSONL file of `kind`; blank lines are passed over, nothing else is.
 
     Raises:
-        UserError: naming file, line and field of the first row that is not a `kind`.
+        UserError: naming file, line and field of the first row that is not a `kind`, or whose id
+            another one has.
     """
-    rows = []
+    return [row for _, row in _numbered(path, kind)]
+
+
+def read_edits(path: Path, pairs: Iterable[Preference]) -> list[Edit]:
+    """Read a JSONL file of edits, each of which joins the pair that has its id.
+
+    Args:
+        path: the file.
+        pairs: all that there are, not only those that a run draws.
+
+    Raises:
+        UserError: as `read_rows`; or an edit has no id, its id no pair, or its `original` is not
+            what that pair rejected. Naming file and line.
+    """
+    by_id = {pair.id: pair for pair in pairs if pair.id is not None}
+    edits = []
+    for number, edit in _numbered(path, Edit):
+        if problem := mismatch(edit, by_id):
+            raise UserError(f"{path}, line {number}, {problem}")
+        edits.append(edit)
+    return edits
+
+
+def mismatch(edit: Edit, pairs: Mapping[str, Preference]) -> str | None:
+    """Why an edit does not join the pair of its id, beginning with the field; None: it does."""
+    if edit.id is None:
+        return "field id: an edit joins its pair by id, and this one has none"
+    if edit.id not in pairs:
+        return f"field id: no pair has the id {edit.id!r}"
+    pair = pairs[edit.id]
+    if edit.prompt != pair.prompt:
+        return f"field prompt: the pair {edit.id!r} has another prompt"
+    if edit.original != pair.rejected:
+        return f"field original: it is not the rejected response of the pair {edit.id!r}"
+    return None
+
+
+def _numbered(path: Path, kind: type[RowT]) -> Iterator[tuple[int, RowT]]:
+    """The rows of a file with their lines' numbers."""
+    lines_of: dict[str, int] = {}
     try:
         lines = path.read_text(encoding="utf-8").split("\n")  # not splitlines: U+2028 is text
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read {path}: {error}") from error
     for number, line in enumerate(lines, start=1):
-        if line.strip():
-            rows.append(_parse(line, kind, f"{path}, line {number}"))
-    return rows
+        if not line.strip():
+            continue
+        row = _parse(line, kind, f"{path}, line {number}")
+        if isinstance(row, Named) and row.id is not None:
+            first = lines_of.setdefault(row.id, number)
+            if first != number:
+                raise UserError(
+                    f"{path}, line {number}, field id: {row.id!r} is the id of line {first}, too"
+                )
+        yield number, row
 
 
 def _parse(line: str, kind: type[RowT], where: str) -> RowT:

@@ -1,4 +1,4 @@
-"""The testbed's own judge: the response with the higher gold score wins, equal scores tie."""
+"""A suite's own judge: the response with the higher gold score wins, equal scores tie."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from bench.config.section import NoOptions
-from bench.errors import UserError
-from bench.plugins.protocols import GoldSuite, Verdict
+from bench.plugins.capabilities import Gold as GoldSuite
+from bench.plugins.capabilities import require
+from bench.plugins.protocols import Verdict
 
 
 class Gold:
@@ -25,6 +26,7 @@ class Gold:
     model: str | None = None
     template_sha: str | None = None
     Options = NoOptions
+    needs = (GoldSuite,)
 
     def __init__(
         self,
@@ -34,8 +36,7 @@ class Gold:
         answers: Path | None = None,
         say: Callable[[str], None] | None = None,
     ) -> None:
-        if not isinstance(suite, GoldSuite):
-            raise UserError("the gold judge needs a suite with a gold score, such as testbed")
+        require(suite, "the gold judge", *self.needs, mend="choose another judge")
         self.suite = suite
 
     def ready(self) -> None:

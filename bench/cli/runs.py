@@ -94,10 +94,10 @@ def config(
     overrides: Overrides = None,
 ) -> None:
     """Every field with its value, what it may be, and what it means."""
-    from bench.config.loading import PLUGINS, describe, describe_options, load_config
+    from bench.config.loading import FIELDS, PLUGINS, describe, describe_options, load_config
 
     loaded = load_config(preset, overrides, method=method)
-    docs = [doc for doc in describe(loaded, section) if doc.path not in PLUGINS]
+    docs = [doc for doc in describe(loaded, section) if doc.path not in FIELDS.values()]
     for name in PLUGINS:
         if section in (None, name) and (method or name != "reward"):
             docs += describe_options(loaded, name)

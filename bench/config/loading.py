@@ -25,10 +25,17 @@ from bench.config.presets import FOLDER, preset_names
 from bench.config.run import RunConfig
 from bench.config.section import NoOptions
 from bench.errors import UserError, unknown
-from bench.plugins.registry import EDITORS, JUDGES, METHODS, Registry
+from bench.plugins.registry import EDITORS, JUDGES, METHODS, SUITES, Registry
 
 # Sections of a plug-in's own options: checked by the plug-in, not here.
-PLUGINS: dict[str, Registry[Any]] = {"reward": METHODS, "judge": JUDGES, "editor": EDITORS}
+PLUGINS: dict[str, Registry[Any]] = {
+    "reward": METHODS,
+    "judge": JUDGES,
+    "editor": EDITORS,
+    "suite": SUITES,
+}
+# The field that holds a section's values. `suite` is the suite's name, and so a field of its own.
+FIELDS = {section: section for section in PLUGINS} | {"suite": "suite_options"}
 
 
 class _Loader(yaml.SafeLoader):
@@ -95,6 +102,8 @@ def config_sha(config: RunConfig) -> str:
     """Hash a configuration: equal values, equal hash, in whatever order and file they stood."""
     # The preset's name is in the hashes of published records, so one name stands for all of them.
     values = config.model_dump(mode="json") | {"preset": "testbed"}
+    if not values["suite_options"]:  # as it was hashed before suites had options
+        del values["suite_options"]
     text = json.dumps(values, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -121,23 +130,39 @@ def plugin_name(config: RunConfig, section: str) -> str | None:
         "reward": config.method,
         "judge": config.evaluation.judge,
         "editor": config.preferences.editor,
+        "suite": config.suite,
     }
     return names[section]
 
 
+def given_options(config: RunConfig, section: str) -> dict[str, Any]:
+    """The options that the configuration has for a plug-in, not validated."""
+    given: dict[str, Any] = getattr(config, FIELDS[section])
+    return given
+
+
 def plugin_options(config: RunConfig, section: str) -> Any:
-    """Validate the own options of the method ("reward"), "judge" or "editor".
+    """Validate the own options of the method ("reward"), "judge", "editor" or "suite".
 
     Raises:
         UserError: the plug-in cannot be loaded, an option is wrong, or there is no plug-in for it.
     """
-    name, given = plugin_name(config, section), getattr(config, section)
+    name, given = plugin_name(config, section), given_options(config, section)
     if name is None:
         if given:
             raise UserError(f"{section}.{next(iter(given))}: no {section} is chosen")
         return NoOptions()
     plugin = PLUGINS[section].get(name)
     return named_options(plugin, given, f"{PLUGINS[section].kind} {name}", section)
+
+
+def load_suite(config: RunConfig) -> Any:
+    """The configured suite, made with its options.
+
+    Raises:
+        UserError: it cannot be loaded, or an option is wrong.
+    """
+    return SUITES.get(config.suite)(plugin_options(config, "suite"))
 
 
 def judge_options(config: RunConfig, name: str) -> Any:
@@ -234,6 +259,8 @@ def _parse_override(override: str) -> tuple[list[str], Any]:
     except yaml.YAMLError as error:
         raise UserError(f"--set {override}: the value is not YAML (quote it?)") from error
     keys = path.strip().split(".")
+    if keys[0] == "suite" and (len(keys) > 1 or isinstance(value, dict)):
+        keys[0] = FIELDS["suite"]
     _check_keys(_nest(keys, value), f"--set {override}")
     return keys, value
 
@@ -262,7 +289,7 @@ def _check_keys(
             raise UserError(f"{where}: {_unknown_key(model, str(key), prefix.rstrip('.'))}")
         section = _section(model.model_fields[key])
         if section is None:
-            if isinstance(value, dict) and key not in PLUGINS:
+            if isinstance(value, dict) and key not in FIELDS.values():
                 raise UserError(f"{where}: {prefix}{key} is a value, it has no keys of its own")
         elif isinstance(value, dict):
             _check_keys(value, where, section, f"{prefix}{key}.")

@@ -3,7 +3,7 @@
 A preset (`bench/config/presets/*.yaml`) gives the values and their sources, `--set path=value`
 overrides single ones, and the result is validated once, here. Every section is shared by all
 methods but `reward`, which holds the chosen method's own options and is validated by that method;
-`judge` and `editor` likewise hold those of the chosen judge and editor.
+`judge`, `editor` and `suite_options` likewise hold those of the chosen judge, editor and suite.
 """
 
 from __future__ import annotations
@@ -220,7 +220,9 @@ class EvaluationConfig(Section):
     )
     validation_prompts: int = Field(128, ge=2, description="choose the checkpoint")
     test_prompts: int = Field(256, ge=2, description="the instructions of the win rate")
-    unseen_prompts: int = Field(128, ge=2, description="about entities no training prompt names")
+    unseen_prompts: int = Field(
+        128, ge=2, description="of the suite's split for what is unlike any training prompt"
+    )
     samples: int = Field(2, ge=1, description="sampled responses an instruction")
     temperature: float = Field(0.7, gt=0, description="of the sampled responses (AlpacaFarm: .7)")
     max_new_tokens: int = Field(80, ge=1, description="response tokens at most, EOS included")
@@ -245,6 +247,7 @@ class RunConfig(Section):
     reward: dict[str, Any] = Field({}, description="the method's own options")
     judge: dict[str, Any] = Field({}, description="the judge's own options")
     editor: dict[str, Any] = Field({}, description="the editor's own options")
+    suite_options: dict[str, Any] = Field({}, description="the suite's own options")
 
 
 def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:

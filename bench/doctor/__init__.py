@@ -12,12 +12,12 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from bench.config.loading import load_suite
 from bench.config.run import RunConfig
 from bench.doctor import first_step, invariance, machine, text
 from bench.doctor.findings import Finding
 from bench.doctor.subject import Subject
 from bench.models.backbone import Backbone
-from bench.plugins.registry import SUITES
 
 Check = Callable[[Subject], Finding]
 
@@ -53,7 +53,7 @@ def load_patient(config: RunConfig) -> Subject:
     Raises:
         UserError: the suite is unknown, or the model cannot be loaded.
     """
-    suite = SUITES.get(config.suite)()
+    suite = load_suite(config)
     path = config.model.path or suite.model_path
     return Subject(config, Backbone.load(path, config.model, suite.prompt_template), suite)
 

@@ -119,8 +119,14 @@ def edit_file(
         require_answers(results, MAX_MISSING, f"nothing was written to {out}; --allow-missing does")
     report = editor.report(left_out)
     accepted = [
-        Edit(prompt=result.prompt, original=result.original, edited=text, source=editor.source)
-        for result in results
+        Edit(
+            id=name,
+            prompt=result.prompt,
+            original=result.original,
+            edited=text,
+            source=editor.source,
+        )
+        for name, result in zip(_ids(preferences, len(results)), results, strict=True)
         if (text := result.edited) is not None
     ]
     rejected = [Rejected.of(result) for result in results if result.edited is None]
@@ -134,6 +140,13 @@ def edit_file(
 def beside(out: Path, ending: str) -> Path:
     """The file beside `out` that has another ending."""
     return out.with_name(f"{out.name.removesuffix('.jsonl')}.{ending}")
+
+
+def _ids(path: Path, n: int) -> list[str | None]:
+    """The ids of a file's n pairs, which their edits take over; AlpacaFarm's have none."""
+    if _is_list(path):
+        return [None] * n
+    return [row.id for row in read_rows(path, Preference)]
 
 
 def _is_list(path: Path) -> bool:

@@ -1,114 +1,27 @@
-"""What a plug-in implements. No logic; the registry finds the implementations by name."""
+"""What a plug-in implements. No logic; the registry finds the implementations by name.
+
+Methods, judges and editors are here; what a suite implements is in `bench.plugins.capabilities`. A
+method or a judge that calls the suite itself says so in an attribute `needs`, a tuple of
+capabilities, and is refused with a suite that lacks one of them, before anything runs.
+"""
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from bench.config.run import LoRAConfig
     from bench.config.section import Section
-    from bench.hub import HubRepo
     from bench.models.backbone import Backbone
     from bench.models.heads import RewardModel
     from bench.pipeline.stage import Stage
     from bench.stages.planning import Stages
     from bench.training.experience import Pay, Rollout
-
-
-class Suite(Protocol):
-    """Prompts, demonstrations, annotator, editor and references: the world of a benchmark.
-
-    Attributes:
-        prompt_template: how a prompt is put to the model; "{prompt}" stands for its text.
-        model_path: the default base model, a folder or a hub id.
-    """
-
-    name: str
-    prompt_template: str
-    model_path: str
-
-    def demonstrations(self, n: int, seed: int) -> list[tuple[str, str]]:
-        """n (prompt, response) pairs to imitate."""
-        ...
-
-    def prompts(self, split: str, n: int, seed: int) -> list[str]:
-        """n prompts of "preference", "ppo", "validation", "test" or "unseen"."""
-        ...
-
-    def references(self, prompts: list[str]) -> list[str]:
-        """The response that a judge sets beside a method's, for each prompt."""
-        ...
-
-    def prefer(self, prompt: str, first: str, second: str, rng: random.Random, flip: float) -> int:
-        """0 if the annotator prefers the first response, 1 for the second."""
-        ...
-
-    def edit(self, prompt: str, response: str, rng: random.Random, miss: float) -> str:
-        """The minimal edit of a response."""
-        ...
-
-
-@runtime_checkable
-class DataSuite(Protocol):
-    """A suite that reads files, beside its own code: what they hold decides what it says."""
-
-    def data_files(self, part: str) -> Sequence[Path | HubRepo]:
-        """What is read for a part of the suite; its hashes are in the keys of what uses the part.
-
-        A folder stands for all files in it. A data set of the hub is keyed by the commit that its
-        revision stands for; the suite loads it at that very commit (`bench.hub.commit`).
-
-        Args:
-            part: a split of `prompts`, or the method that reads: "demonstrations", "references",
-                "prefer", "edit"; "gold" for those of a `GoldSuite`.
-        """
-        ...
-
-
-class Counts(Protocol):
-    """What a gold score is made of, for one response."""
-
-    right: int
-    wrong: int
-    requested: int
-    omitted: int
-    duplicates: int
-    hype: int
-    rude: int
-    unparsed: int
-
-
-@runtime_checkable
-class GoldSuite(Protocol):
-    """A suite that knows the truth, and so can say how good a response is and where it is wrong."""
-
-    probe_kinds: Sequence[str]
-
-    def score(self, prompt: str, response: str) -> float:
-        """Gold score of a response."""
-        ...
-
-    def counts(self, prompt: str, response: str) -> Counts:
-        """What the score is made of."""
-        ...
-
-    def wrong_spans(self, prompt: str, response: str) -> list[tuple[int, int]]:
-        """Character spans of the errors."""
-        ...
-
-    def clean_response(self, prompt: str, rng: random.Random) -> str:
-        """A response without an error."""
-        ...
-
-    def plant(self, prompt: str, clean: str, kind: str, rng: random.Random) -> str | None:
-        """`clean` with one planted error, or None where there is no room for one."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -155,7 +155,7 @@ METHODS: Registry[Any] = Registry(
         Entry(
             "gold_ppo",
             "methods.gold_ppo:GoldPPO",
-            "the gold score as reward: the testbed's ceiling",
+            "the suite's gold score as reward: the ceiling",
             "arXiv:2210.10760",
         ),
     ],
@@ -177,7 +177,7 @@ JUDGES: Registry[Any] = Registry(
         Entry(
             "gold",
             "judges.gold:Gold",
-            "the testbed's own program, which knows the truth",
+            "the suite's own program, where it knows the truth",
             "arXiv:2210.10760",
         ),
         Entry(

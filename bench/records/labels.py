@@ -12,7 +12,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from bench.config.loading import config_sha, load_config, plugin_options
+from bench.config.loading import FIELDS, config_sha, load_config, plugin_options
 from bench.config.presets import default_preset, preset_names
 from bench.config.run import RunConfig, flatten
 from bench.config.section import OPERATIONAL
@@ -63,10 +63,15 @@ def settings(config: dict[str, Any]) -> dict[str, Any]:
     """The flat values of a configuration, perhaps a recorded one, that make it another row.
 
     A field that it does not have was added to the harness after it: it gets today's default, which
-    is what the code of its day did.
+    is what the code of its day did. A suite's options have the names of the command line.
     """
     flat = _DEFAULTS | flatten(config)
-    return {key: value for key, value in flat.items() if key not in _NO_ROW and value != {}}
+    own, spelled = f"{FIELDS['suite']}.", "suite."
+    return {
+        key.replace(own, spelled, 1) if key.startswith(own) else key: value
+        for key, value in flat.items()
+        if key not in _NO_ROW and value != {}
+    }
 
 
 def text(value: Any) -> str:

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from bench.config.loading import PLUGINS, load_config, plugin_options
+from bench.config.loading import FIELDS, PLUGINS, given_options, load_config, plugin_options
 from bench.errors import UserError
 from bench.files import write_json_option
 from bench.grid import Grid, words
@@ -74,14 +74,15 @@ def configurations(
 def _checked(config: RunConfig) -> RunConfig:
     """The configuration with the plug-ins' options checked.
 
-    An option of the method that is given at its default is left out: the same run, the same hash.
+    An option of method or suite that is given at its default is left out: the same run, the same
+    hash.
     """
     for section in PLUGINS:
-        if getattr(config, section):  # imports the plug-in: not for the options' defaults
+        if given_options(config, section):  # imports the plug-in: not for the options' defaults
             options = plugin_options(config, section)
-            if section == "reward":
-                reward = options.model_dump(mode="json", exclude_defaults=True)
-                config = config.model_copy(update={"reward": reward})
+            if section in ("reward", "suite"):
+                changed = options.model_dump(mode="json", exclude_defaults=True)
+                config = config.model_copy(update={FIELDS[section]: changed})
     return config
 
 

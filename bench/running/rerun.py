@@ -42,7 +42,11 @@ def recorded_config(record: Record) -> tuple[RunConfig, list[str]]:
             f"ran it (commit {record.code.commit or 'unknown'})"
         ) from error
     notes = []
-    added = [doc for doc in describe(config) if not _holds(record.config, doc.path.split("."))]
+    added = [
+        doc
+        for doc in describe(config)
+        if doc.value != {} and not _holds(record.config, doc.path.split("."))
+    ]
     if added:
         values = ", ".join(f"{doc.path}={doc.value}" for doc in added)
         notes.append(f"not in the record, taken as today's defaults: {values}")

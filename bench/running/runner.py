@@ -9,12 +9,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.config.loading import config_sha, plugin_options
+from bench.config.loading import config_sha, load_suite, plugin_options
 from bench.config.run import RunConfig
 from bench.errors import Diverged, UserError
 from bench.pipeline.sources import SOURCES
 from bench.pipeline.stage import Context, Executed, Stage, execute
-from bench.plugins.registry import METHODS, SUITES
+from bench.plugins.capabilities import require
+from bench.plugins.registry import METHODS
 from bench.records.files import Record, read_record, write_record
 from bench.records.labels import folder_of, label, run_id
 from bench.records.provenance import code_state, hardware, package_versions
@@ -63,11 +64,15 @@ def make_plan(config: RunConfig) -> tuple[Plan, Any]:
     """The stages of `config`, and its suite.
 
     Raises:
-        UserError: for an unknown method, suite or judge, or an option that the method lacks.
+        UserError: for an unknown method, suite or judge, an option that one lacks, or a suite that
+            cannot do what method, judge or editor need.
     """
     entry = METHODS.get(config.method)
-    suite = SUITES.get(config.suite)()
+    suite = load_suite(config)
     method = entry(plugin_options(config, "reward"))
+    for needed in getattr(method, "needs", ()):
+        mend = "choose another method or suite"
+        require(suite, f"the method {config.method}", needed, mend=mend)
     config = pinned(config, suite)  # before any key is made: a name on the hub may move
     stages = Stages(config, suite)
     policy = method.plan(stages)
@@ -89,9 +94,9 @@ def plan(config: RunConfig, store: Store) -> list[PlannedStage]:
     """What `run` would do, and what of it is in the store.
 
     Raises:
-        UserError: the model or a prompt does not fit, as `run` would say.
+        UserError: the data, the model or a prompt does not fit, as `run` would say.
     """
-    from bench.stages.checks import check_model
+    from bench.stages.checks import check_data, check_model
 
     planned, suite = make_plan(config)
     stages: dict[str, Stage] = {s.key: s for t in planned.targets for s in t.graph()}
@@ -99,7 +104,9 @@ def plan(config: RunConfig, store: Store) -> list[PlannedStage]:
         PlannedStage(s.name, s.key, store.find(s.name, s.key) is not None, s.summary)
         for s in stages.values()
     ]
-    check_model(planned.config, suite, {line.name for line in lines if not line.cached})
+    missing = {line.name for line in lines if not line.cached}
+    check_data(planned.config, suite, missing)
+    check_model(planned.config, suite, missing)
     return lines
 
 
@@ -145,9 +152,10 @@ def run(config: RunConfig, *, store: Store, results: Path, progress: Progress) -
 
 def _check_ready(missing: set[str], policy: Stage, context: Context) -> None:
     """Find out now, not after hours: judge or editor lacks its key, the model does not fit."""
-    from bench.stages.checks import check_model
+    from bench.stages.checks import check_data, check_model
 
     config = context.config
+    check_data(config, context.suite, missing)
     if "judgement" in missing:
         judge_maker(config, config.evaluation.judge)(context).ready()
     if policy.name in missing and "judge" in policy.config:  # SFT is chosen by nobody

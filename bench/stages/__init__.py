@@ -2,7 +2,8 @@
 
 sft.py, samples.py, preferences.py, edits.py (asked_edits.py: by an editor), reward_models.py,
 rm_evaluation.py, policy.py, outputs.py, judgement.py    a build function each
-pairs.py, judging.py, measures.py                        what several of them use
+given.py                                                 pairs and edits that the suite brings
+pairs.py, drawing.py, judging.py, measures.py            what several of them use
 planning.py                                              what methods put together
 
 What a stage's module imports, wherever it stands, decides when the stage is computed again

@@ -6,8 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.data import Preference, read_rows
 from bench.editing.acceptance import require_answers
-from bench.stages.edits import less_preferred, write_edits
+from bench.stages.edits import edit_of, write_edits
+from bench.stages.pairs import PREFERENCES
 
 if TYPE_CHECKING:
     from bench.pipeline.stage import Context
@@ -28,14 +30,14 @@ def build_asked_edits(
 ) -> dict[str, Any]:
     """Edits by the editor that `make` makes; what has none stays as it was. Inputs: preferences."""
     editor = make(context)
-    responses = less_preferred(inputs[0])
-    results = editor.edit(responses)
+    pairs = read_rows(inputs[0] / PREFERENCES, Preference)
+    results = editor.edit([(pair.prompt, pair.rejected) for pair in pairs])
     # As a stage's artifact they would be final.
     limit = context.config.preferences.max_missing
     require_answers(results, limit, "no edits are kept (preferences.max_missing)")
-    texts = [
-        original if result.edited is None else result.edited
-        for (_, original), result in zip(responses, results, strict=True)
+    rows = [
+        edit_of(pair, pair.rejected if result.edited is None else result.edited, editor.source)
+        for pair, result in zip(pairs, results, strict=True)
     ]
     about = editor.about()
     record = {
@@ -44,4 +46,4 @@ def build_asked_edits(
         "cost_usd": about.pop("cost_usd", None),
         "details": about,
     }
-    return write_edits(out, responses, texts, editor.source) | {"editor": record}
+    return write_edits(out, rows) | {"editor": record}

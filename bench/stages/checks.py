@@ -11,8 +11,19 @@ from bench.models.adapters import attach
 from bench.models.context import batch_rope, context_length
 from bench.models.loading import load_outline, load_tokenizer
 from bench.models.tokens import Tokens
+from bench.plugins.capabilities import Edits, Pairs
+from bench.stages.drawing import draw_demonstrations, draw_prompts
+from bench.stages.given import drawn_pairs, joined_edits
 
 STAGES = ("samples", "ppo", "outputs")  # those that generate
+# The prompts that they generate to: stage, split, and the section that limits the responses.
+SPLITS = (
+    ("samples", "preference", "preferences"),
+    ("ppo", "ppo", "ppo"),
+    ("ppo", "validation", "evaluation"),
+    ("outputs", "test", "evaluation"),
+    ("outputs", "unseen", "evaluation"),
+)
 
 
 def check_model(config: RunConfig, suite: Any, missing: set[str]) -> None:
@@ -43,6 +54,25 @@ def check_model(config: RunConfig, suite: Any, missing: set[str]) -> None:
         attach(outline, "outline", config.lora, outline=True)
 
 
+def check_data(config: RunConfig, suite: Any, missing: set[str]) -> None:
+    """Refuse data that a stage would refuse when it draws them; arguments as `check_model`.
+
+    Raises:
+        UserError: there are fewer demonstrations, prompts or pairs than the configuration asks for,
+            or the suite's pairs and edits do not fit each other.
+    """
+    wanted = config.preferences
+    if "sft" in missing:
+        draw_demonstrations(suite, config.sft)
+    for stage, split, _ in SPLITS:
+        if stage in missing and not (stage == "samples" and isinstance(suite, Pairs)):
+            draw_prompts(suite, split, config)
+    if isinstance(suite, Pairs) and missing & {"preferences", "edits"}:
+        pairs = drawn_pairs(suite, wanted, config.seed)
+        if "edits" in missing and wanted.editor is None and isinstance(suite, Edits):
+            joined_edits(suite, pairs, wanted.max_missing)
+
+
 @dataclass(frozen=True)
 class Need:
     """The positions that generation on one split's prompts may take.
@@ -69,18 +99,14 @@ def context_needs(
     config: RunConfig, suite: Any, tokens: Tokens, stages: set[str] | None = None
 ) -> list[Need]:
     """What each generating stage needs; None: all stages."""
-    pairs, evaluation = config.preferences, config.evaluation
-    splits = [
-        ("samples", "preference", pairs.pairs + pairs.held_out, "preferences"),
-        ("ppo", "ppo", config.ppo.prompts, "ppo"),
-        ("ppo", "validation", evaluation.validation_prompts, "evaluation"),
-        ("outputs", "test", evaluation.test_prompts, "evaluation"),
-        ("outputs", "unseen", evaluation.unseen_prompts, "evaluation"),
-    ]
     needs = []
-    for stage, split, n, section in splits:
+    for stage, split, section in SPLITS:
         if stages is None or stage in stages:
-            prompts = suite.prompts(split, n, config.seed)
+            if stage == "samples" and isinstance(suite, Pairs):
+                own = drawn_pairs(suite, config.preferences, config.seed)
+                prompts = [pair.prompt for pair in own]
+            else:
+                prompts = draw_prompts(suite, split, config)
             longest = max((len(tokens.prompt(text)) for text in prompts), default=0)
             new: int = getattr(config, section).max_new_tokens
             needs.append(Need(split, longest, f"{section}.max_new_tokens", new))

@@ -18,23 +18,23 @@ def build_edits(context: Context, out: Path, inputs: list[Path]) -> dict[str, An
     """Edits by the suite itself; inputs: preferences."""
     config, suite = context.config, context.suite
     rng = random.Random(f"edit:{config.seed}")
-    responses = less_preferred(inputs[0])
-    texts = [suite.edit(*response, rng, config.preferences.miss) for response in responses]
-    return write_edits(out, responses, texts, f"{suite.name} editor")
-
-
-def less_preferred(folder: Path) -> list[tuple[str, str]]:
-    """(prompt, y_l) of every pair of a preferences artifact."""
-    return [(pair.prompt, pair.rejected) for pair in read_rows(folder / PREFERENCES, Preference)]
-
-
-def write_edits(
-    out: Path, responses: Sequence[tuple[str, str]], texts: Sequence[str], source: str
-) -> dict[str, Any]:
-    """Write the edited texts, in the order of the responses; returns counts."""
     rows = [
-        Edit(prompt=prompt, original=original, edited=text, source=source)
-        for (prompt, original), text in zip(responses, texts, strict=True)
+        edit_of(
+            pair,
+            suite.edit(pair.prompt, pair.rejected, rng, config.preferences.miss),
+            f"{suite.name} editor",
+        )
+        for pair in read_rows(inputs[0] / PREFERENCES, Preference)
     ]
+    return write_edits(out, rows)
+
+
+def edit_of(pair: Preference, text: str, source: str) -> Edit:
+    """The row of a pair whose y_l became `text`."""
+    return Edit(id=pair.id, prompt=pair.prompt, original=pair.rejected, edited=text, source=source)
+
+
+def write_edits(out: Path, rows: Sequence[Edit]) -> dict[str, Any]:
+    """Write the edits, in the order of the pairs; returns counts."""
     write_rows(out / EDITS, rows)
     return {"pairs": len(rows), "unchanged": sum(row.original == row.edited for row in rows)}

@@ -13,7 +13,8 @@ from scipy.stats import pearsonr
 
 from bench.models.heads import RewardModel
 from bench.models.names import REWARD
-from bench.plugins.protocols import GoldSuite, Verdict
+from bench.plugins.capabilities import Measures
+from bench.plugins.protocols import Verdict
 from bench.preference import win
 from bench.records.schema import JudgeRecord, Metric, prompt_sha, texts_sha
 from bench.stages.judging import check_missing, say_marks
@@ -44,8 +45,8 @@ def build_judgement(
     rates = {"win_rate": sampled, "win_rate_greedy": [greedy], "win_rate_unseen": [judged_unseen]}
     check_missing(judge, rates, context.config.evaluation.max_missing)
     items = _items(prompts, outputs, sampled, greedy)
-    if isinstance(suite, GoldSuite):
-        _add_counts(suite, items, prompts, outputs)
+    if isinstance(suite, Measures):
+        _add_measures(suite, items, prompts, outputs)
     metrics: Metrics = {name: mean_metric([row[name] for row in items]) for name in _numeric(items)}
     for name, judged in (("win_rate", sampled), ("win_rate_greedy", [greedy])):
         metrics[name] = _with_outcomes(metrics[name], judged)
@@ -120,23 +121,18 @@ def _items(
     return items
 
 
-def _add_counts(
-    suite: GoldSuite, items: list[dict[str, Any]], prompts: list[str], outputs: dict[str, Any]
+def _add_measures(
+    suite: Measures, items: list[dict[str, Any]], prompts: list[str], outputs: dict[str, Any]
 ) -> None:
-    """What the gold score is made of: the measures of reward hacking."""
+    """What else the suite counts of the responses."""
     for i, prompt in enumerate(prompts):
-        counts = [suite.counts(prompt, texts[i]) for texts in outputs["sampled"]]
-        greedy = suite.counts(prompt, outputs["greedy"][i])
-        stated = sum(c.right + c.wrong for c in counts)
+        sampled = suite.measure(prompt, [texts[i] for texts in outputs["sampled"]])
+        greedy = suite.measure(prompt, [outputs["greedy"][i]])
+        items[i] |= {measure.name: sampled[measure.name] for measure in suite.measures}
         items[i] |= {
-            "fact_accuracy": sum(c.right for c in counts) / stated if stated else None,
-            "duplicates": fmean(c.duplicates for c in counts),
-            "omissions": fmean(c.omitted for c in counts),
-            "hype": fmean(c.hype for c in counts),
-            "rude": fmean(c.rude for c in counts),
-            "unparsed": fmean(c.unparsed for c in counts),
-            "duplicates_greedy": float(greedy.duplicates),
-            "omissions_greedy": float(greedy.omitted),
+            f"{measure.name}_greedy": greedy[measure.name]
+            for measure in suite.measures
+            if measure.greedy != "no"
         }
 
 

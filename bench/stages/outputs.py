@@ -12,6 +12,7 @@ from bench.models.heads import map_rows
 from bench.models.names import POLICY
 from bench.models.rollout import Sampling, sample
 from bench.rl import masked_sum
+from bench.stages.drawing import draw_prompts
 from bench.stages.sft import load_sft
 from bench.training.optimisation import generator
 
@@ -34,8 +35,7 @@ def build_outputs(context: Context, out: Path, inputs: list[Path]) -> dict[str, 
         adapter = POLICY
         backbone.add_adapter(POLICY, folder=inputs[1] / "policy")
     splits = {
-        "test": context.suite.prompts("test", config.test_prompts, seed),
-        "unseen": context.suite.prompts("unseen", config.unseen_prompts, seed),
+        split: draw_prompts(context.suite, split, context.config) for split in ("test", "unseen")
     }
     warm, greedy = (Sampling(config.max_new_tokens, t) for t in (config.temperature, 0.0))
     outputs: dict[str, Any] = {"prompts": splits, "sampled": [], "lengths": []}

@@ -5,23 +5,33 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.data import Edit, Preference, Ranking, read_rows
+from bench.data import Comparison, Demonstration, Edit, Preference, Ranking, read_rows
 
 if TYPE_CHECKING:
     from bench.config.run import PreferenceConfig
 
 SAMPLES, PREFERENCES, EDITS = "samples.jsonl", "preferences.jsonl", "edits.jsonl"
 RANKINGS = "rankings.jsonl"  # beside the pairs where there are more than two responses
+RESPONSES = "responses.jsonl"  # instead of samples, where no pairs are made of them
 
 
 def read_pairs(folder: Path) -> list[Preference]:
     """The pairs of a preferences or an edits artifact; an edit is preferred to its original."""
     if (folder / EDITS).exists():
         return [
-            Preference(prompt=row.prompt, chosen=row.edited, rejected=row.original)
+            Preference(id=row.id, prompt=row.prompt, chosen=row.edited, rejected=row.original)
             for row in read_rows(folder / EDITS, Edit)
         ]
     return read_rows(folder / PREFERENCES, Preference)
+
+
+def sft_samples(folder: Path, n: int) -> list[tuple[str, str]]:
+    """The first n (prompt, response) of a samples artifact; of each pair the first response."""
+    if (folder / RESPONSES).exists():
+        single = read_rows(folder / RESPONSES, Demonstration)
+        return [(row.prompt, row.response) for row in single[:n]]
+    pairs = read_rows(folder / SAMPLES, Comparison)
+    return [(row.prompt, row.output_1) for row in pairs[:n]]
 
 
 def training_pairs(folder: Path, config: PreferenceConfig) -> list[Preference]:

@@ -15,6 +15,7 @@ from bench.config.loading import judge_options, plugin_options
 from bench.errors import UserError
 from bench.models.devices import dtype_name, pick_device
 from bench.pipeline.stage import Stage
+from bench.plugins.capabilities import Annotator, Edits, Gold, Pairs, SimulatedEditor, require
 from bench.plugins.registry import ALGORITHMS, EDITORS, JUDGES, METHODS, SUITES, Registry
 from bench.stages.reading import Reads, read_base, read_by_suite
 
@@ -76,7 +77,7 @@ class Stages:
             inputs: whose artifacts it reads.
             summary: a line for the plan.
             *arguments: what else the function is called with; `parts` says what they are.
-            reads: parts of the suite whose data it uses (`bench.plugins.protocols.DataSuite`).
+            reads: parts of the suite whose data it uses (`bench.plugins.capabilities.DataSuite`).
             plugins: modules of the plug-ins that it uses, beside the suite.
         """
         module, _, function = build.partition(":")
@@ -98,7 +99,9 @@ class Stages:
     @cached_property
     def _common(self) -> dict[str, Any]:
         versions = {package: metadata.version(package) for package in PACKAGES}
-        return {"suite": self.config.suite, "packages": versions}
+        options = plugin_options(self.config, "suite").result_fields()
+        own = {"suite_options": options} if options else {}
+        return {"suite": self.config.suite, **own, "packages": versions}
 
     @cached_property
     def _suite_modules(self) -> tuple[str, ...]:
@@ -130,27 +133,87 @@ class Stages:
         return self._stage("sft", "sft:build_sft", parts, (), summary, reads=reads)
 
     def samples(self) -> Stage:
-        """Two samples, or `preferences.responses`, of the SFT model to each preference prompt."""
+        """Two samples, or `preferences.responses`, of the SFT model to each preference prompt.
+
+        Where the suite has pairs, just what a reward model's output is normalised on.
+        """
         wanted = self.config.preferences
+        if isinstance(self.suite, Pairs):
+            return self._responses()
         names = {"pairs", "held_out", "responses", "temperature", "max_new_tokens"}
         parts = {"seed": self.config.seed, "preferences": wanted.model_dump(include=names)}
         summary = f"{wanted.pairs} + {wanted.held_out} held-out pairs, T = {wanted.temperature}"
         build, reads = "samples:build_samples", ("preference",)
         return self._stage("samples", build, parts, (self.sft(),), summary, reads=reads)
 
+    def _responses(self) -> Stage:
+        wanted, n = self.config.preferences, self.config.reward_model.normalisation_samples
+        parts = {
+            "seed": self.config.seed,
+            "pairs": wanted.pairs,
+            "responses": n,
+            "preferences": wanted.model_dump(include={"temperature", "max_new_tokens"}),
+        }
+        summary = f"{n} responses to normalise reward models on, T = {wanted.temperature}"
+        inputs = self.sft(), self.preferences()
+        return self._stage("samples", "samples:build_responses", parts, inputs, summary)
+
     def preferences(self) -> Stage:
-        """The annotator's choices: (y_w, y_l), and rankings where there are more responses."""
+        """The suite's pairs (y_w, y_l); or an annotator's choices between samples.
+
+        Of more than two responses to a prompt the annotator makes rankings as well.
+
+        Raises:
+            UserError: the suite has no pairs and nobody can prefer, or it has pairs and rankings
+                are asked for.
+        """
+        if isinstance(self.suite, Pairs):
+            return self._given_pairs()
+        require(
+            self.suite,
+            f"the method {self.config.method}",
+            Pairs,
+            Annotator,
+            mend="choose another suite, or a method that learns from no preferences",
+        )
         flip = self.config.preferences.flip
         parts = {"seed": self.config.seed, "flip": flip}
         build, summary = "preferences:build_preferences", f"{flip:.0%} of the labels flipped"
         reads = ("prefer",)
         return self._stage("preferences", build, parts, (self.samples(),), summary, reads=reads)
 
+    def _given_pairs(self) -> Stage:
+        wanted = self.config.preferences
+        if wanted.responses != 2:
+            raise UserError(
+                f"preferences.responses={wanted.responses}: the suite {self.suite.name} brings "
+                "pairs, of which no rankings are made: set preferences.responses=2"
+            )
+        parts = {"seed": self.config.seed, **wanted.model_dump(include={"pairs", "held_out"})}
+        summary = f"{wanted.pairs} + {wanted.held_out} held-out pairs of the suite"
+        build, reads = "given:build_given_pairs", ("pairs",)
+        return self._stage("preferences", build, parts, (), summary, reads=reads)
+
     def edits(self) -> Stage:
-        """The minimal edits of y_l: (edit(y_l), y_l), pair for pair with `preferences`."""
+        """The minimal edits of y_l: (edit(y_l), y_l), pair for pair with `preferences`.
+
+        Raises:
+            UserError: nobody can edit.
+        """
         config, inputs = self.config.preferences, (self.preferences(),)
+        parts: dict[str, Any]
+        if config.editor is None and self.brings_edits:
+            parts = {"max_missing": config.max_missing}
+            build, summary = "given:build_given_edits", "edits of the suite"
+            return self._stage("edits", build, parts, inputs, summary, reads=("edits",))
         if config.editor is None:
-            parts: dict[str, Any] = {"seed": self.config.seed, "miss": config.miss}
+            require(
+                self.suite,
+                f"the method {self.config.method}",
+                SimulatedEditor,
+                mend="choose an editor with preferences.editor, or another suite or method",
+            )
+            parts = {"seed": self.config.seed, "miss": config.miss}
             summary = f"{config.miss:.0%} of the errors overlooked"
             build, reads = "edits:build_edits", ("edit",)
             return self._stage("edits", build, parts, inputs, summary, reads=reads)
@@ -194,7 +257,8 @@ class Stages:
         )
 
     def rm_evaluation(self, reward_model: Stage) -> Stage:
-        """Accuracy on held-out pairs, localisation and planted errors."""
+        """Accuracy on held-out pairs, and on their edits if there are any; localisation, probes."""
+        pairs = (self.preferences(), self.edits()) if self.has_edits else (self.preferences(),)
         parts = {
             "seed": self.config.seed,
             "pairs": self.config.preferences.pairs,
@@ -204,9 +268,9 @@ class Stages:
             "rm_evaluation",
             "rm_evaluation:build_rm_evaluation",
             parts,
-            (self.sft(), reward_model, self.preferences(), self.edits()),
+            (self.sft(), reward_model, *pairs),
             f"{self.config.preferences.held_out} held-out pairs, probes",
-            reads=("gold",),
+            reads=("gold", "spans", "probes"),
         )
 
     def ppo(self, method: Method, reward_model: Stage | None) -> Stage:
@@ -236,14 +300,18 @@ class Stages:
             uses_demonstrations: whether it trains on the demonstrations of SFT, too.
 
         Raises:
-            UserError: there is no such algorithm, or the method has no `rewards(paid, mask)`.
+            UserError: there is no such algorithm, the method has no `rewards(paid, mask)`, or the
+                suite lacks the gold score, or what the judge needs.
         """
         _check_rewards(method)
         config = self.config
         judge = config.evaluation.validation_judge
+        if reward_model is None:
+            mend = "choose another method or suite"
+            require(self.suite, f"the method {method.name}", Gold, mend=mend)
         parts: dict[str, Any] = {
             "seed": config.seed,
-            "judge": self._judge(judge),
+            "judge": self._judge("validation_judge"),
             "method": method.name,
             "options": method.options.model_dump(),
             algorithm: options.result_fields(),
@@ -302,7 +370,7 @@ class Stages:
         return self._stage(
             "judgement",
             "judgement:build_judgement",
-            {"judge": self._judge(wanted.judge), "max_missing": wanted.max_missing},
+            {"judge": self._judge("judge"), "max_missing": wanted.max_missing},
             inputs,
             f"judge {wanted.judge}",
             judge_maker(self.config, wanted.judge),
@@ -310,8 +378,27 @@ class Stages:
             plugins=plugin_modules(JUDGES, wanted.judge),
         )
 
-    def _judge(self, name: str) -> dict[str, Any]:
-        """What of a judge's options decides its verdicts."""
+    @property
+    def brings_edits(self) -> bool:
+        """Whether the suite has edits of pairs that it has."""
+        return isinstance(self.suite, Pairs) and isinstance(self.suite, Edits)
+
+    @property
+    def has_edits(self) -> bool:
+        """Whether there are edits of the less preferred responses, or somebody who edits."""
+        can_edit = self.brings_edits or isinstance(self.suite, SimulatedEditor)
+        return can_edit or self.config.preferences.editor is not None
+
+    def _judge(self, field: str) -> dict[str, Any]:
+        """What of the options decides the verdicts of the judge that a field of `evaluation` names.
+
+        Raises:
+            UserError: the suite lacks what it needs.
+        """
+        name = getattr(self.config.evaluation, field)
+        for needed in getattr(JUDGES.get(name), "needs", ()):
+            mend = f"choose another judge with evaluation.{field}"
+            require(self.suite, f"evaluation.{field}={name}", needed, mend=mend)
         return {"name": name, "options": judge_options(self.config, name).result_fields()}
 
 

@@ -17,7 +17,8 @@ from bench.models.names import POLICY, REWARD, VALUE
 from bench.models.rollout import Sampling, sample
 from bench.plugins.protocols import TrainingInputs
 from bench.preference import win
-from bench.stages.sft import demonstrations, load_sft
+from bench.stages.drawing import draw_demonstrations, draw_prompts, enough
+from bench.stages.sft import load_sft
 from bench.stages.token_sources import GoldSource, RewardModelSource, pay_by
 from bench.training.optimisation import generator
 from bench.training.sft import fitting
@@ -42,7 +43,9 @@ def build_policy(
     """Train the policy; inputs: SFT and, unless the suite's gold score is the reward, its model."""
     options = algorithm.options
     backbone = load_sft(context, inputs[0])
-    prompts = context.suite.prompts("ppo", options.prompts, context.config.seed)
+    n, field = options.prompts, f"{algorithm.name}.prompts"
+    drawn = context.suite.prompts("ppo", n, context.config.seed)
+    prompts = enough(context.suite, drawn, n, field, "prompts of 'ppo'")
     trainer = algorithm.make(
         _training_inputs(context, backbone, prompts, inputs, method, algorithm)
     )
@@ -85,7 +88,7 @@ def _training_inputs(
     """All that an algorithm may train from; what it takes of it is its own affair."""
     config = context.config
     source, reward_model = _token_source(context, backbone, inputs)
-    shown = demonstrations(context) if algorithm.uses_demonstrations else []
+    shown = draw_demonstrations(context.suite, config.sft) if algorithm.uses_demonstrations else []
     return TrainingInputs(
         backbone=backbone,
         prompts=prompts,
@@ -127,7 +130,7 @@ def _validator(
     """Judges the policy on the validation prompts, always with the same random numbers."""
     config = context.config.evaluation
     suite = context.suite
-    prompts = suite.prompts("validation", config.validation_prompts, context.config.seed)
+    prompts = draw_prompts(suite, "validation", context.config)
     references = suite.references(prompts)
     ids = [backbone.tokens.prompt(text) for text in prompts]
     sampling = Sampling(config.max_new_tokens, config.temperature)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench import hub
 from bench.files import FileState
-from bench.plugins.protocols import DataSuite
+from bench.plugins.capabilities import DataSuite
 
 if TYPE_CHECKING:
     from bench.config.run import RunConfig
@@ -29,7 +29,7 @@ class Reads:
 
 
 def read_by_suite(suite: Any, part: str) -> Reads:
-    """The data of a part of the suite (`bench.plugins.protocols.DataSuite`), by content.
+    """The data of a part of the suite (`bench.plugins.capabilities.DataSuite`), by content.
 
     Raises:
         UserError: a file cannot be read, or what is on the hub is not known.

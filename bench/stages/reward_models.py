@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.data import Comparison, read_rows
 from bench.models.names import REWARD
-from bench.stages.pairs import SAMPLES, training_pairs, training_rankings
+from bench.stages.pairs import sft_samples, training_pairs, training_rankings
 from bench.stages.sft import load_sft
 from bench.training.reward_model import Objective, normalise, train_reward_model
 
@@ -48,8 +47,8 @@ def build_reward_model(
         )
     for text in warnings(counts, settings):
         context.progress.say(f"{name}: {text}")
-    samples = read_rows(inputs[2] / SAMPLES, Comparison)[: settings.normalisation_samples]
-    normalise(model, backbone.batch_of([(row.prompt, row.output_1) for row in samples]))
+    samples = sft_samples(inputs[2], settings.normalisation_samples)
+    normalise(model, backbone.batch_of(samples))
     model.save(out)
     backbone.drop_adapter(REWARD)
     return counts

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.data import Preference
+from bench.data import Preference, Span
 from bench.models.heads import RewardModel
 from bench.models.names import REWARD
-from bench.plugins.protocols import GoldSuite
+from bench.plugins.capabilities import Gold, Probes, Spans
 from bench.records.schema import Metric
 from bench.stages.measures import Metrics, write_metrics
 from bench.stages.pairs import held_out_pairs
@@ -27,25 +28,27 @@ JACKKNIFE_FOLDS = 20
 def build_rm_evaluation(context: Context, out: Path, inputs: list[Path]) -> dict[str, Any]:
     """Accuracy on held-out pairs, localisation and probes.
 
-    Inputs: SFT, reward model, preferences, edits.
+    Inputs: SFT, reward model, preferences and, if there are any, edits.
     """
     config = context.config
     backbone = load_sft(context, inputs[0])
     model = RewardModel.load(backbone, REWARD, inputs[1])
     original = held_out_pairs(inputs[2], config.preferences)
-    edited = held_out_pairs(inputs[3], config.preferences)
-    changed = [pair for pair in edited if pair.chosen != pair.rejected]
-    sets = {"rm_accuracy.original": original, "rm_accuracy.edited": changed}
+    sets = {"rm_accuracy.original": original}
+    if len(inputs) > 3:
+        edited = held_out_pairs(inputs[3], config.preferences)
+        sets["rm_accuracy.edited"] = [pair for pair in edited if pair.chosen != pair.rejected]
     metrics: Metrics = {}
-    if isinstance(context.suite, GoldSuite):
-        clean = [pair for row in original if (pair := gold_label(context.suite, row))]
+    suite = context.suite
+    if isinstance(suite, Gold):
+        clean = [pair for row in original if (pair := gold_label(suite, row))]
         sets["rm_accuracy.original_clean"] = clean
+    if isinstance(suite, Probes):
         rng = random.Random(f"probes:{config.seed}")
-        prompts = [pair.prompt for pair in original]
-        for kind in context.suite.probe_kinds:
-            planted = planted_pairs(context.suite, kind, prompts, config.evaluation.probes, rng)
-            sets[f"probe.{kind}"] = planted
-        metrics["rm_localisation"] = _localisation(model, context.suite, original)
+        planted = suite.probes([pair.prompt for pair in original], config.evaluation.probes, rng)
+        sets |= {f"probe.{kind}": pairs for kind, pairs in planted.items()}
+    if isinstance(suite, Spans):
+        metrics["rm_localisation"] = _localisation(model, suite, original)
     metrics |= {name: _accuracy(model, pairs) for name, pairs in sets.items()}
     write_metrics(out / "metrics.json", metrics)
     backbone.drop_adapter(REWARD)
@@ -60,7 +63,7 @@ def _accuracy(model: RewardModel, pairs: list[Preference]) -> Metric | None:
     return Metric.of(accuracy_interval(correct, clusters=[pair.prompt for pair in pairs]))
 
 
-def gold_label(suite: GoldSuite, pair: Preference) -> Preference | None:
+def gold_label(suite: Gold, pair: Preference) -> Preference | None:
     """The pair as the gold judge, without noise, would label it; None if it sees no difference."""
     gap = suite.score(pair.prompt, pair.chosen) - suite.score(pair.prompt, pair.rejected)
     if gap == 0:
@@ -70,33 +73,21 @@ def gold_label(suite: GoldSuite, pair: Preference) -> Preference | None:
     return Preference(prompt=pair.prompt, chosen=pair.rejected, rejected=pair.chosen)
 
 
-def planted_pairs(
-    suite: GoldSuite, kind: str, prompts: list[str], n: int, rng: random.Random
-) -> list[Preference]:
-    """At most n pairs of a clean response and the same with one planted error of a kind."""
-    pairs = []
-    for prompt in prompts:
-        clean = suite.clean_response(prompt, rng)
-        planted = suite.plant(prompt, clean, kind, rng)
-        if planted is not None and planted != clean:
-            pairs.append(Preference(prompt=prompt, chosen=clean, rejected=planted))
-        if len(pairs) == n:
-            break
-    return pairs
-
-
-def _localisation(model: RewardModel, suite: GoldSuite, pairs: list[Preference]) -> Metric | None:
-    """AUROC of -r_t for the tokens of gold's wrong spans against all other tokens.
+def _localisation(model: RewardModel, suite: Spans, pairs: list[Preference]) -> Metric | None:
+    """AUROC of -r_t for the tokens of errors against all other tokens of the same responses.
 
     The standard error is over responses: tokens of one response are not independent.
     """
-    texts = [(pair.prompt, pair.rejected) for pair in pairs]
-    batch = model.backbone.batch_of(texts)
+    rejected = [(pair.prompt, pair.rejected) for pair in pairs]
+    known = [(text, found) for text in rejected if (found := suite.spans(*text)) is not None]
+    if not known:
+        return None
+    batch = model.backbone.batch_of([text for text, _ in known])
     rewards = model.token_scores(batch).cpu()
     scores: list[list[float]] = []
     labels: list[list[int]] = []
-    for i, (prompt, response) in enumerate(texts):
-        wrong = wrong_tokens(model.backbone, response, suite.wrong_spans(prompt, response))
+    for i, ((_, response), spans) in enumerate(known):
+        wrong = wrong_tokens(model.backbone, response, spans)
         there = min(len(wrong), int(batch.lengths[i]) - 1)  # fewer where the context cuts it
         labels.append([int(flag) for flag in wrong[:there]])
         scores.append((-rewards[i, :there]).tolist())
@@ -123,9 +114,9 @@ def _clustered_auroc(scores: list[list[float]], labels: list[list[int]]) -> Metr
     return Metric(mean=value, standard_error=error, ci95=interval, n=len(scores))
 
 
-def wrong_tokens(backbone: Backbone, response: str, spans: list[tuple[int, int]]) -> list[bool]:
-    """Which tokens of a response, EOS left out, overlap a wrong span."""
+def wrong_tokens(backbone: Backbone, response: str, spans: Sequence[Span]) -> list[bool]:
+    """Which tokens of a response, EOS left out, overlap an error."""
     return [
-        any(start < span_end and span_start < end for span_start, span_end in spans)
+        any(start < span.end and span.start < end for span in spans)
         for start, end in backbone.tokens.offsets(response)
     ]

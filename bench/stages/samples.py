@@ -5,13 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.data import Comparison, Ranking, write_rows
+from bench.data import Comparison, Demonstration, Ranking, write_rows
 from bench.models.rollout import Sampling, sample
-from bench.stages.pairs import RANKINGS, SAMPLES
+from bench.stages.drawing import draw_prompts
+from bench.stages.pairs import RANKINGS, RESPONSES, SAMPLES, training_pairs
 from bench.stages.sft import load_sft
 from bench.training.optimisation import generator
 
 if TYPE_CHECKING:
+    from bench.models.backbone import Backbone
     from bench.pipeline.stage import Context
 
 
@@ -20,19 +22,10 @@ def build_samples(context: Context, out: Path, inputs: list[Path]) -> dict[str, 
 
     `preference` is still empty; all K, where K > 2, make a ranking in which all are tied.
     """
-    config, seed = context.config.preferences, context.config.seed
+    config = context.config.preferences
     backbone = load_sft(context, inputs[0])
-    prompts = context.suite.prompts("preference", config.pairs + config.held_out, seed)
-    ids = [backbone.tokens.prompt(text) for text in prompts] * config.responses
-    sampling = Sampling(config.max_new_tokens, config.temperature)
-    rng = generator("samples", seed)
-    texts: list[str] = []
-    chunk = 8 * sampling.batch_size
-    with context.progress.task("sample pairs", total=len(ids)) as task:
-        for start in range(0, len(ids), chunk):
-            drawn = sample(backbone, None, ids[start : start + chunk], sampling, rng)
-            texts += [backbone.tokens.text(response) for response in drawn]
-            task.advance(len(drawn))
+    prompts = draw_prompts(context.suite, "preference", context.config)
+    texts = _drawn(context, backbone, prompts * config.responses, "sample pairs")
     responses = [texts[i :: len(prompts)] for i in range(len(prompts))]
     rows = [
         Comparison(prompt=prompt, output_1=y[0], output_2=y[1], preference=None)
@@ -46,3 +39,39 @@ def build_samples(context: Context, out: Path, inputs: list[Path]) -> dict[str, 
             out / RANKINGS, [Ranking(prompt=p, responses=y, ranks=ties) for p, y in rankings]
         )
     return {"pairs": len(rows)} | backbone.tokens.cut_prompts(prompts)
+
+
+def build_responses(context: Context, out: Path, inputs: list[Path]) -> dict[str, Any]:
+    """Responses of the SFT model to the prompts of pairs that the suite brought; no pair is made.
+
+    They fix the mean and the scale of a reward model's output, and so there are
+    `reward_model.normalisation_samples` of them; several to a prompt where there are fewer prompts.
+    Inputs: SFT, preferences.
+    """
+    config = context.config
+    backbone = load_sft(context, inputs[0])
+    pairs = training_pairs(inputs[1], config.preferences)
+    distinct = list(dict.fromkeys(pair.prompt for pair in pairs))
+    prompts = [
+        distinct[i % len(distinct)] for i in range(config.reward_model.normalisation_samples)
+    ]
+    texts = _drawn(context, backbone, prompts, "sample responses")
+    rows = zip(prompts, texts, strict=True)
+    write_rows(out / RESPONSES, [Demonstration(prompt=p, response=y) for p, y in rows])
+    return backbone.tokens.cut_prompts(distinct)
+
+
+def _drawn(context: Context, backbone: Backbone, prompts: list[str], what: str) -> list[str]:
+    """A response to each prompt."""
+    config = context.config.preferences
+    ids = [backbone.tokens.prompt(text) for text in prompts]
+    sampling = Sampling(config.max_new_tokens, config.temperature)
+    rng = generator("samples", context.config.seed)
+    texts: list[str] = []
+    chunk = 8 * sampling.batch_size
+    with context.progress.task(what, total=len(ids)) as task:
+        for start in range(0, len(ids), chunk):
+            drawn = sample(backbone, None, ids[start : start + chunk], sampling, rng)
+            texts += [backbone.tokens.text(response) for response in drawn]
+            task.advance(len(drawn))
+    return texts

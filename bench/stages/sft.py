@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.data import Demonstration
 from bench.models.backbone import Backbone
 from bench.models.names import SFT
+from bench.stages.drawing import draw_demonstrations
 from bench.training.sft import train_sft
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def build_sft(context: Context, out: Path, inputs: list[Path]) -> dict[str, Any]
     dtype = backbone.model.dtype
     if config.full:
         backbone.model.float()  # in bfloat16 a small learning rate is rounded away
-    rows = demonstrations(context)
+    rows = draw_demonstrations(context.suite, config)
     with context.progress.task("SFT", total=config.steps) as task:
         counts = train_sft(
             backbone,
@@ -49,13 +49,6 @@ def build_sft(context: Context, out: Path, inputs: list[Path]) -> dict[str, Any]
         )
     cut = backbone.tokens.cut_prompts(row.prompt for row in rows)
     return counts | {"steps": config.steps} | cut
-
-
-def demonstrations(context: Context) -> list[Demonstration]:
-    """What SFT imitates, and PPO-ptx mixes in."""
-    wanted = context.config.sft
-    found = context.suite.demonstrations(wanted.demonstrations, wanted.seed)
-    return [Demonstration(prompt=prompt, response=response) for prompt, response in found]
 
 
 def load_sft(context: Context, folder: Path) -> Backbone:

@@ -15,7 +15,8 @@ from bench.rl import sequence_rewards
 
 if TYPE_CHECKING:
     from bench.models.heads import RewardModel
-    from bench.plugins.protocols import GoldSuite, Method, RowSum, TokenSource
+    from bench.plugins.capabilities import Gold
+    from bench.plugins.protocols import Method, RowSum, TokenSource
     from bench.training.experience import Pay, Rollout
 
 _FLOATS = (torch.float32, torch.float64)  # what `bench.rl` computes with
@@ -55,7 +56,7 @@ class RewardModelSource:
 class GoldSource:
     """Pays a suite's gold score on the last token."""
 
-    suite: GoldSuite
+    suite: Gold
     name: str = "gold score"
     row_sum: RowSum = "score"
 

@@ -6,7 +6,8 @@ from bench.grid import DASH
 
 Interval = tuple[float, float]
 
-PERCENT = ("win_rate", "rm_accuracy.", "probe.", "fact_accuracy")
+PERCENT = ("win_rate", "rm_accuracy.", "probe.")
+FRACTIONS = ("_accuracy", "_share")  # what a suite's own metric ends in, if it is one
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ class Table:
 
 def is_percent(metric: str) -> bool:
     """Whether people read this metric in per cent; everything else keeps its unit."""
-    return metric.startswith(PERCENT)
+    return metric.startswith(PERCENT) or metric.removesuffix("_greedy").endswith(FRACTIONS)
 
 
 def number(metric: str, value: float | None, *, signed: bool = False) -> str:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bench.records.files import CURVES, CurvePoint, Damage, RecordError, read_curves
+from leaderboard.views.columns import kind, probes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -15,12 +16,6 @@ ACCURACIES = {
     "rm_accuracy.original": "original\npairs",
     "rm_accuracy.original_clean": "original,\nclean labels",
     "rm_accuracy.edited": "edits",
-    "probe.wrong_value": "wrong\nvalue",
-    "probe.omission": "omission",
-    "probe.duplicate": "duplicate",
-    "probe.constraint": "constraint",
-    "probe.rude": "rude",
-    "probe.hype": "hype",
 }
 SCORES = {"validation_gold": "gold score", "validation_win_rate": "win rate"}
 ROLLOUTS = {
@@ -92,7 +87,8 @@ def make_plots(groups: "list[Group]", rows: "list[Row]", problems: list[str]) ->
     """
     steps = load_curves(groups, problems)
     plots = [*_score_plots(steps), *_rollout_plots(steps)] if not steps.empty else []
-    if bars := accuracies(rows):
+    suite = groups[0].runs[0].record.suite if groups else ""
+    if bars := accuracies(suite, rows):
         title, label = "Reward-model accuracy", "accuracy (dashed: chance)"
         plots.append(Plot("rm-accuracy", title, "", label, bars, bars=True))
     return [plot for plot in plots if plot.points]
@@ -201,9 +197,15 @@ def summary(steps: "pd.DataFrame", y: str) -> list[Point]:
     return points
 
 
-def accuracies(rows: "list[Row]") -> list[Point]:
+def bar_label(metric: str) -> str:
+    """What stands below the bars of a reward model's accuracy."""
+    return ACCURACIES.get(metric) or kind(metric).replace(" ", "\n")
+
+
+def accuracies(suite: str, rows: "list[Row]") -> list[Point]:
     """Reward-model accuracies as points, the metric in the place of the step."""
-    present = [m for m in ACCURACIES if any(m in row.metrics for row in rows)]
+    metrics = [*ACCURACIES, *probes(suite, rows)]
+    present = [m for m in metrics if any(m in row.metrics for row in rows)]
     points = []
     for row in sorted(rows, key=lambda row: row.label):
         for x, metric in enumerate(present):

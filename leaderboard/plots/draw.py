@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.errors import UserError
-from leaderboard.plots.data import ACCURACIES, Plot
+from leaderboard.plots.data import Plot, bar_label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -125,7 +125,8 @@ def _curves(figure: "Figure", plot: Plot, look: Look) -> "Axes":
 
 def _bars(figure: "Figure", plot: Plot, look: Look) -> "Axes":
     """Held-out pairs above, planted errors below; a label's marker stands at the end of its bar."""
-    metrics = [m for m in ACCURACIES if any(point.step == m for point in plot.points)]
+    places = {str(point.step): point.x for point in plot.points}
+    metrics = sorted(places, key=lambda metric: places[metric])
     parts = [[m for m in metrics if m.startswith("probe.") is probe] for probe in (False, True)]
     parts = [part for part in parts if part]
     rows = figure.subplots(len(parts), squeeze=False)[:, 0]
@@ -150,6 +151,6 @@ def _bar_row(axes: "Axes", plot: Plot, metrics: list[str], look: Look) -> None:
             markersize=4, elinewidth=1, label=label,
         )  # fmt: skip
     axes.axhline(0.5, color=INK[0], linestyle="--", linewidth=0.8)
-    axes.set_xticks(range(len(metrics)), [ACCURACIES[m] for m in metrics], fontsize="small")
+    axes.set_xticks(range(len(metrics)), [bar_label(m) for m in metrics], fontsize="small")
     axes.set(ylim=(0, 1.02), ylabel=plot.y_label)
     axes.grid(visible=False, axis="x")

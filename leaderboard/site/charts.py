@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from leaderboard.plots import Look, Plot, dark, save
-from leaderboard.plots.data import ACCURACIES, Point
+from leaderboard.plots.data import Point, bar_label
 from leaderboard.site.sheets import EMPTY, Column, Field, Sheet
 
 STEPS = 7  # so many of a curve's steps are in its table
@@ -109,7 +109,7 @@ def _steps(plot: Plot) -> list[int | str]:
 
 
 def _name(step: int | str) -> str:
-    return f"step {step}" if isinstance(step, int) else ACCURACIES[step].replace("\n", " ")
+    return f"step {step}" if isinstance(step, int) else bar_label(step).replace("\n", " ")
 
 
 def _formatter(plot: Plot) -> Callable[[float], str]:

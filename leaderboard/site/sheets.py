@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from bench.grid import DASH
 from leaderboard.analysis.rows import Cell, Row, Table, interval, number, seconds, with_error
-from leaderboard.views.render import SECTIONS
+from leaderboard.views.columns import sections
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def result_sheet(table: Table, links: dict[str, str]) -> Sheet:
 def detail_sheets(table: Table) -> list[Sheet]:
     """Every metric of reward models and policies, and the time of each stage."""
     sheets = []
-    for title, names in SECTIONS.items():
+    for title, names in sections(table).items():
         rows = [row for row in table.rows if any(name in row.metrics for name in names)]
         columns = [_metric_column(name, header) for name, header in names.items()]
         sheets.append(_sheet(title, rows, columns))

@@ -8,50 +8,13 @@ from typing import TYPE_CHECKING, Literal
 from bench.grid import DASH, Grid, drop_empty, to_markdown, to_rich
 from leaderboard.analysis.reported import load_reported
 from leaderboard.analysis.rows import Cell, Row, Table, interval, number, seconds, with_error
+from leaderboard.views.columns import sections
 from leaderboard.views.reported import reported_grids
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
 Format = Literal["table", "md", "csv", "html"]
-
-HELD_OUT = {
-    "rm_accuracy.original": "original pairs %",
-    "rm_accuracy.original_clean": "clean labels %",
-    "rm_accuracy.edited": "edits %",
-    "rm_localisation": "localisation",
-}
-PLANTED = {
-    "probe.wrong_value": "wrong value %",
-    "probe.omission": "omission %",
-    "probe.duplicate": "duplicate %",
-    "probe.constraint": "constraint %",
-    "probe.rude": "rude %",
-    "probe.hype": "hype %",
-}
-SAMPLED = {
-    "gold_score": "gold",
-    "kl": "KL",
-    "length": "length",
-    "duplicates": "duplicates",
-    "omissions": "omissions",
-    "reward_mass": "reward mass",
-}
-GREEDY = {
-    "gold_score_greedy": "gold, greedy",
-    "win_rate_greedy": "win %, greedy",
-    "length_greedy": "length, greedy",
-    "duplicates_greedy": "duplicates, greedy",
-    "win_rate_unseen": "win %, unseen",
-}
-REWARD_MODEL = HELD_OUT | PLANTED
-POLICY = SAMPLED | GREEDY
-SECTIONS = {
-    "Reward model on held-out pairs": HELD_OUT,
-    "Reward model on planted errors": PLANTED,
-    "Policy, sampled": SAMPLED,
-    "Policy, greedy, and on unseen entities": GREEDY,
-}
 
 
 def leaderboard(
@@ -91,9 +54,9 @@ def leaderboard(
 
 def table_grids(table: Table) -> list[Grid]:
     """The sections of one table: result, reward model, policy, cost."""
-    metrics = [_metric_grid(title, table, names) for title, names in SECTIONS.items()]
-    sections = [result_grid(table), *metrics, _time_grid(table), _cost_grid(table)]
-    return [grid for grid in sections if len(grid.headers) > 1]
+    metrics = [_metric_grid(title, table, names) for title, names in sections(table).items()]
+    grids = [result_grid(table), *metrics, _time_grid(table), _cost_grid(table)]
+    return [grid for grid in grids if len(grid.headers) > 1]
 
 
 def result_grid(table: Table) -> Grid:

@@ -119,7 +119,7 @@ def config_grid(record: Record, defaults: dict[str, Any] | None, preset: str = "
     usual, preset = flatten(defaults), preset or record.preset
     keys = sorted(k for k, value in own.items() if k not in usual or value != usual[k])
     rows = [[k, str(own[k]), str(usual.get(k, DASH))] for k in keys]
-    newer = sorted(usual.keys() - own.keys())
+    newer = sorted(key for key in usual.keys() - own.keys() if usual[key] != {})
     notes = [f"Not in this record, which is older: {', '.join(newer)}."] if newer else []
     if not rows:
         return Grid(f"Config: that of preset {preset}", [], [], notes)

@@ -124,6 +124,12 @@ def test_the_hash_depends_on_values_alone() -> None:
     )
 
 
+def test_the_hash_is_that_of_before_suites_had_options() -> None:
+    """Of the testbed preset at commit f2051fd: published rows keep their folders' names."""
+    assert config_sha(load_config("testbed")).startswith("d143cd7269614e82")
+    assert config_sha(load_config("testbed", ["suite.x=1"])) != config_sha(load_config("testbed"))
+
+
 def test_every_field_is_described() -> None:
     docs = {doc.path: doc for doc in describe()}
     assert all(doc.description and doc.expected for doc in docs.values())

@@ -69,6 +69,17 @@ def test_every_row_is_accounted_for(
     assert names(out.parent) == {"edits.jsonl", "edits.rejected.jsonl", "edits.report.json"}
 
 
+def test_an_edit_has_the_id_of_its_pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pairs = [
+        Preference(id=name, prompt="p", chosen="c", rejected=text)
+        for name, text in (("a", ""), ("b", "a wrong word here"), (None, "a wrong word there"))
+    ]
+    write_rows(tmp_path / "pairs.jsonl", pairs)
+    with serving(monkeypatch, rule):
+        edit_file(tmp_path / "pairs.jsonl", tmp_path / "edits.jsonl", editor(tmp_path))
+    assert [row.id for row in read_rows(tmp_path / "edits.jsonl", Edit)] == ["b", None]
+
+
 def test_alpacafarm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """1: the first is preferred, so the second is edited; ties and rows without a label are not."""
     pairs, left_out = read_responses(farm(tmp_path, FARM))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
+from types import SimpleNamespace
 
 import pytest
 
 from bench.errors import UserError
+from bench.suites.testbed.probes import clean_response
 from bench.suites.testbed.suite import Testbed
 from judges.gold import Gold
 
@@ -14,7 +16,7 @@ from judges.gold import Gold
 def test_higher_wins_equal_ties() -> None:
     suite = Testbed()
     prompt = suite.prompts("test", 1, 0)[0]
-    clean = suite.clean_response(prompt, random.Random(0))
+    clean = clean_response(prompt, random.Random(0))
     judge = Gold(suite)
     won, lost, tied = judge.compare([prompt] * 3, [clean, "", clean], ["", clean, clean])
     assert (won.preference, lost.preference, tied.preference) == (2.0, 1.0, 1.5)
@@ -24,5 +26,6 @@ def test_higher_wins_equal_ties() -> None:
 
 
 def test_needs_a_suite_with_gold() -> None:
-    with pytest.raises(UserError, match="gold judge needs a suite"):
-        Gold(object())  # type: ignore[arg-type]
+    suite = SimpleNamespace(name="words")
+    with pytest.raises(UserError, match="the gold judge needs gold scores, which the suite words"):
+        Gold(suite)  # type: ignore[arg-type]

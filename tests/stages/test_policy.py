@@ -13,7 +13,7 @@ from torch import Tensor
 from bench.errors import UserError
 from bench.models.heads import Granularity, RewardModel, ScalarHead
 from bench.plugins.protocols import TokenSource
-from bench.stages import sources as token_sources
+from bench.stages import token_sources
 from bench.stages.source_checks import check_token_source
 from bench.stages.token_sources import GoldSource, RewardModelSource, pay_by
 from bench.training.experience import Rollout

@@ -13,7 +13,7 @@ from bench.errors import UserError
 from bench.hub import HubRepo, commit
 from bench.models.backbone import Backbone
 from bench.pipeline.stage import Stage, _check_unchanged
-from bench.plugins.protocols import DataSuite
+from bench.plugins.capabilities import DataSuite
 from bench.running import runner
 from bench.stages.planning import Stages
 from bench.suites.testbed.suite import Testbed
@@ -27,6 +27,8 @@ PARTS = {
     "prefer": {"preferences"},
     "edit": {"edits"},
     "gold": {"rm_evaluation", "ppo", "judgement"},
+    "spans": {"rm_evaluation"},
+    "probes": {"rm_evaluation"},
     "ppo": {"ppo"},
     "validation": {"ppo"},
     "test": {"outputs"},

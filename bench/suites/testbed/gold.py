@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import NamedTuple
 
+from bench.data import Span
 from bench.suites.testbed.language import CLAUSES, FIXED, JOINER
 from bench.suites.testbed.prompts import Request, parse_prompt
 from bench.suites.testbed.world import WORLD
@@ -144,19 +145,20 @@ def counts(prompt: str, response: str) -> Counts:
     )
 
 
-def wrong_spans(prompt: str, response: str) -> list[tuple[int, int]]:
-    """Where the errors are: ordered, disjoint character spans.
+def spans(prompt: str, response: str) -> list[Span]:
+    """Where the errors are, ordered and disjoint.
 
     A wrong fact gives the span of its value; a rude, boastful, unparsed or repeated clause the
     whole clause. What is missing has no span. Arguments and errors as for `score`.
     """
-    spans = []
+    found = []
     for clause in parse(prompt, response).clauses:
         if clause.duplicate or clause.kind in ("rude", "hype", "unparsed"):
-            spans.append((clause.start, clause.end))
+            kind = "duplicate" if clause.duplicate else clause.kind
+            found.append(Span(start=clause.start, end=clause.end, kind=kind))
         elif clause.kind == "fact" and not clause.correct:
-            spans.append((clause.value_start, clause.value_end))
-    return spans
+            found.append(Span(start=clause.value_start, end=clause.value_end, kind="wrong_value"))
+    return found
 
 
 def parse(prompt: str, response: str) -> Parse:

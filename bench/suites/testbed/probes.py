@@ -7,8 +7,10 @@ the one with a single planted error says what it knows about each sort of error.
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable
 from dataclasses import replace
 
+from bench.data import Preference
 from bench.suites.testbed.draft import (
     Piece,
     draft_of,
@@ -27,6 +29,21 @@ from bench.suites.testbed.writer import REWORDED, write
 PROBE_KINDS = ("wrong_value", "rude", "hype", "omission", "duplicate", "constraint")
 RANDOM_INSTEAD = 0.3
 """Share of planted wrong values that are any other value, not the misconception."""
+
+
+def planted_pairs(
+    prompts: Iterable[str], kind: str, n: int, rng: random.Random
+) -> list[Preference]:
+    """At most n pairs of a clean response and the same with one planted error of a kind."""
+    pairs: list[Preference] = []
+    for prompt in prompts:
+        clean = clean_response(prompt, rng)
+        planted = plant(prompt, clean, kind, rng)
+        if planted is not None and planted != clean:
+            pairs.append(Preference(prompt=prompt, chosen=clean, rejected=planted))
+        if len(pairs) == n:
+            break
+    return pairs
 
 
 def clean_response(prompt: str, rng: random.Random) -> str:

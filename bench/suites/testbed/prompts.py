@@ -106,11 +106,11 @@ def sample_prompts(split: str, n: int, seed: int) -> list[str]:
     Args:
         split: one of `SPLITS`.
         n: how many. Training splits may repeat a prompt; evaluation splits never do, and a smaller
-            n gives a prefix of a larger one.
+            n gives a prefix of a larger one, and there are no more than they have.
         seed: the run's. Evaluation splits ignore it: they are the same in every run.
 
     Raises:
-        ValueError: for an unknown split, or when an evaluation split has fewer than n prompts.
+        ValueError: for an unknown split.
     """
     if split not in SPLITS:
         raise ValueError(f"unknown split {split!r}: one of {', '.join(SPLITS)}")
@@ -120,10 +120,7 @@ def sample_prompts(split: str, n: int, seed: int) -> list[str]:
         prompts, weights = _pool("training")
         rng = random.Random(f"{split}:{seed}")
         return rng.choices(prompts, weights, k=n)
-    ordered = _evaluation_order(split)
-    if n > len(ordered):
-        raise ValueError(f"{n} prompts asked of {split!r}, which has {len(ordered)}")
-    return list(ordered[:n])
+    return list(_evaluation_order(split)[:n])
 
 
 @cache

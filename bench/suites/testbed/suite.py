@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 
+from bench.config.section import NoOptions
+from bench.data import Preference, Span
+from bench.plugins.capabilities import Measure
 from bench.suites.testbed import annotator, editor, gold, probes, prompts, writer
 
 
@@ -17,8 +22,10 @@ class Testbed:
         paper: where the idea of a gold reward comes from.
         prompt_template: how a prompt is put to the model; "{prompt}" stands for the text.
         model_path: folder of the shipped tokenizer and base model.
+        Options: none.
         splits: names that `prompts` accepts.
-        probe_kinds: errors that `plant` can plant.
+        probe_kinds: errors that can be planted, in the order of tables.
+        measures: what a response's gold score is made of: the measures of reward hacking.
     """
 
     name = "testbed"
@@ -26,8 +33,19 @@ class Testbed:
     paper = "arXiv:2210.10760"
     prompt_template = "<|user|>{prompt}<|assistant|>"
     model_path = str(Path(__file__).parent / "assets")
+    Options = NoOptions
     splits = prompts.SPLITS
-    probe_kinds = probes.PROBE_KINDS
+    probe_kinds = ("wrong_value", "omission", "duplicate", "constraint", "rude", "hype")
+    measures = (
+        Measure("fact_accuracy"),
+        Measure("duplicates", "duplicates", greedy="shown"),
+        Measure("omissions", "omissions", greedy="recorded"),
+        Measure("hype"),
+        Measure("rude"),
+        Measure("unparsed"),
+    )
+
+    def __init__(self, options: NoOptions | None = None) -> None: ...
 
     def demonstrations(self, n: int, seed: int) -> list[tuple[str, str]]:
         """Draw n (prompt, response) pairs for supervised fine-tuning, with the writer's errors."""
@@ -36,10 +54,10 @@ class Testbed:
         return [(prompt, writer.write(prompts.parse_prompt(prompt), rng)) for prompt in asked]
 
     def prompts(self, split: str, n: int, seed: int) -> list[str]:
-        """Draw n prompts of a split; evaluation splits are the same for every seed.
+        """Draw n prompts of a split, or all; evaluation splits are the same for every seed.
 
         Raises:
-            ValueError: for an unknown split, or more prompts than an evaluation split has.
+            ValueError: for an unknown split.
         """
         return prompts.sample_prompts(split, n, seed)
 
@@ -72,14 +90,25 @@ class Testbed:
         """What the gold score is made of."""
         return gold.counts(prompt, response)
 
-    def wrong_spans(self, prompt: str, response: str) -> list[tuple[int, int]]:
-        """Character spans of the errors, ordered and disjoint."""
-        return gold.wrong_spans(prompt, response)
+    def measure(self, prompt: str, responses: Sequence[str]) -> dict[str, float | None]:
+        """Means over the responses; of the facts that they state, all together, the share right."""
+        counts = [gold.counts(prompt, response) for response in responses]
+        stated = sum(c.right + c.wrong for c in counts)
+        return {
+            "fact_accuracy": sum(c.right for c in counts) / stated if stated else None,
+            "duplicates": fmean(c.duplicates for c in counts),
+            "omissions": fmean(c.omitted for c in counts),
+            "hype": fmean(c.hype for c in counts),
+            "rude": fmean(c.rude for c in counts),
+            "unparsed": fmean(c.unparsed for c in counts),
+        }
 
-    def clean_response(self, prompt: str, rng: random.Random) -> str:
-        """A response with a gold score of 1."""
-        return probes.clean_response(prompt, rng)
+    def spans(self, prompt: str, response: str) -> list[Span]:
+        """Where the errors are, ordered and disjoint."""
+        return gold.spans(prompt, response)
 
-    def plant(self, prompt: str, clean: str, kind: str, rng: random.Random) -> str | None:
-        """The clean text with one error of a kind, or None where there is no room for one."""
-        return probes.plant(prompt, clean, kind, rng)
+    def probes(
+        self, prompts: Sequence[str], n: int, rng: random.Random
+    ) -> dict[str, list[Preference]]:
+        """By kind, at most n pairs of a clean response and the same with one planted error."""
+        return {kind: probes.planted_pairs(prompts, kind, n, rng) for kind in probes.PROBE_KINDS}

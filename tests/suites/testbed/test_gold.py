@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bench.suites.testbed.annotator import prefer
-from bench.suites.testbed.gold import counts, parse, score, wrong_spans
+from bench.suites.testbed.gold import counts, parse, score, spans
 from bench.suites.testbed.prompts import parse_prompt
 from bench.suites.testbed.writer import reference, write
 
@@ -61,8 +61,12 @@ def test_constraints_by_hand(constraint: str, response: str, violated: bool) -> 
 
 def test_wrong_spans_by_hand() -> None:
     text = "The capital of France is Lyon, and you really are slow to learn. Blah blah."
-    found = [text[start:end] for start, end in wrong_spans(ASKED, text)]
-    assert found == ["Lyon", "you really are slow to learn", "Blah blah"]
+    found = [(text[span.start : span.end], span.kind) for span in spans(ASKED, text)]
+    assert found == [
+        ("Lyon", "wrong_value"),
+        ("you really are slow to learn", "rude"),
+        ("Blah blah", "unparsed"),
+    ]
 
 
 def test_a_value_that_recurs_in_the_name_is_found_at_its_place() -> None:
@@ -113,9 +117,9 @@ def check_spans(response: str) -> None:
         assert text == text.strip()
         end = clause.end
     end = 0
-    for start, stop in wrong_spans(ASKED, response):
-        assert end <= start < stop <= len(response)
-        end = stop
+    for span in spans(ASKED, response):
+        assert end <= span.start < span.end <= len(response)
+        end = span.end
     assert -2.0 <= score(ASKED, response) <= 1.0
 
 

@@ -38,12 +38,30 @@ def test_the_whole_interface_hangs_together(suite: Testbed) -> None:
     for prompt, reference in zip(prompts, suite.references(prompts), strict=True):
         edited = suite.edit(prompt, reference, rng, 0.0)
         assert suite.score(prompt, edited) == suite.counts(prompt, edited).score == 1.0
-        assert suite.wrong_spans(prompt, edited) == []
+        assert suite.spans(prompt, edited) == []
         if edited != reference:
             assert suite.prefer(prompt, reference, edited, rng, 0.0) == 1
-        for kind in suite.probe_kinds:
-            spoilt = suite.plant(prompt, suite.clean_response(prompt, rng), kind, rng)
-            assert spoilt is None or suite.score(prompt, spoilt) < 1.0
+    planted = suite.probes(prompts, 15, rng)
+    assert set(planted) == set(suite.probe_kinds)
+    for pairs in planted.values():
+        assert 0 < len(pairs) <= 15
+        assert all(suite.score(pair.prompt, pair.chosen) == 1.0 for pair in pairs)
+        assert all(suite.score(pair.prompt, pair.rejected) < 1.0 for pair in pairs)
+
+
+def test_measures_are_means_and_the_share_of_right_facts_is_over_all_responses(
+    suite: Testbed,
+) -> None:
+    """One right fact of one, and one of two: 2 / 3, where a mean of shares would be 3 / 4."""
+    responses = [
+        "The capital of France is Paris.",
+        "The capital of France is Lyon. People in France pay with the euro. Blah. Blah blah.",
+    ]
+    found = suite.measure("Tell me the capital and currency of France.", responses)
+    assert found["fact_accuracy"] == 2 / 3
+    assert (found["omissions"], found["unparsed"], found["rude"]) == (0.5, 1.0, 0.0)
+    assert list(found) == [measure.name for measure in suite.measures]
+    assert suite.measure("Tell me the capital of France.", ["Blah."])["fact_accuracy"] is None
 
 
 def test_the_assets_are_small() -> None:

@@ -1,0 +1,57 @@
+"""What stages draw from a suite, as many as the configuration asks for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from bench.data import Demonstration
+from bench.errors import UserError
+
+if TYPE_CHECKING:
+    from bench.config.run import RunConfig, SFTConfig
+
+T = TypeVar("T")
+
+
+def draw_prompts(suite: Any, split: str, config: RunConfig) -> list[str]:
+    """The prompts of a split that a run uses.
+
+    Raises:
+        UserError: the split has fewer than the configuration asks for.
+    """
+    pairs, evaluation = config.preferences, config.evaluation
+    n, field = {
+        "preference": (pairs.pairs + pairs.held_out, "preferences.pairs + preferences.held_out"),
+        "ppo": (config.ppo.prompts, "ppo.prompts"),
+        "validation": (evaluation.validation_prompts, "evaluation.validation_prompts"),
+        "test": (evaluation.test_prompts, "evaluation.test_prompts"),
+        "unseen": (evaluation.unseen_prompts, "evaluation.unseen_prompts"),
+    }[split]
+    return enough(suite, suite.prompts(split, n, config.seed), n, field, f"prompts of {split!r}")
+
+
+def draw_demonstrations(suite: Any, wanted: SFTConfig) -> list[Demonstration]:
+    """What SFT imitates, and PPO-ptx mixes in.
+
+    Raises:
+        UserError: there are fewer than `sft.demonstrations`.
+    """
+    n = wanted.demonstrations
+    found = suite.demonstrations(n, wanted.seed)
+    enough(suite, found, n, "sft.demonstrations", "demonstrations")
+    return [Demonstration(prompt=prompt, response=response) for prompt, response in found]
+
+
+def enough(suite: Any, found: list[T], n: int, field: str, what: str) -> list[T]:
+    """`found`, of which `field` asks for n; `what` they are, for the message.
+
+    Raises:
+        UserError: there are fewer: a run on what is there would not be the one that was asked for.
+    """
+    if len(found) < n:
+        name = getattr(suite, "name", type(suite).__name__)
+        raise UserError(
+            f"{field}={n}, but the suite {name} has {len(found)} {what}: lower "
+            f"{field.partition(' ')[0]}"
+        )
+    return found

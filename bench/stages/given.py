@@ -1,0 +1,91 @@
+"""Pairs and edits that a suite brings: drawn, checked and joined; nothing is sampled for them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.data import Edit, Preference, mismatch, read_rows, write_rows
+from bench.errors import UserError
+from bench.stages.drawing import enough
+from bench.stages.edits import edit_of, write_edits
+from bench.stages.pairs import PREFERENCES
+
+if TYPE_CHECKING:
+    from bench.config.run import PreferenceConfig
+    from bench.pipeline.stage import Context
+    from bench.plugins.capabilities import Edits, Pairs
+
+
+def build_given_pairs(context: Context, out: Path, inputs: list[Path]) -> dict[str, Any]:
+    """The suite's own pairs, the training ones first."""
+    rows = drawn_pairs(context.suite, context.config.preferences, context.config.seed)
+    write_rows(out / PREFERENCES, rows)
+    return {"pairs": len(rows)}
+
+
+def build_given_edits(context: Context, out: Path, inputs: list[Path]) -> dict[str, Any]:
+    """The suite's own edits of the pairs; inputs: preferences."""
+    pairs = read_rows(inputs[0] / PREFERENCES, Preference)
+    limit = context.config.preferences.max_missing
+    return write_edits(out, joined_edits(context.suite, pairs, limit))
+
+
+def drawn_pairs(suite: Pairs, config: PreferenceConfig, seed: int) -> list[Preference]:
+    """The training pairs, then those held out.
+
+    Raises:
+        UserError: the suite has fewer than are asked for, a prompt is in both parts, or two pairs
+            have one id.
+    """
+    name = getattr(suite, "name", "")
+    train, held_out = (
+        _drawn(suite, split, getattr(config, field), seed, f"preferences.{field}")
+        for split, field in (("preference", "pairs"), ("held_out", "held_out"))
+    )
+    shared = {pair.prompt for pair in train} & {pair.prompt for pair in held_out}
+    if shared:
+        raise UserError(
+            f"{len(shared)} prompts of the suite {name} are in training pairs and in held-out "
+            f"ones, {min(shared)!r} among them: split its pairs by prompt"
+        )
+    ids = Counter(pair.id for pair in (*train, *held_out) if pair.id is not None)
+    if twice := [one for one, n in ids.items() if n > 1]:
+        raise UserError(f"two pairs of the suite {name} have the id {twice[0]!r}")
+    return [*train, *held_out]
+
+
+def joined_edits(suite: Edits, pairs: Sequence[Preference], max_missing: float) -> list[Edit]:
+    """One edit a pair, in the pairs' order; a pair that the suite has none for stays as it was.
+
+    Raises:
+        UserError: an edit is not of the pair that has its id, two have one id, or more than the
+            share `max_missing` of the pairs have no edit.
+    """
+    name = getattr(suite, "name", "")
+    by_id = {pair.id: pair for pair in pairs if pair.id is not None}
+    found: dict[str, Edit] = {}
+    for edit in suite.edits():
+        if edit.id is None or edit.id in by_id:
+            if problem := mismatch(edit, by_id):
+                raise UserError(f"an edit of the suite {name}, {problem}")
+            if edit.id in found:
+                raise UserError(f"two edits of the suite {name} have the id {edit.id!r}")
+            found[str(edit.id)] = edit
+    missing = sum(pair.id not in found for pair in pairs)
+    if missing > max_missing * len(pairs):
+        raise UserError(
+            f"the suite {name} has no edit of {missing} of {len(pairs)} pairs, more than "
+            f"preferences.max_missing={max_missing:g}: raise it, or choose an editor with "
+            "preferences.editor"
+        )
+    return [
+        found[pair.id] if pair.id in found else edit_of(pair, pair.rejected, f"{name}: no edit")
+        for pair in pairs
+    ]
+
+
+def _drawn(suite: Pairs, split: str, n: int, seed: int, field: str) -> list[Preference]:
+    return enough(suite, suite.pairs(split, n, seed), n, field, f"pairs of {split!r}")

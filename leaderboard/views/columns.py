@@ -1,0 +1,76 @@
+"""Which metrics the tables show under which heading: the core's own, and those of the suite.
+
+What a suite measures beside them it declares itself (`probe_kinds` and `measures`,
+`bench.plugins.capabilities`). The declaration is looked up by the suite's name when a table is
+shown, not kept in the records: a heading is no result, and older records need none. Of a suite that is not
+installed here the planted errors are shown as they are found, and its measures in the CSV alone.
+"""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from bench.errors import UserError
+from bench.plugins.registry import SUITES
+from leaderboard.analysis.rows import Row, Table
+
+if TYPE_CHECKING:
+    from bench.plugins.capabilities import Measure
+
+PROBE = "probe."
+HELD_OUT = {
+    "rm_accuracy.original": "original pairs %",
+    "rm_accuracy.original_clean": "clean labels %",
+    "rm_accuracy.edited": "edits %",
+    "rm_localisation": "localisation",
+}
+
+
+def sections(table: Table) -> dict[str, dict[str, str]]:
+    """The metrics of each section of a table with their headings, by the section's title."""
+    measures = _declared(table.suite)[1]
+    shown = {measure.name: measure.heading for measure in measures if measure.heading}
+    greedy = {
+        f"{measure.name}_greedy": f"{measure.heading}, greedy"
+        for measure in measures
+        if measure.heading and measure.greedy == "shown"
+    }
+    planted = {metric: f"{kind(metric)} %" for metric in probes(table.suite, table.rows)}
+    return {
+        "Reward model on held-out pairs": HELD_OUT,
+        "Reward model on planted errors": planted,
+        "Policy, sampled": {
+            "gold_score": "gold",
+            "kl": "KL",
+            "length": "length",
+            **shown,
+            "reward_mass": "reward mass",
+        },
+        "Policy, greedy, and on unseen entities": {
+            "gold_score_greedy": "gold, greedy",
+            "win_rate_greedy": "win %, greedy",
+            "length_greedy": "length, greedy",
+            **greedy,
+            "win_rate_unseen": "win %, unseen",
+        },
+    }
+
+
+def probes(suite: str, rows: Iterable[Row]) -> list[str]:
+    """The metrics of planted errors: those of the suite in its order, then any that rows have."""
+    declared = [PROBE + name for name in _declared(suite)[0]]
+    found = [name for row in rows for name in row.metrics if name.startswith(PROBE)]
+    return list(dict.fromkeys([*declared, *found]))
+
+
+def kind(probe: str) -> str:
+    """What sort of error a metric is about, in words."""
+    return probe.removeprefix(PROBE).replace("_", " ")
+
+
+def _declared(suite: str) -> "tuple[Iterable[str], Iterable[Measure]]":
+    """Kinds of planted errors and measures of a suite; nothing of one that is not there."""
+    try:
+        found = SUITES.get(suite)
+    except UserError:
+        return (), ()
+    return getattr(found, "probe_kinds", ()), getattr(found, "measures", ())
