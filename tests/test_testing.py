@@ -209,7 +209,7 @@ def paying(change: Callable[[Tensor, Tensor], Tensor]) -> GoldPPO:
         (lambda paid, mask: (paid - paid[mask].mean()) * mask, "depend on other rows"),
         (lambda paid, mask: paid * paid[:1].sum(), "depend on other rows"),
         (lambda paid, mask: paid.mul_(0.5), "changes its arguments in place"),
-        (lambda paid, mask: paid.sum(1), "must be floats of the mask's shape"),
+        (lambda paid, mask: paid.sum(1), "must be floats .* of the mask's shape"),
     ],
 )
 def test_what_a_method_breaks_is_named(

@@ -2,8 +2,9 @@
 
 What a suite measures beside them it declares itself (`probe_kinds` and `measures`,
 `bench.plugins.capabilities`). The declaration is looked up by the suite's name when a table is
-shown, not kept in the records: a heading is no result, and older records need none. Of a suite that is not
-installed here the planted errors are shown as they are found, and its measures in the CSV alone.
+shown, not kept in the records: a heading is no result, and older records need none. Of a suite that
+is not installed here the planted errors are shown as they are found, and its measures in the CSV
+alone.
 """
 
 from collections.abc import Iterable

@@ -28,9 +28,9 @@ APART = (
 )  # fmt: skip
 # At most so many modules. More of them: does the import that was added decide the stage's result?
 SIZES = {
-    "sft": 50, "samples": 55, "preferences": 20, "edits": 20, "reward_model": 55,
-    "rm_evaluation": 70, "ppo": 60, "outputs": 50, "judgement": 70,
-    "edits by claude": 70, "judgement by claude": 105,
+    "sft": 55, "samples": 55, "preferences": 25, "edits": 25, "reward_model": 60,
+    "rm_evaluation": 75, "ppo": 65, "outputs": 55, "judgement": 75,
+    "edits by claude": 70, "judgement by claude": 110,
 }  # fmt: skip
 
 CODE = '''
