@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import pickle
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import torch
 
 from bench.errors import UserError
 from bench.models.heads import RewardModel
@@ -17,6 +14,7 @@ from bench.models.names import POLICY, REWARD, VALUE
 from bench.models.rollout import Sampling, sample
 from bench.stages.sft import demonstrations, load_sft
 from bench.stages.sources import GoldSource, RewardModelSource, pay_by
+from bench.training.checkpoints import Checkpoints
 from bench.training.optimisation import generator
 from bench.training.ppo import PPO, new_value
 from bench.training.sft import fitting
@@ -26,8 +24,6 @@ if TYPE_CHECKING:
     from bench.pipeline import Context
     from bench.protocols import Judge, Method, TokenSource
     from bench.training.updates import Demonstrations
-
-CHECKPOINT = Path("checkpoint") / "ppo.pt"
 
 
 def build_ppo(
@@ -52,7 +48,10 @@ def build_ppo(
         config.seed,
         _demonstrations(context, backbone),
     )
-    rows = _restore(trainer, out)
+    checkpoints, rows = Checkpoints(out, context.progress.say), []
+    if state := checkpoints.read():
+        trainer.restore(state)
+        rows = state["rows"]
     began = time.perf_counter() - (rows[-1]["seconds"] if rows else 0.0)
     with context.progress.task("PPO", total=config.ppo.steps) as task:
         task.advance(max(0, len(rows) - 1))
@@ -62,10 +61,7 @@ def build_ppo(
             task.advance(int(row["step"] > 0), note=_note(row))
 
         def on_checkpoint(state: dict[str, Any]) -> None:
-            fresh = out / CHECKPOINT.with_suffix(".tmp")
-            fresh.parent.mkdir(exist_ok=True)
-            torch.save(state | {"rows": rows}, fresh)
-            fresh.replace(out / CHECKPOINT)
+            checkpoints.write(state | {"rows": rows})
 
         best = trainer.run(
             _validator(context, backbone, make_judge(context)), on_row, on_checkpoint
@@ -94,21 +90,6 @@ def _token_source(
         model = RewardModel.load(backbone, REWARD, inputs[1])
         return RewardModelSource(model), model
     return GoldSource(context.suite), None
-
-
-def _restore(trainer: PPO, out: Path) -> list[dict[str, float]]:
-    """Go on from an interrupted run's checkpoint, if there is a readable one; its rows so far."""
-    if not (out / CHECKPOINT).exists():
-        return []
-    try:
-        state = torch.load(
-            out / CHECKPOINT, map_location=trainer.backbone.device, weights_only=True
-        )
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError):
-        return []
-    trainer.restore(state)
-    rows: list[dict[str, float]] = state["rows"]
-    return rows
 
 
 def _validator(

@@ -9,6 +9,7 @@ from bench.data import Comparison, Ranking, write_rows
 from bench.models.rollout import Sampling, sample
 from bench.stages.pairs import RANKINGS, SAMPLES
 from bench.stages.sft import load_sft
+from bench.training.checkpoints import Checkpoints
 from bench.training.optimisation import generator
 
 if TYPE_CHECKING:
@@ -26,13 +27,19 @@ def build_samples(context: Context, out: Path, inputs: list[Path]) -> dict[str, 
     ids = [backbone.tokens.prompt(text) for text in prompts] * config.responses
     sampling = Sampling(config.max_new_tokens, config.temperature)
     rng = generator("samples", seed)
-    texts: list[str] = []
+    checkpoints, texts = Checkpoints(out, context.progress.say), []
+    if state := checkpoints.read():
+        texts = state["texts"]
+        rng.set_state(state["rng"])
     chunk = 8 * sampling.batch_size
     with context.progress.task("sample pairs", total=len(ids)) as task:
-        for start in range(0, len(ids), chunk):
+        task.reach(len(texts))
+        for start in range(len(texts), len(ids), chunk):
             drawn = sample(backbone, None, ids[start : start + chunk], sampling, rng)
             texts += [backbone.tokens.text(response) for response in drawn]
-            task.advance(len(drawn))
+            task.reach(len(texts))
+            if checkpoints.due():
+                checkpoints.write({"texts": texts, "rng": rng.get_state()})
     responses = [texts[i :: len(prompts)] for i in range(len(prompts))]
     rows = [
         Comparison(prompt=prompt, output_1=y[0], output_2=y[1], preference=None)
