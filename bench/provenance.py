@@ -89,7 +89,7 @@ def hardware(dtype: str, threads: int) -> dict[str, Any]:
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "blas": blas(torch.__config__.show()),
         "blas_kernel": " ".join(asked) or None,
-        "cores": _cores(),
+        "cores": cores(),
         "gpu": gpu,
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
         "dtype": dtype,
@@ -160,7 +160,7 @@ def _cpu_name() -> str:
     return _first_cpu(CPUINFO).get("model name") or platform.processor() or platform.machine()
 
 
-def _cores() -> int:
+def cores() -> int:
     """Cores that this process may use, which a container can limit."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))

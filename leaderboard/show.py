@@ -12,7 +12,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from bench.config import flatten
-from bench.record import CurvePoint, Record, RecordError, Sample, read_curves, read_record
+from bench.record import CurvePoint, RanOn, Record, RecordError, Sample, read_curves, read_record
 from bench.record import read_samples as _read_samples
 from leaderboard.rows import DASH, Cell, Grid, interval, number, seconds, to_rich
 
@@ -143,7 +143,22 @@ def stage_grid(record: Record) -> Grid:
     paid = sum(stage.seconds for stage in record.stages if not stage.cached)
     full = sum(stage.seconds for stage in record.stages)
     title = f"Stages: {seconds(paid)} in this run, {seconds(full)} without the cache"
-    return Grid(title, ["Stage", "Time", "Cached", "Steps", "Tokens", "Peak GiB", "Key"], rows)
+    headers = ["Stage", "Time", "Cached", "Steps", "Tokens", "Peak GiB", "Key"]
+    return Grid(title, headers, rows, _ran_on(record))
+
+
+def _ran_on(record: Record) -> list[str]:
+    """What stages were computed on, a line each: one found in the store may be from elsewhere."""
+    stages: dict[RanOn, list[str]] = {}
+    for stage in record.stages:
+        if stage.ran_on is not None:
+            stages.setdefault(stage.ran_on, []).append(stage.name)
+    lines = []
+    for place, names in stages.items():
+        threads = "1 thread" if place.threads == 1 else f"{place.threads} threads"
+        packed = {True: ", batches packed", False: ", batches padded", None: ""}[place.packed]
+        lines.append(f"On {place.device}, {threads}{packed}: {', '.join(names)}.")
+    return lines
 
 
 def metric_grid(record: Record) -> Grid:

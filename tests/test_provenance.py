@@ -77,7 +77,7 @@ def test_the_kind_of_cpu_is_that_of_the_first(tmp_path: Path) -> None:
 
 
 MKL = (
-    "  - Intel(R) oneAPI Math Kernel Library Version 2024.2-Product Build 20240605 for Intel(R) 64\n"
+    "  - Intel(R) oneAPI Math Kernel Library Version 2024.2-Product Build 20240605\n"
     "  - Build settings: BLAS_INFO=mkl, BUILD_TYPE=Release, LAPACK_INFO=mkl"
 )
 
