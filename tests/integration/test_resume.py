@@ -22,7 +22,7 @@ from bench.training.checkpoints import Checkpoints
 from tests.integration.test_run import SMALL
 
 # After which of its checkpoints each is killed.
-STAGES = {"sft": 2, "samples": 1, "reward_model": 2, "ppo": 1, "outputs": 3}
+STAGES = {"sft": 2, "samples": 1, "reward_model": 2, "ppo": 1, "outputs": 4}
 METHOD = ("method=token_ppo", "sft.steps=5")
 
 
