@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from bench.config import RunConfig, flatten
-from bench.llm.options import OPERATIONAL
 from bench.loading import config_sha, load_config, plugin_options
 from bench.presets import default_preset, preset_names
+from bench.section import OPERATIONAL
 
 NAMED = 3  # so many differences fit into a label
 _LONGEST = 80  # characters of a folder's name before seed and hash; file systems end at 255 bytes

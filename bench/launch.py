@@ -14,14 +14,12 @@ from typing import TYPE_CHECKING, Any, Literal
 from bench import registry
 from bench.errors import UserError
 from bench.files import write_json_option
+from bench.grid import Grid, words
 from bench.jobs import Job, run_jobs
 from bench.loading import PLUGINS, load_config, plugin_options
 from bench.provenance import cores
-from bench.terminal import table
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
     from bench.config import RunConfig
     from bench.doctor.findings import Finding
     from bench.progress import Progress
@@ -118,7 +116,7 @@ def title(config: RunConfig) -> str:
     return f"{config.method} seed {config.seed}"
 
 
-def plan_table(config: RunConfig, store: Store) -> RenderableType:
+def plan_table(config: RunConfig, store: Store) -> Grid:
     """Lay out a run's stages, and which of them are in the store."""
     from bench.runner import plan
 
@@ -126,7 +124,7 @@ def plan_table(config: RunConfig, store: Store) -> RenderableType:
         (stage.name, stage.key, "stored" if stage.cached else "to do", stage.summary)
         for stage in plan(config, store)
     ]
-    return table(f"{title(config)} (store: {store.root})", ["stage", "key", "", "what"], rows)
+    return words(f"{title(config)} (store: {store.root})", ["stage", "key", "", "what"], rows)
 
 
 def examine(

@@ -16,6 +16,7 @@ Body = dict[str, Any]
 # the code had then. `rollout_logprobs` and `merge_rollouts` are not today's defaults: those do the
 # same sums in another order.
 _CONFIG_OF_1: Body = {
+    "model": {"prompt_max_tokens": None},
     "judge": {},
     "editor": {},
     "preferences": {"responses": 2, "editor": None, "max_missing": 0.02},

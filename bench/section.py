@@ -6,6 +6,14 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+OPERATIONAL = frozenset(
+    {"concurrency", "max_retries", "timeout_s", "deadline_s", "poll_s", "retry"}
+    | {"max_usd", "prices", "api_key_env"}
+    | {"token_limit"}  # another name for the same limit
+)
+"""Options of judges and editors that say how a model is asked, and for what money; no answer depends
+on them, so that they make no other row and no other key."""
+
 
 class Section(BaseModel):
     """A part of the configuration: unknown fields are errors, values do not change."""

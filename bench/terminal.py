@@ -8,7 +8,7 @@ import sys
 import tempfile
 import traceback
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar
 import typer
 
 from bench.errors import UserError
+from bench.grid import Grid, to_rich
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -78,30 +79,16 @@ def use_threads(threads: int | None) -> None:
             os.environ[name] = str(threads)
 
 
-def show(renderable: RenderableType) -> None:
+def show(*things: Grid | RenderableType) -> None:
     """Print to standard output, which holds results alone."""
-    _console().print(renderable)
+    for thing in things:
+        _console().print(to_rich(thing) if isinstance(thing, Grid) else thing)
 
 
 def complain(lines: Iterable[str]) -> None:
     """Print warnings on standard error."""
     for line in lines:
         typer.echo(f"warning: {line}", err=True)
-
-
-def table(title: str, headers: Sequence[str], rows: Iterable[Sequence[str]]) -> RenderableType:
-    """Lay rows out under headers; no text in them is taken for markup."""
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    laid = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    laid.show_header = any(headers)
-    for i, header in enumerate(headers):
-        laid.add_column(Text(header), overflow="fold", no_wrap=i == 0)  # names stay whole
-    for row in rows:
-        laid.add_row(*(Text(cell) for cell in row))
-    return laid
 
 
 def _console() -> Console:

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bench.data import TIE
 from bench.errors import UserError
 from bench.stats import Estimate, cohen_kappa, raw_agreement
 from judges.alpaca_eval import Annotation, read, shortened
 from judges.references import ReferenceSet, identify, require_same
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
 
 SIDES = ("reference", "tie", "model")
 
@@ -46,12 +43,6 @@ class Agreement:
     def as_dict(self) -> dict[str, Any]:
         """For a JSON file."""
         return asdict(self)
-
-    def render(self) -> RenderableType:
-        """For the terminal."""
-        from judges.show import agreement_table
-
-        return agreement_table(self)
 
 
 def agree(first: Path, second: Path) -> Agreement:

@@ -3,27 +3,39 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol, runtime_checkable
 
 from bench.errors import UserError
 from bench.files import check_writable, write_atomically
 from bench.protocols import Judge
 from judges.alpaca_eval import Comparison, Output, annotation_rows, compares, match, read
 from judges.pairs import Pair
-from judges.pairwise import Pairwise
 from judges.references import ReferenceSet, identify, require_same
-from judges.replay import Replay
 from judges.report import Report, cross_check, make_report
-from judges.show import canary_table
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
 
 ANNOTATIONS = "annotations.json"
 REPORT = "report.json"
+
+
+@runtime_checkable
+class _ReadsFiles(Protocol):
+    """A judge that finds its verdicts in the file that is to be judged (`judges.replay`)."""
+
+    def use(self, path: Path) -> None: ...
+
+
+@runtime_checkable
+class _TriesCanaries(Protocol):
+    """A judge that can be tried on outputs whose verdict is known (`judges.pairwise`)."""
+
+    options: Any
+
+    def try_canaries(
+        self, prompts: list[str], outputs: list[str], references: list[str]
+    ) -> dict[str, Any]: ...
 
 
 @dataclass(frozen=True)
@@ -106,7 +118,7 @@ def judge_file(
     comparisons = read_comparisons(outputs, reference)
     if out is not None:
         check_writable(out / ANNOTATIONS)
-    if isinstance(judge, Replay):
+    if isinstance(judge, _ReadsFiles):
         judge.use(outputs)
     prompts, answers, references = comparisons.texts
     verdicts = judge.compare(prompts, answers, references)
@@ -127,7 +139,9 @@ def judge_file(
     return report
 
 
-def try_canaries(outputs: Path, reference: Path | None, judge: Judge) -> RenderableType:
+def try_canaries(
+    outputs: Path, reference: Path | None, judge: Judge
+) -> Mapping[str, Mapping[str, Any]]:
     """Try the canaries alone; they are the first questions of `judge_file`, so nothing is lost.
 
     Args:
@@ -136,15 +150,14 @@ def try_canaries(outputs: Path, reference: Path | None, judge: Judge) -> Rendera
         judge: who would judge.
 
     Returns:
-        A table for the terminal.
+        What became of each canary (`judges.canaries.check`).
 
     Raises:
         UserError: a file is wrong, the judge has no canaries, or one of them won.
     """
-    if not isinstance(judge, Pairwise) or not judge.options.canaries:
+    if not isinstance(judge, _TriesCanaries) or not judge.options.canaries:
         raise UserError(f"there are no canaries for the judge {judge.name} (judge.canaries)")
-    results = judge.try_canaries(*read_comparisons(outputs, reference).texts)
-    return canary_table(results, f"{judge.model} with the prompt {judge.template.name}")
+    return judge.try_canaries(*read_comparisons(outputs, reference).texts)
 
 
 def _paired(outputs: Path, reference: Path) -> list[Comparison]:

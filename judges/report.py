@@ -6,7 +6,7 @@ import logging
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bench.llm.families import family, same_family
 from bench.protocols import Judge
@@ -15,9 +15,6 @@ from bench.stats import LengthAdjusted, WinRate, length_adjusted, win_rate
 from judges.diagnostics import Judged, counts, diagnose, refusals
 from judges.marks import marks
 from judges.references import ReferenceSet
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
 
 MAX_MISSING = 0.02
 """Share of the instructions without a verdict from which on a win rate is not valid."""
@@ -89,12 +86,6 @@ class Report:
             "marks": [mark.model_dump() for mark in self.marks],
             "length_adjusted": adjusted and {"method": "ours, not AlpacaEval's", **adjusted},
         }
-
-    def render(self) -> RenderableType:
-        """For the terminal."""
-        from judges.show import report_table
-
-        return report_table(self)
 
 
 def make_report(

@@ -1,21 +1,15 @@
-"""Reports for the terminal; rates in per cent."""
+"""Reports as tables; rates in per cent."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
-from rich.console import Group
-from rich.text import Text
-
+from bench.grid import Grid, words
 from bench.llm.prices import dollars
 from bench.stats import Estimate
-from bench.terminal import table
 from judges.agreement import SIDES, Agreement
 from judges.report import Report
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
 
 _RATES = {
     "flip_rate": "orders contradict each other",
@@ -27,15 +21,15 @@ _RATES = {
 Interval = tuple[float, float] | None
 
 
-def report_table(report: Report) -> RenderableType:
-    """Banners first, then the win rate, what is missing, and what it may depend on."""
+def report_table(report: Report) -> Grid:
+    """Win rate, what is missing, what it may depend on; what is to be said first as warnings."""
     who = f"{report.judge} ({report.model})" if report.model else report.judge
     title = f"{report.generator} against {report.reference}, judged by {who}"
     rows = [*_headline(report), *_diagnostics(report), *_provenance(report)]
-    return Group(*(Text(line, style="bold red") for line in _banners(report)), _grid(title, rows))
+    return words(title, ("", ""), rows, _banners(report))
 
 
-def agreement_table(agreement: Agreement) -> RenderableType:
+def agreement_tables(agreement: Agreement) -> list[Grid]:
     """Agreement, kappa and who said what."""
     a, b = agreement.first, agreement.second
     unjudged = agreement.both - agreement.agreement.n
@@ -52,13 +46,13 @@ def agreement_table(agreement: Agreement) -> RenderableType:
         (f"{a}: {side}", *(str(agreement.confusion[side][other]) for other in SIDES))
         for side in SIDES
     ]
-    return Group(
-        _grid(f"{a} and {b}, against {agreement.reference}", rows),
-        table("", ["", *(f"{b}: {side}" for side in SIDES)], confusion),
-    )
+    return [
+        words(f"{a} and {b}, against {agreement.reference}", ("", ""), rows),
+        words("", ["", *(f"{b}: {side}" for side in SIDES)], confusion),
+    ]
 
 
-def canary_table(results: Mapping[str, Mapping[str, Any]], who: str) -> RenderableType:
+def canary_table(results: Mapping[str, Mapping[str, Any]], who: str) -> Grid:
     """How the canaries fared; to have passed is to be here."""
     rows = [
         (
@@ -70,13 +64,7 @@ def canary_table(results: Mapping[str, Mapping[str, Any]], who: str) -> Renderab
         for name, result in results.items()
     ]
     headers = ["canary", "won", "of", "mean (1 reference, 1.5 tie, 2 canary)"]
-    return _grid(f"{who}: no canary won", rows, headers)
-
-
-def _grid(
-    title: str, rows: Iterable[Sequence[str]], headers: Sequence[str] = ("", "")
-) -> RenderableType:
-    return Group(Text(title, style="bold"), table("", headers, rows))
+    return words(f"{who}: no canary won", headers, rows)
 
 
 def _banners(report: Report) -> list[str]:

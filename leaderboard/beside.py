@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from bench.grid import DASH, Grid
 from bench.record import Run, find_runs
 from leaderboard.baseline import LEVEL, Band, is_like, make_baseline
-from leaderboard.rows import DASH, Grid, interval, number
+from leaderboard.rows import interval, number
 
 METRIC = "win_rate"
 EXPECTED, BELOW, ABOVE = "as expected", "below the band", "above the band"

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.errors import UserError
+from bench.grid import DASH, Grid, to_markdown, to_rich
 from bench.record import (
     ITEMS,
     RECORD,
@@ -39,7 +40,6 @@ from leaderboard.environment import (
     measured,
     named,
 )
-from leaderboard.rows import DASH, Grid, to_markdown, to_rich
 from leaderboard.verdicts import NOT_TESTED, Candidate, CheckRow, Twin, judge
 
 if TYPE_CHECKING:

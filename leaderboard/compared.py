@@ -6,17 +6,9 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
+from bench.grid import DASH, Grid, to_markdown, to_rich
 from leaderboard.compare import Comparison
-from leaderboard.rows import (
-    DASH,
-    Grid,
-    interval,
-    is_percent,
-    number,
-    probability,
-    to_markdown,
-    to_rich,
-)
+from leaderboard.rows import interval, is_percent, number, probability
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from leaderboard.rows import Grid
+from bench.grid import Grid
 
 _PAGE = """\
 <!doctype html>

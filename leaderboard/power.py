@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.errors import UserError
-from leaderboard.rows import DASH, Grid, is_percent, number, to_markdown, to_rich
+from bench.grid import DASH, Grid, to_markdown, to_rich
+from leaderboard.rows import is_percent, number
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -5,22 +5,10 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from bench.grid import DASH, Grid, drop_empty, to_markdown, to_rich
 from leaderboard.html import to_html
 from leaderboard.reported import load_reported, reported_grids
-from leaderboard.rows import (
-    DASH,
-    Cell,
-    Grid,
-    Row,
-    Table,
-    drop_empty,
-    interval,
-    number,
-    seconds,
-    to_markdown,
-    to_rich,
-    with_error,
-)
+from leaderboard.rows import Cell, Row, Table, interval, number, seconds, with_error
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

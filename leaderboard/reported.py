@@ -4,8 +4,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
 
+from bench.grid import DASH, Grid
 from bench.record import Damage
-from leaderboard.rows import DASH, Grid
 
 # Beside this package in a checkout and in an installation alike. Not importlib.resources: in an
 # editable install a folder without __init__.py is no resource container.

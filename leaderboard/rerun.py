@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.config import flatten
+from bench.grid import DASH, Grid, to_rich
 from bench.record import CURVES, ITEMS, CurvePoint, Item, Metric, Run, read_curves, read_items
 from leaderboard.environment import Change, causes, changes, environment, explanation
-from leaderboard.rows import DASH, Grid, to_rich
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

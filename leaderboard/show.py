@@ -12,9 +12,10 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from bench.config import flatten
+from bench.grid import DASH, Grid, to_rich
 from bench.record import CurvePoint, RanOn, Record, RecordError, Sample, read_curves, read_record
 from bench.record import read_samples as _read_samples
-from leaderboard.rows import DASH, Cell, Grid, interval, number, seconds, to_rich
+from leaderboard.rows import Cell, interval, number, seconds
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -153,7 +153,7 @@ def test_a_judge_that_goes_by_the_position_is_not_valid(server: Server, files: P
     result = bench(f"{JUDGE} --out judged")
     assert result.exit_code == 3
     assert "50.0%" in result.stdout
-    assert result.stdout.startswith("NOT VALID: the two orders contradict each other in 6 of 6")
+    assert "\nWarning: NOT VALID: the two orders contradict each other in 6 of 6" in result.stdout
     assert "not valid: the two orders contradict each other in 6 of 6" in result.stderr
     assert "--allow-invalid" in result.stderr
     assert "--allow-missing" not in result.stderr
@@ -184,7 +184,7 @@ def test_a_judge_that_ties_everything_is_marked(server: Server, files: Path) -> 
     server.answer = prefers(lambda a, b: False)
     result = bench(JUDGE)
     assert result.exit_code == 0
-    assert result.stdout.startswith("MARKED: 6 of 6 verdicts are ties, more than 50%")
+    assert "\nWarning: MARKED: 6 of 6 verdicts are ties, more than 50%" in result.stdout
 
 
 def test_a_budget_leaves_out_what_would_exceed_it(server: Server, files: Path) -> None:

@@ -81,6 +81,7 @@ def judge(
     """Compare outputs with a reference's, in both orders; what was answered is not asked again."""
     from bench.registry import JUDGES
     from judges.judging import judge_file, read_comparisons, try_canaries
+    from judges.show import canary_table, report_table
 
     plugin = JUDGES.get(judge)
     chosen = _options(plugin, options, f"judge {judge}", "judge", max_usd=max_usd, retry=retry)
@@ -89,10 +90,11 @@ def judge(
         _show_estimate(made, read_comparisons(outputs, reference).texts)
         return
     if canary:
-        show(try_canaries(outputs, reference, made))
+        tried = try_canaries(outputs, reference, made)
+        show(canary_table(tried, f"{made.model} with the prompt {made.template.name}"))
         return
     report = judge_file(outputs, reference, made, out=out, editor=_editor_of(edits))
-    show(report.render())
+    show(report_table(report))
     how = _mending(made, report.counts)
     allowed = {"missing"} if allow_missing else set()
     reasons = [m for m in report.marks if m.level == "invalid" and m.what not in allowed]
@@ -116,11 +118,12 @@ def agree(
     """How far two judges agree, instruction by instruction, and beyond chance."""
     from bench.files import write_json_option
     from judges.agreement import agree as agreement
+    from judges.show import agreement_tables
 
     found = agreement(first, second)
     if json_file is not None:
         write_json_option(json_file, json.dumps(found.as_dict(), indent=1) + "\n")
-    show(found.render())
+    show(*agreement_tables(found))
 
 
 @app.command()
@@ -151,7 +154,7 @@ def edit(
         _show_estimate(made, (pairs,), repeated=[original for _, original in pairs])
         return
     report = edit_file(preferences, out, made, allow_missing=allow_missing)
-    show(edit_tables(report))
+    show(*edit_tables(report))
     if how := _mending(made, report.outcomes):
         _say(how)
 
@@ -195,10 +198,11 @@ def _show_estimate(asking: Any, texts: tuple[Any, ...], repeated: Sequence[str] 
     if not hasattr(asking, "asker"):
         raise UserError(f"{asking.name} asks no model, so there is nothing to estimate")
     from bench.llm.estimate import ASSUMED_OUTPUT_TOKENS, BYTES_PER_TOKEN, estimate
+    from bench.llm.show import estimate_table
 
     size = sum(len(text.encode()) for text in repeated) / max(1, len(repeated))
     tokens = ASSUMED_OUTPUT_TOKENS + size / BYTES_PER_TOKEN
-    show(estimate(asking.requests(*texts), asking.asker, tokens).render())
+    show(estimate_table(estimate(asking.requests(*texts), asking.asker, tokens)))
 
 
 def _editor_of(edits: Path | None) -> str | None:

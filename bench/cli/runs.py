@@ -11,7 +11,8 @@ import typer
 
 from bench.cli.app import Overrides, Preset, app
 from bench.errors import UserError
-from bench.terminal import complain, fail, guarded, show, table, use_threads
+from bench.grid import words
+from bench.terminal import complain, fail, guarded, show, use_threads
 
 if TYPE_CHECKING:
     from bench.config import RunConfig
@@ -80,8 +81,8 @@ def list_plugins() -> None:
             (entry.name, entry.summary, entry.paper, entry.source) for entry in registry.entries()
         ]
         if rows:
-            show(table(f"{registry.kind}s", ["name", "", "paper", "from"], rows))
-    show(table("presets", ["name"], [(name,) for name in preset_names()]))
+            show(words(f"{registry.kind}s", ["name", "", "paper", "from"], rows))
+    show(words("presets", ["name"], [(name,) for name in preset_names()]))
 
 
 @app.command()
@@ -102,7 +103,7 @@ def config(
             docs += describe_options(loaded, name)
     rows = [(doc.path, str(doc.value), doc.expected, doc.description) for doc in docs]
     hint = "" if method else "; a method's own options, reward.*, with --method NAME"
-    show(table(f"preset {preset}{hint}", ["field", "value", "may be", "meaning"], rows))
+    show(words(f"preset {preset}{hint}", ["field", "value", "may be", "meaning"], rows))
 
 
 @app.command()
@@ -127,10 +128,10 @@ def doctor(
 
 def _print_outcome(configs: list[RunConfig], results: Path) -> None:
     """Print the runs beside the published ones of their rows, then the published leaderboard."""
+    from bench.grid import to_rich
     from bench.labels import folder_of
     from bench.record import PUBLISHED, RecordError, Run, read_record
     from leaderboard.beside import beside
-    from leaderboard.rows import to_rich
 
     own = []
     for config in configs:
@@ -150,9 +151,9 @@ def _print_rows(results: Path, suite: str, whose: str, labels: set[str] | None =
     """Print the leaderboard's first section, or those of its rows that `labels` names."""
     from dataclasses import replace
 
+    from bench.grid import to_rich
     from leaderboard.aggregate import tables
     from leaderboard.render import result_grid
-    from leaderboard.rows import to_rich
 
     found, problems = tables(results, suite)
     for board in found:

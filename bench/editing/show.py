@@ -1,25 +1,18 @@
-"""What editing came to, for the terminal."""
+"""What editing came to, as tables."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from bench.editing.report import QUANTILES, EditReport, Spread
+from bench.grid import Grid, words
 from bench.llm.prices import dollars
-from bench.terminal import table
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
 
 
-def edit_tables(report: EditReport) -> RenderableType:
+def edit_tables(report: EditReport) -> list[Grid]:
     """Counts of a report, and the sizes of its edits."""
-    from rich.console import Group
-
-    return Group(_counts(report), _sizes(report))
+    return [_counts(report), _sizes(report)]
 
 
-def _counts(report: EditReport) -> RenderableType:
+def _counts(report: EditReport) -> Grid:
     responses = sum(report.outcomes.values())
     rows = [
         ("editor", report.source),
@@ -36,7 +29,7 @@ def _counts(report: EditReport) -> RenderableType:
         ("answered", f"{report.first_at} to {report.last_at}" if report.first_at else "never"),
         ("prompt", f"{report.template} {report.template_sha[:8]}"),
     ]
-    return table("edits", ["", ""], rows)
+    return words("edits", ["", ""], rows)
 
 
 def _lost(report: EditReport) -> list[tuple[str, str]]:
@@ -45,7 +38,7 @@ def _lost(report: EditReport) -> list[tuple[str, str]]:
     return [("may be billed beside, at most", dollars(report.possibly_billed_usd))]
 
 
-def _sizes(report: EditReport) -> RenderableType:
+def _sizes(report: EditReport) -> Grid:
     headers = ["", "mean", "standard error", *(f"{q:.0%}" for q in QUANTILES)]
     spreads = {
         f"changed words, % (at most {report.max_changed:.1%})": (report.changed_fraction, 100.0),
@@ -53,7 +46,7 @@ def _sizes(report: EditReport) -> RenderableType:
         "characters added": (report.characters_added, 1.0),
     }
     rows = [_cells(name, *spread) for name, spread in spreads.items()]
-    return table(f"sizes of the {report.outcomes['ok']:,} accepted edits", headers, rows)
+    return words(f"sizes of the {report.outcomes['ok']:,} accepted edits", headers, rows)
 
 
 def _cells(name: str, spread: Spread | None, scale: float) -> list[str]:

@@ -5,12 +5,13 @@ retries.py      when a question is asked again
 json_answers.py the JSON of an answer: asked for in words, found in a text
 asking.py       store, budget and rounds: what judge and editor call
 answers.py      the append-only store
-transport.py    the protocol; messages, batches, replay and openai_chat implement it
+transport.py    the protocol; messages, batches, replay and openai_chat implement it, and
+                opening.py opens one
 ordering.py     batches: none lost, none ordered twice; watching.py until they end
 budget.py       money is reserved before it is spent, by what answers took (observed.py);
                 prices.py has the dated table
 templates.py    prompt files, filled in one pass
-estimate.py     what it would cost, without asking
+estimate.py     what it would cost, without asking; show.py shows it
 """
 
 from bench.llm.answers import Answer, AnswerStore, Usage

@@ -7,16 +7,11 @@ import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bench.llm.answers import Answer, Usage
 from bench.llm.asking import Asker
-from bench.llm.prices import dollars
 from bench.llm.requests import Request
-from bench.terminal import table
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
 
 BYTES_PER_TOKEN = 3.5
 """Of English text in JSON, where the API cannot be asked: an assumption."""
@@ -24,7 +19,6 @@ ASSUMED_OUTPUT_TOKENS = 400
 """Of a short structured answer with its thinking, where no answer is known: an assumption."""
 ASSUMED_SECONDS = 6.0
 """Of a call, likewise."""
-_MOST = "without retries at most"  # an answer that is cut off gets more room, once
 _COUNTED = 8  # requests whose tokens the API is asked for; it does not bill that
 
 
@@ -52,20 +46,6 @@ class Estimate:
     most_usd: float | None
     seconds: float | None
     basis: tuple[str, ...]
-
-    def render(self) -> RenderableType:
-        """For the terminal."""
-        time = "up to 24 hours" if self.seconds is None else f"about {self.seconds / 60:.1f} min"
-        rows = [
-            ("calls", f"{self.calls:,}"),
-            ("already answered", f"{self.stored:,}"),
-            ("input tokens", f"{self.input_tokens:,}"),
-            ("output tokens", f"{self.output_tokens:,} ({_MOST} {self.most_output_tokens:,})"),
-            ("price", f"{dollars(self.usd)} ({_MOST} {dollars(self.most_usd)})"),
-            ("time", time if self.calls else "none"),
-            *(("", line) for line in self.basis),
-        ]
-        return table(f"dry run: {self.model}, nothing was asked", ["", ""], rows)
 
 
 def estimate(

@@ -12,15 +12,9 @@ from bench.files import content_sha
 from bench.llm.json_answers import in_words
 from bench.llm.requests import Request
 from bench.llm.retries import RetryStatus
-from bench.section import Section
+from bench.section import OPERATIONAL, Section
 
 TransportName = Literal["messages", "batches", "replay", "openai"]
-OPERATIONAL = frozenset(
-    {"concurrency", "max_retries", "timeout_s", "deadline_s", "poll_s", "retry"}
-    | {"max_usd", "prices", "api_key_env"}
-    | {"token_limit"}  # another name for the same limit
-)
-"""Options that say how a model is asked, and for what money; no answer depends on them."""
 
 
 class LLMOptions(Section):

@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from itertools import combinations
 
+from bench.grid import DASH
 from bench.stats import TwoWay, holm
 from leaderboard.aggregate import difference
-from leaderboard.rows import DASH, interval, number, probability
+from leaderboard.rows import interval, number, probability
 from leaderboard.runs import Group, Instructions
 
 ALPHA = 0.05

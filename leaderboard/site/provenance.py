@@ -3,8 +3,9 @@
 from typing import Any
 
 from bench.config import flatten
+from bench.grid import DASH, Grid
 from bench.record import Record, Run
-from leaderboard.rows import DASH, Grid, seconds
+from leaderboard.rows import seconds
 from leaderboard.show import config_grid, metric_grid, stage_grid
 from leaderboard.site.sheets import Column, Field, Sheet
 

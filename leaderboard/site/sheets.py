@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from bench.grid import DASH
 from leaderboard.render import SECTIONS
-from leaderboard.rows import DASH, Cell, Row, Table, interval, number, seconds, with_error
+from leaderboard.rows import Cell, Row, Table, interval, number, seconds, with_error
 
 
 @dataclass(frozen=True)

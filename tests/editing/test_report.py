@@ -10,6 +10,7 @@ from rich.console import Console
 from bench.editing.acceptance import EditResult, assess
 from bench.editing.report import EditReport, Spread
 from bench.editing.show import edit_tables
+from bench.grid import to_rich
 from bench.llm import Answer, Tally
 from bench.llm.prices import Prices
 from bench.llm.templates import Template
@@ -41,7 +42,7 @@ characters added -0.7 1.8 -3.6 -2.0 0.0 1.0 1.8
 def shown(made: EditReport) -> str:
     """What the terminal shows, without lines and columns."""
     stream = io.StringIO()
-    Console(file=stream, width=120).print(edit_tables(made))
+    Console(file=stream, width=120).print(*map(to_rich, edit_tables(made)))
     lines = (" ".join(line.replace("─", "").split()) for line in stream.getvalue().splitlines())
     return "".join(f"{line}\n" for line in lines if line)
 

@@ -9,7 +9,9 @@ import pytest
 from rich.console import Console
 
 from bench.errors import UserError
+from bench.grid import to_rich
 from judges.agreement import agree
+from judges.show import agreement_tables
 from tests.judges.data import ANNOTATIONS, needs_shared
 from tests.judges.test_alpaca_eval import write
 
@@ -52,7 +54,7 @@ def test_by_hand(tmp_path: Path) -> None:
     assert json.loads(json.dumps(made.as_dict()))["confusion"] == made.confusion
     console = Console(width=160)
     with console.capture() as capture:
-        console.print(made.render())
+        console.print(*map(to_rich, agreement_tables(made)))
     for line in ("10 (1 without a verdict in one)", "1 in the first, 2 in the second", "70.0%"):
         assert line in capture.get()
 

@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 
 from bench.errors import UserError
+from bench.grid import to_rich
 from judges import judging
 from judges.agreement import agree
 from judges.alpaca_eval import Annotation, read
@@ -17,6 +18,7 @@ from judges.claude import Claude
 from judges.judging import judge_file, read_comparisons, try_canaries
 from judges.replay import Replay, ReplayOptions
 from judges.report import Report
+from judges.show import canary_table
 from tests.judges.asked import prefers
 from tests.judges.data import ANNOTATIONS, LONG_REFERENCE, SHORT_REFERENCE, needs_shared
 from tests.judges.test_alpaca_eval import write
@@ -109,11 +111,11 @@ def test_canaries_alone(
     server: Server, claude: Callable[..., Claude], files: tuple[Path, Path]
 ) -> None:
     server.answer = prefers(lambda text, other: text in ("bad", "good") and other != text)
-    shown = try_canaries(*files, claude(canaries=2))
+    tried = try_canaries(*files, claude(canaries=2))
     console = Console(width=120)
     with console.capture() as capture:
-        console.print(shown)
-    assert "claude-sonnet-5-5 with the prompt alpaca_eval: no canary won" in capture.get()
+        console.print(to_rich(canary_table(tried, "claude-sonnet-5-5")))
+    assert "claude-sonnet-5-5: no canary won" in capture.get()
     assert (capture.get().count("1.50"), capture.get().count("1.00")) == (1, 3)
     assert server.calls == 16
     judge_file(*files, claude(canaries=2))

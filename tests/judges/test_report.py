@@ -12,11 +12,13 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
+from bench.grid import to_rich
 from bench.protocols import OrderVerdict, Verdict
 from judges.pairs import Pair, combine
 from judges.references import ReferenceSet
 from judges.replay import Replay, ReplayOptions
 from judges.report import MAX_MISSING, Report, cross_check, make_report
+from judges.show import report_table
 
 REFERENCE = ReferenceSet("theirs", "ab" * 32)
 
@@ -35,7 +37,7 @@ def ok(preference: float) -> Verdict:
 def text(shown: Report) -> str:
     console = Console(width=200)
     with console.capture() as capture:
-        console.print(shown.render())
+        console.print(to_rich(report_table(shown)))
     return capture.get()
 
 

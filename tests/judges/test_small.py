@@ -20,6 +20,7 @@ from rich.console import Console
 
 from bench.editing.report import Spread
 from bench.errors import UserError
+from bench.grid import to_rich
 from bench.protocols import OrderVerdict, Verdict
 from bench.stats import length_adjusted
 from judges.agreement import agree
@@ -28,6 +29,7 @@ from judges.pairs import Pair, combine
 from judges.references import ReferenceSet
 from judges.replay import Replay, ReplayOptions
 from judges.report import Report, cross_check, make_report
+from judges.show import report_table
 from tests.judges.test_agreement import annotations
 
 LOST, WON, EVEN, REFUSED = (
@@ -77,7 +79,7 @@ def test_every_small_file_has_a_report() -> None:
 def test_small_reports_are_shown_and_confirmed() -> None:
     for items in product(product(VERDICTS, TEXTS[2:4]), repeat=1):
         made = report(items * 2)
-        Console(file=io.StringIO()).print(made.render())
+        Console(file=io.StringIO()).print(to_rich(report_table(made)))
         rows = [Comparison(instruction=str(i), output_1="", output_2="x") for i in range(2)]
         cross_check(annotation_rows(rows, [items[0][0]] * 2, "judge"), made.win_rate)
 

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from bench.grid import to_rich
 from bench.record import Reference, Run, read_record
 from leaderboard.baseline import make_baseline
 from leaderboard.beside import beside
-from leaderboard.rows import to_rich
 
 
 def run_of(folder: Path) -> Run:

@@ -10,10 +10,11 @@ from xml.etree import ElementTree
 import pytest
 from rich.console import Console
 
+from bench.grid import Grid, to_markdown
 from bench.record import JudgeRecord
 from leaderboard.render import leaderboard
 from leaderboard.reported import load_reported
-from leaderboard.rows import Grid, interval, number, probability, seconds, to_markdown
+from leaderboard.rows import interval, number, probability, seconds
 
 REPORTED = Path(__file__).parents[2] / "results" / "reported" / "xu2024.json"
 

@@ -1,8 +1,8 @@
 import pytest
 
+from bench.grid import DASH
 from bench.stats import holm
 from leaderboard.aggregate import difference
-from leaderboard.rows import DASH
 from leaderboard.runs import Instructions, load
 from leaderboard.site.matrix import Pair, comparison_matrix
 

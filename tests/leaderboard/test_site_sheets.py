@@ -1,7 +1,8 @@
 import pytest
 
+from bench.grid import DASH
 from leaderboard.aggregate import tables
-from leaderboard.rows import DASH, Cell
+from leaderboard.rows import Cell
 from leaderboard.site.sheets import (
     Column,
     Field,

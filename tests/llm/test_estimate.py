@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from bench.grid import to_rich
 from bench.llm import Asker, LLMOptions, Request
 from bench.llm.estimate import ASSUMED_OUTPUT_TOKENS, BYTES_PER_TOKEN, estimate
+from bench.llm.show import estimate_table
 from tests.llm.server import Server
 
 SCHEMA = {"type": "object", "properties": {}, "additionalProperties": False}
@@ -41,7 +43,7 @@ def test_without_the_api_tokens_are_assumed(tmp_path: Path, monkeypatch) -> None
     assert found.seconds == 10 * 6 / 2
     assert sum("assumed" in line for line in found.basis) == 3
     console = Console(width=200, file=io.StringIO())
-    console.print(found.render())
+    console.print(to_rich(estimate_table(found)))
     assert console.file.getvalue().count("without retries at most") == 2
 
 

@@ -1,0 +1,135 @@
+"""The one form of a table: rows of text, which terminal, Markdown and HTML are drawn from."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from rich import box
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, Group, RenderResult
+from rich.table import Table
+from rich.text import Text
+
+DASH = "–"
+GAP = 2  # columns of the terminal between two of a table
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table as strings: the one form that terminal, Markdown and HTML are drawn from.
+
+    Attributes:
+        warnings: what must be read before the table.
+        notes: what explains it, below.
+        level: of its heading.
+        words: whether its cells are words, which begin at the left and go on in the next line;
+            else they are numbers, of which none is cut, and the first column names them.
+    """
+
+    title: str
+    headers: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    notes: list[str] = field(default_factory=list)
+    level: int = 3
+    warnings: list[str] = field(default_factory=list)
+    words: bool = False
+
+
+def words(
+    title: str,
+    headers: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    warnings: Iterable[str] = (),
+) -> Grid:
+    """A grid whose cells are words."""
+    return Grid(title, headers, list(rows), warnings=list(warnings), words=True)
+
+
+@dataclass(frozen=True)
+class _Numbers:
+    """A table that cuts no number: what is too wide for the console goes on in a table below."""
+
+    headers: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        full = self._widths(options.max_width)
+        parts: list[list[int]] = [[]]
+        for i in range(1, len(full)):
+            taken = full[0] + sum(full[j] + GAP for j in parts[-1])
+            if parts[-1] and taken + full[i] + GAP > options.max_width:
+                parts.append([])
+            parts[-1].append(i)
+        for part in parts:
+            yield self._table([0, *part], full)
+            yield Text()
+
+    def _widths(self, room: int) -> list[int]:
+        """Of each column: whole if there is room, else headers, then the first column, folded."""
+        columns = [list(column) for column in zip(self.headers, *self.rows, strict=True)]
+        full = [max(map(cell_len, column)) for column in columns]
+        left = room - GAP * (len(full) - 1)
+        if sum(full) > left:
+            full = [max(_longest_word(c[0]), *map(cell_len, c[1:]), 1) for c in columns]
+        if sum(full) > left:
+            word = max(map(_longest_word, columns[0]))
+            full[0] = min(full[0], max(12, left - sum(full[1:]), min(word, room // 3)))
+        return full
+
+    def _table(self, columns: list[int], widths: list[int]) -> Table:
+        table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True)
+        for i in columns:
+            justify: Literal["left", "right"] = "right" if i else "left"
+            table.add_column(
+                Text(self.headers[i]), justify=justify, width=widths[i], overflow="fold"
+            )
+        for row in self.rows:
+            table.add_row(*(Text(row[i]) for i in columns))
+        return table
+
+
+def _words(grid: Grid) -> Table:
+    """A table of words; without headers where all of them are empty."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_header=any(grid.headers))
+    for i, header in enumerate(grid.headers):
+        table.add_column(Text(header), overflow="fold", no_wrap=i == 0)  # names stay whole
+    for row in grid.rows:
+        table.add_row(*map(Text, row))
+    return table
+
+
+def _longest_word(text: str) -> int:
+    return max(map(cell_len, text.split()), default=0)
+
+
+def to_rich(grid: Grid) -> Group:
+    """The grid for the terminal: title, warnings, table, notes; no text is taken for markup."""
+    title = [Text(grid.title, style="bold")] if grid.title else []
+    warnings = [Text(f"Warning: {line}", style="bold yellow") for line in grid.warnings]
+    laid_out = _words(grid) if grid.words else _Numbers(grid.headers, grid.rows)
+    table = [laid_out] if grid.headers else []
+    notes = [Text(note, style="dim") for note in grid.notes]
+    return Group(*title, *warnings, *table, *notes, *([Text()] if notes else []))
+
+
+def to_markdown(grid: Grid) -> str:
+    """The grid as a Markdown table below a heading."""
+
+    def line(cells: Iterable[str]) -> str:
+        return "| " + " | ".join(c.replace("|", "\\|").replace("\n", " ") for c in cells) + " |"
+
+    rule = ["---"] + ["---:"] * (len(grid.headers) - 1)
+    lines = [f"{'#' * grid.level} {grid.title}"]
+    for warning in grid.warnings:
+        lines += ["", f"**Warning:** {warning}"]
+    if grid.headers:
+        lines += ["", line(grid.headers), line(rule), *map(line, grid.rows)]
+    for note in grid.notes:
+        lines += ["", note]
+    return "\n".join(lines)
+
+
+def drop_empty(headers: Sequence[str], rows: list[list[str]]) -> tuple[list[str], list[list[str]]]:
+    """Leave out the columns, the first apart, that say nothing in any row."""
+    keep = [0] + [i for i in range(1, len(headers)) if any(row[i] != DASH for row in rows)]
+    return [headers[i] for i in keep], [[row[i] for i in keep] for row in rows]
