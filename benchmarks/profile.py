@@ -13,7 +13,7 @@ from statistics import median
 import torch
 import typer
 
-from bench.config import LoRAConfig, ModelConfig, PPOConfig
+from bench.config.run import LoRAConfig, ModelConfig, PPOConfig
 from bench.models.backbone import Backbone
 from bench.suites.testbed.suite import Testbed
 from bench.training.ppo import PPO, new_value

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bench.provenance import code_state, hardware, package_versions
+from bench.records.provenance import code_state, hardware, package_versions
 
 RESULTS = Path(__file__).parent / "results"
 

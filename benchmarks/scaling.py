@@ -17,7 +17,7 @@ import numpy as np
 import torch
 import typer
 
-from bench.config import RewardModelConfig
+from bench.config.run import RewardModelConfig
 from bench.training.reward_model import Objective, train_reward_model
 from benchmarks.peers.ours import backbone_of, build_ppo
 from benchmarks.report import RESULTS, origin, origin_text, table, write

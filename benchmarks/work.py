@@ -17,7 +17,7 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from bench.config import LoRAConfig
+from bench.config.run import LoRAConfig
 from bench.data import Preference
 
 LORA = LoRAConfig(r=8, alpha=16, target_modules=["q_proj", "v_proj"])

@@ -1,4 +1,4 @@
-"""Judges, which `bench.registry` finds by name, and what is common to all of them.
+"""Judges, which `bench.plugins.registry` finds by name, and what is common to all of them.
 
 gold.py                   the testbed's own program
 claude.py, openai.py      language models; pairwise.py asks them, prompts/ has the questions,

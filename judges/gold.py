@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from bench.config.section import NoOptions
 from bench.errors import UserError
-from bench.protocols import GoldSuite, Verdict
-from bench.section import NoOptions
+from bench.plugins.protocols import GoldSuite, Verdict
 
 
 class Gold:

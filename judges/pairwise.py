@@ -15,14 +15,14 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from bench.data import TIE
+from bench.judging.canaries import canary_pairs, check
+from bench.judging.diagnostics import counts, diagnose, refusals
+from bench.judging.marks import marks
+from bench.judging.pairs import Pair, combine
 from bench.llm import Answer, Asker, LLMOptions, Request
 from bench.llm.json_answers import ZERO_WIDTH, Remark, find_answer
 from bench.llm.templates import Template
-from bench.protocols import OrderVerdict, Verdict
-from judges.canaries import canary_pairs, check
-from judges.diagnostics import counts, diagnose, refusals
-from judges.marks import marks
-from judges.pairs import Pair, combine
+from bench.plugins.protocols import OrderVerdict, Verdict
 
 REFERENCE_FIRST, MODEL_FIRST = ORDERS = (0, 1)
 SLOTS = ("instruction", "output_1", "output_2")
@@ -139,7 +139,7 @@ class Pairwise:
     def try_canaries(
         self, prompts: list[str], outputs: list[str], references: list[str]
     ) -> dict[str, Any]:
-        """Ask about the canaries alone, once; see `judges.canaries.check`.
+        """Ask about the canaries alone, once; see `bench.judging.canaries.check`.
 
         Raises:
             UserError: a canary won, or was not answered.

@@ -9,17 +9,17 @@ from typing import Any, get_args
 
 from pydantic import Field
 
+from bench.config.section import Section
 from bench.data import TIE
 from bench.errors import UserError
 from bench.files import content_sha
+from bench.judging.alpaca_eval import Annotation, read
+from bench.judging.diagnostics import counts, diagnose
+from bench.judging.marks import marks
+from bench.judging.pairs import Pair
+from bench.judging.references import require_same
 from bench.llm.answers import Outcome
-from bench.protocols import Verdict
-from bench.section import Section
-from judges.alpaca_eval import Annotation, read
-from judges.diagnostics import counts, diagnose
-from judges.marks import marks
-from judges.pairs import Pair
-from judges.references import require_same
+from bench.plugins.protocols import Verdict
 
 _MISSING = {"parse_error", *get_args(Outcome)} - {"answered"}
 

@@ -1,4 +1,4 @@
 """Records -> tables, comparisons, figures and the regression check.
 
-Reads `bench.record` and `bench.stats` only, so that results can be read where nothing can train.
+Reads `bench.records.files` and `bench.stats` only, so that results can be read where nothing can train.
 """

@@ -1,1 +1,1 @@
-"""One method a file; `bench.registry` finds them by name."""
+"""One method a file; `bench.plugins.registry` finds them by name."""

@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from bench.config.section import Section
 from bench.rl import token_rewards
-from bench.section import Section
 
 if TYPE_CHECKING:
-    from bench.pipeline import Stage
+    from bench.pipeline.stage import Stage
     from bench.stages.planning import Stages
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bench.section import Section
+from bench.config.section import Section
 
 if TYPE_CHECKING:
-    from bench.pipeline import Stage
+    from bench.pipeline.stage import Stage
     from bench.stages.planning import Stages
 
 

@@ -28,11 +28,11 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 from torch import Tensor
 
+from bench.config.section import Section
 from bench.rl import masked_sum, sequence_rewards, token_rewards
-from bench.section import Section
 
 if TYPE_CHECKING:
-    from bench.pipeline import Stage
+    from bench.pipeline.stage import Stage
     from bench.stages.planning import Stages
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typer.testing import CliRunner
 
 from bench.cli import app
-from bench.registry import METHODS
+from bench.plugins.registry import METHODS
 
 GUIDE = Path(__file__).parents[1] / "CONTRIBUTING.md"
 

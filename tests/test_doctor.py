@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from bench import doctor
 from bench.cli import app
-from bench.config import PPOConfig, RunConfig, SFTConfig
+from bench.config.run import PPOConfig, RunConfig, SFTConfig
 from bench.doctor import machine, patient
 from bench.doctor.findings import Finding
 from bench.models import rollout

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
-from bench.config import LoRAConfig
+from bench.config.run import LoRAConfig
 from bench.models.backbone import Backbone
 from bench.models.sequences import Sequences
 from bench.models.tokens import Tokens

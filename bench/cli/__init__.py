@@ -5,7 +5,7 @@ Heavy libraries are imported inside the verbs that need them, so that help and `
 
 from bench.cli import runs, models, records  # isort: skip (the order of the verbs in the help)
 from bench.cli.app import app
-from bench.terminal import quiet_libraries
+from bench.cli.terminal import quiet_libraries
 
 __all__ = ["app", "main", "models", "records", "runs"]
 

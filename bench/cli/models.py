@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bench.cli.app import app
+from bench.cli.terminal import fail, guarded, show
 from bench.errors import UserError
-from bench.terminal import fail, guarded, show
 
 if TYPE_CHECKING:
-    from bench.record import Mark
+    from bench.records.files import Mark
 
 Options = Annotated[
     list[str] | None,
@@ -79,9 +79,9 @@ def judge(
     store: Store = None,
 ) -> None:
     """Compare outputs with a reference's, in both orders; what was answered is not asked again."""
-    from bench.registry import JUDGES
-    from judges.judging import judge_file, read_comparisons, try_canaries
-    from judges.show import canary_table, report_table
+    from bench.judging.files import judge_file, read_comparisons, try_canaries
+    from bench.judging.show import canary_table, report_table
+    from bench.plugins.registry import JUDGES
 
     plugin = JUDGES.get(judge)
     chosen = _options(plugin, options, f"judge {judge}", "judge", max_usd=max_usd, retry=retry)
@@ -117,8 +117,8 @@ def agree(
 ) -> None:
     """How far two judges agree, instruction by instruction, and beyond chance."""
     from bench.files import write_json_option
-    from judges.agreement import agree as agreement
-    from judges.show import agreement_tables
+    from bench.judging.agreement import agree as agreement
+    from bench.judging.show import agreement_tables
 
     found = agreement(first, second)
     if json_file is not None:
@@ -144,7 +144,7 @@ def edit(
     """Edit the less preferred response of every pair, only where needed."""
     from bench.editing.files import edit_file, read_responses
     from bench.editing.show import edit_tables
-    from bench.registry import EDITORS
+    from bench.plugins.registry import EDITORS
 
     plugin = EDITORS.get(editor)
     chosen = _options(plugin, options, f"editor {editor}", "editor", max_usd=max_usd, retry=retry)
@@ -161,7 +161,7 @@ def edit(
 
 def _options(plugin: Any, given: list[str] | None, who: str, section: str, **flags: Any) -> Any:
     """The plug-in's options, of which some have flags of their own."""
-    from bench.loading import named_options, parse_options
+    from bench.config.loading import named_options, parse_options
 
     values = parse_options(given or [], section)
     values |= {name: value for name, value in flags.items() if value is not None}
@@ -182,7 +182,7 @@ def _mend(mark: Mark, how: str) -> str:
 
 
 def _answers(store: Path | None, name: str) -> Path:
-    from bench.store import default_root
+    from bench.pipeline.store import default_root
 
     return (store or default_root()) / "answers" / f"{name}.jsonl"
 
@@ -197,8 +197,8 @@ def _show_estimate(asking: Any, texts: tuple[Any, ...], repeated: Sequence[str] 
     """
     if not hasattr(asking, "asker"):
         raise UserError(f"{asking.name} asks no model, so there is nothing to estimate")
-    from bench.llm.estimate import ASSUMED_OUTPUT_TOKENS, BYTES_PER_TOKEN, estimate
-    from bench.llm.show import estimate_table
+    from bench.llm.money.estimate import ASSUMED_OUTPUT_TOKENS, BYTES_PER_TOKEN, estimate
+    from bench.llm.money.show import estimate_table
 
     size = sum(len(text.encode()) for text in repeated) / max(1, len(repeated))
     tokens = ASSUMED_OUTPUT_TOKENS + size / BYTES_PER_TOKEN

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bench.cli.app import FORMATS, Format, Metric, Results, SuiteName, app
+from bench.cli.terminal import INTERRUPTED, complain, fail, guarded, show, use_threads
 from bench.errors import UserError, unknown
-from bench.terminal import INTERRUPTED, complain, fail, guarded, show, use_threads
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -32,7 +32,7 @@ def leaderboard(
     format: Annotated[str, typer.Option(help="table, md, csv or html (one page).")] = "table",
 ) -> None:
     """All runs side by side, with standard errors, intervals and rank groups."""
-    from leaderboard.render import leaderboard as rendered
+    from leaderboard.views.render import leaderboard as rendered
 
     _check_format(format, *FORMATS, "html")
     board, problems = rendered(results, suite, format)  # type: ignore[arg-type]
@@ -48,10 +48,10 @@ def show_run(
     full: Annotated[bool, typer.Option("--full", help="All of the configuration.")] = False,
 ) -> None:
     """One run: configuration, stages, metrics, curves and samples with their token rewards."""
-    from bench.loading import load_config
-    from bench.presets import default_preset, preset_names
-    from bench.record import read_record
-    from leaderboard.show import show as rendered
+    from bench.config.loading import load_config
+    from bench.config.presets import default_preset, preset_names
+    from bench.records.files import read_record
+    from leaderboard.views.show import show as rendered
 
     folder = _find_run(run, results)
     record = read_record(folder)
@@ -75,10 +75,10 @@ def check(
     confidence: Confidence = None,
 ) -> None:
     """Hold runs against a baseline, each label's together; exit code 3 where a metric fails."""
-    from leaderboard.baseline import write_text
-    from leaderboard.check import REGRESSION
-    from leaderboard.check import check as checked
-    from leaderboard.junit import to_junit
+    from leaderboard.regression.baseline import write_text
+    from leaderboard.regression.check import REGRESSION
+    from leaderboard.regression.check import check as checked
+    from leaderboard.regression.junit import to_junit
 
     reports = checked(_find_run(run, results), baseline, confidence)
     for report in reports:
@@ -100,8 +100,8 @@ def baseline(
     confidence: Confidence = None,
 ) -> None:
     """Make the intervals that `check` uses, from one or more runs."""
-    from bench.record import read_record
-    from leaderboard.baseline import write_baseline
+    from bench.records.files import read_record
+    from leaderboard.regression.baseline import write_baseline
 
     write_baseline([read_record(path) for path in runs], out, confidence)
     typer.echo(f"wrote {out}")
@@ -123,16 +123,16 @@ def rerun(
     """Run a recorded configuration again: bitwise, within tolerance, or different (exit code 3)."""
     import tempfile
 
-    from bench import launch
-    from bench.record import Run, read_record
+    from bench.records.files import Run, read_record
+    from bench.running import launch
 
     folder = _find_run(run, results)
     recorded = Run(read_record(folder), folder if folder.is_dir() else folder.parent)
     use_threads(recorded.record.hardware.threads)
-    from bench.progress import Progress
-    from bench.rerun import repeat
-    from bench.store import Store
-    from leaderboard.rerun import compare_runs
+    from bench.pipeline.progress import Progress
+    from bench.pipeline.store import Store
+    from bench.running.rerun import repeat
+    from leaderboard.regression.rerun import compare_runs
 
     progress = Progress()
     with tempfile.TemporaryDirectory(prefix="bench-rerun-") as fresh:
@@ -172,8 +172,8 @@ def compare(
     ] = None,
 ) -> None:
     """Methods against each other, paired by seed and instruction, Holm-corrected."""
-    from leaderboard import compared as written
-    from leaderboard.compare import compare as comparisons
+    from leaderboard.analysis.compare import compare as comparisons
+    from leaderboard.views import compared as written
 
     _check_format(format, *FORMATS)
     _check_difference(difference, metric)
@@ -217,7 +217,7 @@ def power(
 
     Spreads are standard deviations of the difference; those not given come from the runs.
     """
-    from leaderboard import power as planning
+    from leaderboard.analysis import power as planning
 
     _check_format(format, *FORMATS)
     _check_difference(difference, metric)
@@ -273,7 +273,7 @@ def _print(board: RenderableType | str) -> None:
 
 def _end(problems: list[str]) -> None:
     """Print what was found wrong; exit with 1 where a result could not be read or trusted."""
-    from bench.record import Damage
+    from bench.records.files import Damage
 
     complain(problems)
     if damaged := sum(isinstance(problem, Damage) for problem in problems):
@@ -287,7 +287,7 @@ def _check_format(format: str, *known: str) -> None:
 
 
 def _check_difference(difference: float | None, metric: str) -> None:
-    from leaderboard.rows import is_percent
+    from leaderboard.analysis.rows import is_percent
 
     if difference is None:
         return

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from bench.cli.app import Overrides, Preset, app
+from bench.cli.terminal import complain, fail, guarded, show, use_threads
 from bench.errors import UserError
 from bench.grid import words
-from bench.terminal import complain, fail, guarded, show, use_threads
 
 if TYPE_CHECKING:
-    from bench.config import RunConfig
+    from bench.config.run import RunConfig
 
 
 @app.command()
@@ -39,9 +39,9 @@ def run(
     rows: Annotated[bool, typer.Option(hidden=True)] = True,
 ) -> None:
     """Train and judge methods; stages that are in the store already are not computed again."""
-    from bench import launch
-    from bench.progress import Progress
-    from bench.store import Store
+    from bench.pipeline.progress import Progress
+    from bench.pipeline.store import Store
+    from bench.running import launch
 
     signal.signal(signal.SIGTERM, _interrupt)
     use_threads(threads)
@@ -73,8 +73,8 @@ def run(
 @guarded
 def list_plugins() -> None:
     """Methods, judges, suites and presets by name."""
-    from bench.presets import preset_names
-    from bench.registry import REGISTRIES
+    from bench.config.presets import preset_names
+    from bench.plugins.registry import REGISTRIES
 
     for registry in REGISTRIES:
         rows = [
@@ -94,7 +94,7 @@ def config(
     overrides: Overrides = None,
 ) -> None:
     """Every field with its value, what it may be, and what it means."""
-    from bench.loading import PLUGINS, describe, describe_options, load_config
+    from bench.config.loading import PLUGINS, describe, describe_options, load_config
 
     loaded = load_config(preset, overrides, method=method)
     docs = [doc for doc in describe(loaded, section) if doc.path not in PLUGINS]
@@ -118,7 +118,7 @@ def doctor(
     json: Annotated[Path | None, typer.Option(help="Write the findings to this file.")] = None,
 ) -> None:
     """Check model, trainer and machine before a long run; exit code 1 where a check fails."""
-    from bench import launch
+    from bench.running import launch
 
     findings = launch.examine(preset, suite, overrides or [], store, json, say=typer.echo)
     failed = [finding.name for finding in findings if finding.status == "FAIL"]
@@ -129,9 +129,9 @@ def doctor(
 def _print_outcome(configs: list[RunConfig], results: Path) -> None:
     """Print the runs beside the published ones of their rows, then the published leaderboard."""
     from bench.grid import to_rich
-    from bench.labels import folder_of
-    from bench.record import PUBLISHED, RecordError, Run, read_record
-    from leaderboard.beside import beside
+    from bench.records.files import PUBLISHED, RecordError, Run, read_record
+    from bench.records.labels import folder_of
+    from leaderboard.views.beside import beside
 
     own = []
     for config in configs:
@@ -152,8 +152,8 @@ def _print_rows(results: Path, suite: str, whose: str, labels: set[str] | None =
     from dataclasses import replace
 
     from bench.grid import to_rich
-    from leaderboard.aggregate import tables
-    from leaderboard.render import result_grid
+    from leaderboard.analysis.aggregate import tables
+    from leaderboard.views.render import result_grid
 
     found, problems = tables(results, suite)
     for board in found:

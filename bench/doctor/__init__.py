@@ -12,12 +12,12 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from bench.config import RunConfig
+from bench.config.run import RunConfig
 from bench.doctor import first_step, invariance, machine, text
 from bench.doctor.findings import Finding
 from bench.doctor.patient import Patient
 from bench.models.backbone import Backbone
-from bench.registry import SUITES
+from bench.plugins.registry import SUITES
 
 Check = Callable[[Patient], Finding]
 

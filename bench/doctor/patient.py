@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from bench.config import RunConfig
+from bench.config.run import RunConfig
 from bench.doctor.findings import Tolerance, tolerance
 from bench.models.backbone import Backbone
 from bench.models.heads import Granularity, RewardModel, ScalarHead, ValueModel

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from bench import protocols
 from bench.editing.changes import TextChanges, text_changes
 from bench.errors import UserError
 from bench.llm.answers import UNANSWERED
 from bench.llm.retries import mending
+from bench.plugins import protocols
 
 EditStatus = Literal[
     "ok",

@@ -27,7 +27,7 @@ from bench.editing.report import EditReport
 from bench.llm import Answer, Asker, LLMOptions, Request
 from bench.llm.json_answers import Remark, find_answer
 from bench.llm.templates import Template
-from bench.llm.transport import Say
+from bench.llm.transports.protocol import Say
 
 Pair = tuple[str, str]  # an instruction and a response to it
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from bench.editing.acceptance import EditResult
 from bench.llm import Tally
-from bench.llm.prices import Prices
+from bench.llm.money.prices import Prices
 from bench.llm.templates import Template
 from bench.stats import mean_interval
 

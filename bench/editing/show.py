@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bench.editing.report import QUANTILES, EditReport, Spread
 from bench.grid import Grid, words
-from bench.llm.prices import dollars
+from bench.llm.money.prices import dollars
 
 
 def edit_tables(report: EditReport) -> list[Grid]:

@@ -18,8 +18,8 @@ from typing import Literal
 import filelock
 from pydantic import ConfigDict, Field, FiniteFloat, ValidationError, field_validator
 
+from bench.config.section import Section
 from bench.errors import UserError
-from bench.section import Section
 
 Outcome = Literal["answered", "refusal", "truncated", "api_error", "expired", "skipped_budget"]
 PAID: tuple[Outcome, ...] = ("answered", "refusal", "truncated")

@@ -10,15 +10,15 @@ from pathlib import Path
 
 from bench.errors import UserError
 from bench.llm.answers import Answer, AnswerStore, sum_known
-from bench.llm.budget import Budget
-from bench.llm.ledger import Ledger
-from bench.llm.opening import open_transport
+from bench.llm.money.budget import Budget
+from bench.llm.money.prices import Prices
 from bench.llm.options import LLMOptions
-from bench.llm.prices import Prices
 from bench.llm.requests import Request
 from bench.llm.retries import mending, once_more
 from bench.llm.running import run
-from bench.llm.transport import Say, Transport
+from bench.llm.transports.ledger import Ledger
+from bench.llm.transports.opening import open_transport
+from bench.llm.transports.protocol import Say, Transport
 
 _LINE_EVERY_S = 10.0
 _LATEST = 200  # stored answers that say what such questions take

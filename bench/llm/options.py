@@ -8,11 +8,11 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
+from bench.config.section import OPERATIONAL, Section
 from bench.files import content_sha
 from bench.llm.json_answers import in_words
 from bench.llm.requests import Request
 from bench.llm.retries import RetryStatus
-from bench.section import OPERATIONAL, Section
 
 TransportName = Literal["messages", "batches", "replay", "openai"]
 
@@ -68,7 +68,7 @@ class LLMOptions(Section):
         "so far, is not asked",
     )
     prices: str | None = Field(
-        None, description="YAML file of prices; none: bench/llm/prices.yaml and its date"
+        None, description="YAML file of prices; none: bench/llm/money/prices.yaml and its date"
     )
     retry: list[RetryStatus] = Field(
         [], description="ask, and pay, once more for stored answers that ended so; as a,b or [a, b]"

@@ -11,7 +11,7 @@ from torch import nn
 from bench.errors import UserError, unknown
 
 if TYPE_CHECKING:
-    from bench.config import LoRAConfig
+    from bench.config.run import LoRAConfig
 
 FIELD = "lora.target_modules"
 BYPASSED = ("dt_proj",)  # Mamba mixers (Jamba's too) multiply by its weight and never call it

@@ -18,17 +18,17 @@ from bench.errors import UserError
 from bench.models.adapters import adapter_parameters, attach
 from bench.models.context import context_length
 from bench.models.devices import pick_device, pick_dtype
+from bench.models.fast.lora import quicken
+from bench.models.fast.narrowing import last_mlp_at
+from bench.models.fast.packing import Packing, can_pack
 from bench.models.loading import load_model, load_tokenizer
-from bench.models.lora import quicken
-from bench.models.narrowing import last_mlp_at
-from bench.models.packing import Packing, can_pack
 from bench.models.sequences import Sequences
 from bench.models.stateful import check_decoding
 from bench.models.tokens import Tokens
 from bench.rl import token_logprobs
 
 if TYPE_CHECKING:
-    from bench.config import LoRAConfig, ModelConfig
+    from bench.config.run import LoRAConfig, ModelConfig
 
 
 class Backbone:
@@ -38,7 +38,7 @@ class Backbone:
         model: the PEFT model once an adapter was added, before that the bare base.
         tokens: its tokenizer.
         device: where it lives.
-        packs: whether batches go through without padding (`bench.models.packing`).
+        packs: whether batches go through without padding (`bench.models.fast.packing`).
         vocabulary: V, the ids that may be drawn; logits beyond, of a vocabulary that was padded
             to a round size, stand for no token and get no probability anywhere.
         context: positions that a sequence may have; None: no limit.

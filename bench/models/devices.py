@@ -9,7 +9,7 @@ import torch
 from bench.errors import UserError
 
 if TYPE_CHECKING:
-    from bench.config import ModelConfig
+    from bench.config.run import ModelConfig
 
 
 def pick_device(name: str) -> torch.device:

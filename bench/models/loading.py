@@ -14,7 +14,7 @@ from bench.errors import UserError
 from bench.models.stateful import check_cache
 
 if TYPE_CHECKING:
-    from bench.config import ModelConfig
+    from bench.config.run import ModelConfig
 
 
 def load_model(path: str, config: ModelConfig, dtype: torch.dtype) -> Any:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from bench.errors import Diverged
 from bench.models.backbone import Backbone, too_long
-from bench.models.cache import roomy_cache, select_rows
+from bench.models.fast.cache import roomy_cache, select_rows
 from bench.models.sequences import pad_left, positions
 
 COMPACT_BELOW = 0.75  # rows still running / rows in the batch at which the batch is cut down

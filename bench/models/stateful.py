@@ -10,7 +10,7 @@ from transformers import DynamicCache
 from transformers.cache_utils import LinearAttentionCacheLayerMixin
 
 from bench.errors import UserError
-from bench.models.cache import select_rows
+from bench.models.fast.cache import select_rows
 from bench.models.sequences import pad_left, positions
 
 SHORT, LONG, MORE = 3, 9, 2  # tokens of the trial's two rows, and of what follows the short one

@@ -6,5 +6,5 @@ pairs.py, judging.py, measures.py                        what several of them us
 planning.py                                              what methods put together
 
 What a stage's module imports, wherever it stands, decides when the stage is computed again
-(`bench.sources`); so it imports what its result needs, and nothing that only shows or plans.
+(`bench.pipeline.sources`); so it imports what its result needs, and nothing that only shows or plans.
 """

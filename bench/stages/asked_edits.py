@@ -10,8 +10,8 @@ from bench.editing.acceptance import require_answers
 from bench.stages.edits import less_preferred, write_edits
 
 if TYPE_CHECKING:
-    from bench.pipeline import Context
-    from bench.protocols import Editor
+    from bench.pipeline.stage import Context
+    from bench.plugins.protocols import Editor
 
 
 def make_editor(editor: type[Editor], options: Any, context: Context) -> Editor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from bench.config import RunConfig
+from bench.config.run import RunConfig
 from bench.errors import UserError
 from bench.models.adapters import attach
 from bench.models.context import batch_rope, context_length

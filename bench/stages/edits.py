@@ -11,7 +11,7 @@ from bench.data import Edit, Preference, read_rows, write_rows
 from bench.stages.pairs import EDITS, PREFERENCES
 
 if TYPE_CHECKING:
-    from bench.pipeline import Context
+    from bench.pipeline.stage import Context
 
 
 def build_edits(context: Context, out: Path, inputs: list[Path]) -> dict[str, Any]:

@@ -13,8 +13,8 @@ from scipy.stats import pearsonr
 
 from bench.models.heads import RewardModel
 from bench.models.names import REWARD
-from bench.protocols import GoldSuite, Verdict
-from bench.schema import JudgeRecord, Metric, prompt_sha, texts_sha
+from bench.plugins.protocols import GoldSuite, Verdict
+from bench.records.schema import JudgeRecord, Metric, prompt_sha, texts_sha
 from bench.stages.judging import check_missing, say_marks
 from bench.stages.measures import Metrics, mean_metric, to_json
 from bench.stages.outputs import OUTPUTS
@@ -22,8 +22,8 @@ from bench.stages.sft import load_sft
 from bench.stats import win_rate
 
 if TYPE_CHECKING:
-    from bench.pipeline import Context
-    from bench.protocols import Judge
+    from bench.pipeline.stage import Context
+    from bench.plugins.protocols import Judge
 
 SHOWN_SAMPLES = 16  # of each kind, sampled and greedy
 

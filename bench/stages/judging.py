@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from bench.errors import UserError
 
 if TYPE_CHECKING:
-    from bench.pipeline import Context
-    from bench.protocols import Judge, Verdict
-    from bench.schema import JudgeRecord
+    from bench.pipeline.stage import Context
+    from bench.plugins.protocols import Judge, Verdict
+    from bench.records.schema import JudgeRecord
 
 _RETRY = "--set judge.retry="  # what goes before the statuses that are to be asked again
 

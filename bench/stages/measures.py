@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from bench.schema import Metric
+from bench.records.schema import Metric
 from bench.stats import mean_interval
 
 Metrics = dict[str, Metric | None]  # None: nothing to measure it on; not written

@@ -18,7 +18,7 @@ from bench.training.optimisation import generator
 
 if TYPE_CHECKING:
     from bench.models.backbone import Backbone
-    from bench.pipeline import Context
+    from bench.pipeline.stage import Context
 
 OUTPUTS = "outputs.json"
 

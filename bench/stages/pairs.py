@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from bench.data import Edit, Preference, Ranking, read_rows
 
 if TYPE_CHECKING:
-    from bench.config import PreferenceConfig
+    from bench.config.run import PreferenceConfig
 
 SAMPLES, PREFERENCES, EDITS = "samples.jsonl", "preferences.jsonl", "edits.jsonl"
 RANKINGS = "rankings.jsonl"  # beside the pairs where there are more than two responses

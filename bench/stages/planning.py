@@ -8,16 +8,16 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.loading import judge_options, plugin_options
+from bench.config.loading import judge_options, plugin_options
 from bench.models.devices import dtype_name, pick_device
-from bench.pipeline import Stage
-from bench.registry import EDITORS, JUDGES, METHODS, SUITES, Registry
+from bench.pipeline.stage import Stage
+from bench.plugins.registry import EDITORS, JUDGES, METHODS, SUITES, Registry
 from bench.stages.reading import Reads, read_base, read_by_suite
 
 if TYPE_CHECKING:
-    from bench.config import RunConfig
-    from bench.pipeline import Build, Context
-    from bench.protocols import Editor, Judge, Method
+    from bench.config.run import RunConfig
+    from bench.pipeline.stage import Build, Context
+    from bench.plugins.protocols import Editor, Judge, Method
 
 # Whose versions may move a number.
 PACKAGES = ("torch", "transformers", "peft", "tokenizers", "rapidfuzz")
@@ -55,7 +55,7 @@ class Stages:
             inputs: whose artifacts it reads.
             summary: a line for the plan.
             *arguments: what else the function is called with; `parts` says what they are.
-            reads: parts of the suite whose data it uses (`bench.protocols.DataSuite`).
+            reads: parts of the suite whose data it uses (`bench.plugins.protocols.DataSuite`).
             plugins: modules of the plug-ins that it uses, beside the suite.
         """
         module, _, function = build.partition(":")

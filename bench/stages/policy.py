@@ -13,7 +13,7 @@ from bench.models.heads import RewardModel
 from bench.models.names import POLICY, REWARD, VALUE
 from bench.models.rollout import Sampling, sample
 from bench.stages.sft import demonstrations, load_sft
-from bench.stages.sources import GoldSource, RewardModelSource, pay_by
+from bench.stages.token_sources import GoldSource, RewardModelSource, pay_by
 from bench.training.checkpoints import Checkpoints
 from bench.training.optimisation import generator
 from bench.training.ppo import PPO, new_value
@@ -21,8 +21,8 @@ from bench.training.sft import fitting
 
 if TYPE_CHECKING:
     from bench.models.backbone import Backbone
-    from bench.pipeline import Context
-    from bench.protocols import Judge, Method, TokenSource
+    from bench.pipeline.stage import Context
+    from bench.plugins.protocols import Judge, Method, TokenSource
     from bench.training.updates import Demonstrations
 
 

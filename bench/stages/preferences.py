@@ -11,7 +11,7 @@ from bench.data import Comparison, Preference, Ranking, read_rows, write_rows
 from bench.stages.pairs import PREFERENCES, RANKINGS, SAMPLES
 
 if TYPE_CHECKING:
-    from bench.pipeline import Context
+    from bench.pipeline.stage import Context
 
 
 def build_preferences(context: Context, out: Path, inputs: list[Path]) -> dict[str, Any]:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from bench import hub
 from bench.files import FileState
-from bench.protocols import DataSuite
+from bench.plugins.protocols import DataSuite
 
 if TYPE_CHECKING:
-    from bench.config import RunConfig
+    from bench.config.run import RunConfig
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Reads:
 
 
 def read_by_suite(suite: Any, part: str) -> Reads:
-    """The data of a part of the suite (`bench.protocols.DataSuite`), by content.
+    """The data of a part of the suite (`bench.plugins.protocols.DataSuite`), by content.
 
     Raises:
         UserError: a file cannot be read, or what is on the hub is not known.

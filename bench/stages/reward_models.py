@@ -13,9 +13,9 @@ from bench.training.checkpoints import Checkpoints
 from bench.training.reward_model import Objective, normalise, train_reward_model
 
 if TYPE_CHECKING:
-    from bench.config import RewardModelConfig
+    from bench.config.run import RewardModelConfig
     from bench.models.heads import Granularity
-    from bench.pipeline import Context
+    from bench.pipeline.stage import Context
     from bench.training.reward_model import TokenLoss
 
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from bench.data import Preference
 from bench.models.heads import RewardModel
 from bench.models.names import REWARD
-from bench.protocols import GoldSuite
-from bench.schema import Metric
+from bench.plugins.protocols import GoldSuite
+from bench.records.schema import Metric
 from bench.stages.measures import Metrics, write_metrics
 from bench.stages.pairs import held_out_pairs
 from bench.stages.sft import load_sft
@@ -19,7 +19,7 @@ from bench.training.reward_model import preference_accuracy
 
 if TYPE_CHECKING:
     from bench.models.backbone import Backbone
-    from bench.pipeline import Context
+    from bench.pipeline.stage import Context
 
 JACKKNIFE_FOLDS = 20
 

@@ -13,7 +13,7 @@ from bench.training.checkpoints import Checkpoints
 from bench.training.optimisation import generator
 
 if TYPE_CHECKING:
-    from bench.pipeline import Context
+    from bench.pipeline.stage import Context
 
 
 def build_samples(context: Context, out: Path, inputs: list[Path]) -> dict[str, Any]:

@@ -12,8 +12,8 @@ from bench.training.checkpoints import Checkpoints
 from bench.training.sft import train_sft
 
 if TYPE_CHECKING:
-    from bench.config import SFTConfig
-    from bench.pipeline import Context
+    from bench.config.run import SFTConfig
+    from bench.pipeline.stage import Context
 
 MODEL = "model"  # folder of the SFT model in its artifact
 

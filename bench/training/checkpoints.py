@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-FOLDER, FILE = "checkpoint", "state.pt"  # the folder's name is the store's (`bench.store`)
+FOLDER, FILE = "checkpoint", "state.pt"  # the folder's name is the store's (`bench.pipeline.store`)
 EVERY_S = 60.0  # between two checkpoints at least,
 SHARE = 0.05  # and so long that writing them takes at most this share of the time
 

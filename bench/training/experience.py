@@ -16,7 +16,7 @@ from bench.models.sequences import Sequences
 from bench.rl import book_final_score, gae, kl_penalised, missing_eos_penalty, whiten
 
 if TYPE_CHECKING:
-    from bench.config import PPOConfig
+    from bench.config.run import PPOConfig
 
 
 @dataclass(frozen=True)

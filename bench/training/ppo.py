@@ -38,7 +38,7 @@ from bench.training.optimisation import generator, set_values
 from bench.training.updates import Demonstrations, Learner
 
 if TYPE_CHECKING:
-    from bench.config import LoRAConfig, PPOConfig
+    from bench.config.run import LoRAConfig, PPOConfig
 
 
 @dataclass

@@ -26,7 +26,7 @@ from bench.training.comparisons import Group, tokenise
 from bench.training.optimisation import Descent, finite, generator
 
 if TYPE_CHECKING:
-    from bench.config import LoRAConfig, RewardModelConfig
+    from bench.config.run import LoRAConfig, RewardModelConfig
     from bench.training.checkpoints import Checkpoints
 
 TokenLoss = Literal["eq3", "eq4", "divergence"]

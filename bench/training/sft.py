@@ -14,7 +14,7 @@ from bench.models.names import SFT
 from bench.training.optimisation import Descent, finite, generator
 
 if TYPE_CHECKING:
-    from bench.config import LoRAConfig, SFTConfig
+    from bench.config.run import LoRAConfig, SFTConfig
     from bench.training.checkpoints import Checkpoints
 
 MAX_GRAD_NORM = 1.0

@@ -26,7 +26,7 @@ from bench.training.experience import Experience
 from bench.training.optimisation import adamw, decay, finite, set_values, step
 
 if TYPE_CHECKING:
-    from bench.config import PPOConfig
+    from bench.config.run import PPOConfig
 
 Demonstrations = Sequence[tuple[list[int], list[int]]]
 Measured = dict[str, Tensor]

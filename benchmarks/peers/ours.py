@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import torch
 
-from bench.config import PPOConfig, RewardModelConfig
+from bench.config.run import PPOConfig, RewardModelConfig
 from bench.models.backbone import Backbone
 from bench.models.heads import RewardModel, ScalarHead
 from bench.models.tokens import Tokens

@@ -30,8 +30,8 @@ def write_figures(
         UserError: if there is no ok run of the suite, nothing can be drawn, or `out` cannot be
             written.
     """
-    from leaderboard.aggregate import make_tables
-    from leaderboard.runs import load
+    from leaderboard.analysis.aggregate import make_tables
+    from leaderboard.analysis.runs import load
 
     grouped, wrong = load(results, suite)
     groups = next(iter(grouped.values()), [])

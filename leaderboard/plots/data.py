@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from bench.record import CURVES, CurvePoint, Damage, RecordError, read_curves
+from bench.records.files import CURVES, CurvePoint, Damage, RecordError, read_curves
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from leaderboard.rows import Row
-    from leaderboard.runs import Group
+    from leaderboard.analysis.rows import Row
+    from leaderboard.analysis.runs import Group
 
 ACCURACIES = {
     "rm_accuracy.original": "original\npairs",

@@ -6,19 +6,19 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import UserError
-from bench.record import Run
-from leaderboard.aggregate import make_tables
+from bench.records.files import Run
+from leaderboard.analysis.aggregate import make_tables
+from leaderboard.analysis.reported import load_reported, reported_grids
+from leaderboard.analysis.rows import Table
+from leaderboard.analysis.runs import Group, load
 from leaderboard.plots import Look, make_plots
-from leaderboard.render import table_grids
-from leaderboard.reported import load_reported, reported_grids
-from leaderboard.rows import Table
-from leaderboard.runs import Group, load
 from leaderboard.site.charts import Chart, write_chart
 from leaderboard.site.html import Names, renderer
 from leaderboard.site.matrix import comparison_matrix
 from leaderboard.site.provenance import run_grids, run_sheet, shared
 from leaderboard.site.samples import Prompt, by_seed
 from leaderboard.site.sheets import detail_sheets, result_sheet
+from leaderboard.views.render import table_grids
 
 INDEX = "index.html"
 TITLE = "<title>GrainBench: results</title>"  # of the index: by it a folder is known as a site

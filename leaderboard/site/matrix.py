@@ -5,9 +5,9 @@ from itertools import combinations
 
 from bench.grid import DASH
 from bench.stats import TwoWay, holm
-from leaderboard.aggregate import difference
-from leaderboard.rows import interval, number, probability
-from leaderboard.runs import Group, Instructions
+from leaderboard.analysis.aggregate import difference
+from leaderboard.analysis.rows import interval, number, probability
+from leaderboard.analysis.runs import Group, Instructions
 
 ALPHA = 0.05
 

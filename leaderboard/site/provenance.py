@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from bench.config import flatten
+from bench.config.run import flatten
 from bench.grid import DASH, Grid
-from bench.record import Record, Run
-from leaderboard.rows import seconds
-from leaderboard.show import config_grid, metric_grid, stage_grid
+from bench.records.files import Record, Run
+from leaderboard.analysis.rows import seconds
 from leaderboard.site.sheets import Column, Field, Sheet
+from leaderboard.views.show import config_grid, metric_grid, stage_grid
 
 Facts = dict[str, str]
 _SHORT = 10  # digits of a hash: enough to tell runs apart; the run's page has all

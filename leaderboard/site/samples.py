@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.record import SAMPLES, Damage, RecordError, Run, Sample, read_samples
-from leaderboard.rows import number
-from leaderboard.runs import Group
-from leaderboard.show import verdict
+from bench.records.files import SAMPLES, Damage, RecordError, Run, Sample, read_samples
+from leaderboard.analysis.rows import number
+from leaderboard.analysis.runs import Group
+from leaderboard.views.show import verdict
 
 LEVELS = 4
 FULL = 95  # percentile of |reward| from which on the colour is full: one outlier dims no other

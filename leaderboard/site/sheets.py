@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from bench.grid import DASH
-from leaderboard.render import SECTIONS
-from leaderboard.rows import Cell, Row, Table, interval, number, seconds, with_error
+from leaderboard.analysis.rows import Cell, Row, Table, interval, number, seconds, with_error
+from leaderboard.views.render import SECTIONS
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from bench.editing.report import EditReport, Spread
 from bench.editing.show import edit_tables
 from bench.grid import to_rich
 from bench.llm import Answer, Tally
-from bench.llm.prices import Prices
+from bench.llm.money.prices import Prices
 from bench.llm.templates import Template
 
 PRICES = Prices(date=datetime.date(2026, 10, 7), source="the list", models={})

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from bench import runner
 from bench.data import Edit, read_rows
 from bench.errors import UserError
-from bench.progress import Progress
-from bench.record import Record, read_record
-from bench.store import Store
-from leaderboard.aggregate import tables
+from bench.pipeline.progress import Progress
+from bench.pipeline.store import Store
+from bench.records.files import Record, read_record
+from bench.running import runner
+from leaderboard.analysis.aggregate import tables
 from tests.integration.test_run import config
 from tests.judges.asked import prefers, said
 from tests.llm.faults import Fault, Kind

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from bench import runner
-from bench.config import RunConfig
-from bench.loading import load_config
+from bench.config.loading import load_config
+from bench.config.run import RunConfig
 from bench.models.rollout import Sampling
-from bench.progress import Progress
+from bench.pipeline.progress import Progress
+from bench.pipeline.store import Store
+from bench.running import runner
 from bench.stages import samples
-from bench.store import Store
 from bench.training.checkpoints import Checkpoints
 from tests.integration.test_run import SMALL
 

@@ -12,18 +12,19 @@ import torch
 from peft import AutoPeftModelForCausalLM, PeftModel
 from transformers import AutoModelForCausalLM
 
-from bench import pipeline, runner
-from bench.config import RunConfig
+from bench.config.loading import load_config
+from bench.config.run import RunConfig
 from bench.errors import UserError
-from bench.labels import run_id
-from bench.loading import load_config
-from bench.pipeline import Context
-from bench.progress import Progress
-from bench.record import read_items, read_record, read_samples
-from bench.sources import SOURCES, Sources
+from bench.pipeline import stage as pipeline
+from bench.pipeline.progress import Progress
+from bench.pipeline.sources import SOURCES, Sources
+from bench.pipeline.stage import Context
+from bench.pipeline.store import Store
+from bench.records.files import read_items, read_record, read_samples
+from bench.records.labels import run_id
+from bench.running import runner
 from bench.stages import sft
 from bench.stages.sft import load_sft
-from bench.store import Store
 from bench.suites.testbed.suite import Testbed
 
 SMALL = [
@@ -326,7 +327,7 @@ def test_code_that_changes_while_a_run_goes_on_ends_it_and_keeps_what_is_finishe
 ) -> None:
     """`bench/stages/outputs.py` is edited while SFT runs."""
     edited = False
-    outputs = Path(runner.__file__).parent / "stages" / "outputs.py"
+    outputs = Path(runner.__file__).parents[1] / "stages" / "outputs.py"
 
     def read(file: Path) -> bytes:
         return file.read_bytes() + (b"X = 1\n" if edited and file == outputs else b"")

@@ -10,8 +10,8 @@ from rich.console import Console
 
 from bench.errors import UserError
 from bench.grid import to_rich
-from judges.agreement import agree
-from judges.show import agreement_tables
+from bench.judging.agreement import agree
+from bench.judging.show import agreement_tables
 from tests.judges.data import ANNOTATIONS, needs_shared
 from tests.judges.test_alpaca_eval import write
 

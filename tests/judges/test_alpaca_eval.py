@@ -11,8 +11,7 @@ import pandas as pd
 import pytest
 
 from bench.errors import UserError
-from bench.protocols import OrderVerdict, Verdict
-from judges.alpaca_eval import (
+from bench.judging.alpaca_eval import (
     Annotation,
     Comparison,
     Output,
@@ -22,7 +21,8 @@ from judges.alpaca_eval import (
     read,
     shortened,
 )
-from judges.pairs import combine
+from bench.judging.pairs import combine
+from bench.plugins.protocols import OrderVerdict, Verdict
 
 ROWS = [
     {"instruction": "a", "output": "1", "generator": "g", "dataset": "d", "other": 1},

@@ -8,10 +8,10 @@ from collections.abc import Callable
 import pytest
 
 from bench.errors import UserError
-from bench.protocols import OrderVerdict
-from judges.canaries import CANARIES, NULL_ANSWER, PLEA, canary_pairs, check
+from bench.judging.canaries import CANARIES, NULL_ANSWER, PLEA, canary_pairs, check
+from bench.judging.pairs import Pair
+from bench.plugins.protocols import OrderVerdict
 from judges.claude import Claude
-from judges.pairs import Pair
 from tests.judges.asked import prefers, said, shown
 from tests.llm.faults import Kind
 from tests.llm.server import Server

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from bench.protocols import OrderVerdict, Verdict
+from bench.judging.diagnostics import counts, diagnose, refusals
+from bench.judging.pairs import Pair, combine
+from bench.plugins.protocols import OrderVerdict, Verdict
 from bench.stats.intervals import wilson
-from judges.diagnostics import counts, diagnose, refusals
-from judges.pairs import Pair, combine
 
 
 def judged(output: str, *preferences: float | None) -> tuple[Pair, Verdict]:

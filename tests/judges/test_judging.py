@@ -11,14 +11,14 @@ from rich.console import Console
 
 from bench.errors import UserError
 from bench.grid import to_rich
-from judges import judging
-from judges.agreement import agree
-from judges.alpaca_eval import Annotation, read
+from bench.judging import files as judging
+from bench.judging.agreement import agree
+from bench.judging.alpaca_eval import Annotation, read
+from bench.judging.files import judge_file, read_comparisons, try_canaries
+from bench.judging.report import Report
+from bench.judging.show import canary_table
 from judges.claude import Claude
-from judges.judging import judge_file, read_comparisons, try_canaries
 from judges.replay import Replay, ReplayOptions
-from judges.report import Report
-from judges.show import canary_table
 from tests.judges.asked import prefers
 from tests.judges.data import ANNOTATIONS, LONG_REFERENCE, SHORT_REFERENCE, needs_shared
 from tests.judges.test_alpaca_eval import write

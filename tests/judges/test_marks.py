@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from bench.protocols import OrderVerdict, Verdict
-from bench.record import Mark
+from bench.judging.diagnostics import diagnose
+from bench.judging.marks import marks
+from bench.judging.pairs import Pair, combine
+from bench.plugins.protocols import OrderVerdict, Verdict
+from bench.records.files import Mark
 from bench.stats.intervals import wilson
-from judges.diagnostics import diagnose
-from judges.marks import marks
-from judges.pairs import Pair, combine
 
 FIRST = (1.0, 2.0)  # the reference, which is shown first, and then the model, which is
 SECOND = (2.0, 1.0)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from bench.protocols import Verdict
+from bench.plugins.protocols import Verdict
 from judges.openai import OpenAI, OpenAIOptions
 from tests.judges.asked import Body, prefers
 from tests.llm.faults import Kind, Refused

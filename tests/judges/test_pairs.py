@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from bench.protocols import OrderVerdict
-from judges.pairs import combine
+from bench.judging.pairs import combine
+from bench.plugins.protocols import OrderVerdict
 
 
 def test_the_first_missing_order_names_the_status() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from bench.errors import UserError
 from bench.llm import Answer
-from bench.protocols import Verdict
+from bench.plugins.protocols import Verdict
 from judges.claude import Claude
 from judges.pairwise import MODEL_FIRST, REFERENCE_FIRST, PairwiseOptions, read
 from tests.judges.asked import Shown, prefers, said, shown

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from bench.errors import UserError
-from judges.alpaca_eval import Output, read
-from judges.references import KNOWN, _known_rows, identify, require_same
+from bench.judging.alpaca_eval import Output, read
+from bench.judging.references import KNOWN, _known_rows, identify, require_same
 from tests.judges.data import LONG_REFERENCE, SHARED, SHORT_REFERENCE, needs_shared
 
 

@@ -13,12 +13,12 @@ import pytest
 from rich.console import Console
 
 from bench.grid import to_rich
-from bench.protocols import OrderVerdict, Verdict
-from judges.pairs import Pair, combine
-from judges.references import ReferenceSet
+from bench.judging.pairs import Pair, combine
+from bench.judging.references import ReferenceSet
+from bench.judging.report import MAX_MISSING, Report, cross_check, make_report
+from bench.judging.show import report_table
+from bench.plugins.protocols import OrderVerdict, Verdict
 from judges.replay import Replay, ReplayOptions
-from judges.report import MAX_MISSING, Report, cross_check, make_report
-from judges.show import report_table
 
 REFERENCE = ReferenceSet("theirs", "ab" * 32)
 
@@ -143,7 +143,7 @@ def test_cross_check_sees_a_difference() -> None:
 def test_alpaca_eval_leaves_the_root_logger_alone() -> None:
     """In a new process, where it is not imported yet."""
     code = (
-        "import logging; from judges.report import _alpaca_eval_metrics as load; load(); "
+        "import logging; from bench.judging.report import _alpaca_eval_metrics as load; load(); "
         "print(logging.getLogger().level, logging.getLogger().handlers)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

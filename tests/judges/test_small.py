@@ -21,15 +21,15 @@ from rich.console import Console
 from bench.editing.report import Spread
 from bench.errors import UserError
 from bench.grid import to_rich
-from bench.protocols import OrderVerdict, Verdict
+from bench.judging.agreement import agree
+from bench.judging.alpaca_eval import Comparison, annotation_rows
+from bench.judging.pairs import Pair, combine
+from bench.judging.references import ReferenceSet
+from bench.judging.report import Report, cross_check, make_report
+from bench.judging.show import report_table
+from bench.plugins.protocols import OrderVerdict, Verdict
 from bench.stats import length_adjusted
-from judges.agreement import agree
-from judges.alpaca_eval import Comparison, annotation_rows
-from judges.pairs import Pair, combine
-from judges.references import ReferenceSet
 from judges.replay import Replay, ReplayOptions
-from judges.report import Report, cross_check, make_report
-from judges.show import report_table
 from tests.judges.test_agreement import annotations
 
 LOST, WON, EVEN, REFUSED = (

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.record import (
+from bench.records.files import (
     Convergence,
     Hardware,
     JudgeRecord,

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from bench.errors import UserError
-from bench.record import (
+from bench.records.files import (
     EditorRecord,
     JudgeRecord,
     Metric,
@@ -15,7 +15,7 @@ from bench.record import (
     write_record,
 )
 from bench.stats import CROSSED, ONE_RUN, two_way
-from leaderboard.aggregate import tables
+from leaderboard.analysis.aggregate import tables
 
 
 def test_one_row_a_label_ranked_by_groups(results):

@@ -5,8 +5,13 @@ import pytest
 from scipy import stats
 
 from bench.errors import UserError
-from bench.record import JudgeRecord, Metric, Reference, Run, read_record
-from leaderboard.baseline import NoBaselineRun, make_baseline, read_baseline, write_baseline
+from bench.records.files import JudgeRecord, Metric, Reference, Run, read_record
+from leaderboard.regression.baseline import (
+    NoBaselineRun,
+    make_baseline,
+    read_baseline,
+    write_baseline,
+)
 
 
 def run_of(folder):

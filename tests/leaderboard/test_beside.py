@@ -7,9 +7,9 @@ import pytest
 from rich.console import Console
 
 from bench.grid import to_rich
-from bench.record import Reference, Run, read_record
-from leaderboard.baseline import make_baseline
-from leaderboard.beside import beside
+from bench.records.files import Reference, Run, read_record
+from leaderboard.regression.baseline import make_baseline
+from leaderboard.views.beside import beside
 
 
 def run_of(folder: Path) -> Run:

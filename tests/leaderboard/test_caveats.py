@@ -1,8 +1,8 @@
 import pytest
 
-from bench.record import Code, EditorRecord, Hardware, JudgeRecord, RanOn, StageRecord
-from leaderboard.aggregate import tables
-from leaderboard.render import leaderboard
+from bench.records.files import Code, EditorRecord, Hardware, JudgeRecord, RanOn, StageRecord
+from leaderboard.analysis.aggregate import tables
+from leaderboard.views.render import leaderboard
 
 
 def warnings(results) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from bench.errors import UserError
-from bench.record import (
+from bench.records.files import (
     Code,
     DataSplit,
     Hardware,
@@ -15,8 +15,8 @@ from bench.record import (
     read_record,
     write_record,
 )
-from leaderboard.baseline import write_baseline
-from leaderboard.check import check
+from leaderboard.regression.baseline import write_baseline
+from leaderboard.regression.check import check
 from tests.leaderboard.test_render import text_of
 
 

@@ -3,7 +3,7 @@ import math
 import pytest
 
 from bench.errors import UserError
-from bench.record import JudgeRecord, read_items
+from bench.records.files import JudgeRecord, read_items
 from bench.stats import (
     holm,
     minimum_detectable_effect,
@@ -12,7 +12,7 @@ from bench.stats import (
     two_way,
     variance_components,
 )
-from leaderboard.compare import compare
+from leaderboard.analysis.compare import compare
 
 
 def _values(results, label):

@@ -3,8 +3,8 @@ import io
 
 import pytest
 
-from leaderboard.compare import Comparison, compare
-from leaderboard.compared import render, render_markdown, to_csv
+from leaderboard.analysis.compare import Comparison, compare
+from leaderboard.views.compared import render, render_markdown, to_csv
 from tests.leaderboard.test_render import text_of
 
 

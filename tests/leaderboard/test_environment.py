@@ -1,5 +1,5 @@
-from bench.record import Code, JudgeRecord, read_record
-from leaderboard.environment import Change, changes, configuration, environment, measured
+from bench.records.files import Code, JudgeRecord, read_record
+from leaderboard.regression.environment import Change, changes, configuration, environment, measured
 
 
 def test_what_differs_is_named_with_both_values(make_run):

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from bench.record import read_items, read_samples
-from bench.schema import prompt_sha
-from leaderboard.compare import compare
-from leaderboard.flips import Flips, flip_lines
+from bench.records.files import read_items, read_samples
+from bench.records.schema import prompt_sha
+from leaderboard.analysis.compare import compare
+from leaderboard.analysis.flips import Flips, flip_lines
 
 COMMITTED = Path(__file__).parents[2] / "results" / "testbed"
 

@@ -1,8 +1,8 @@
 from xml.etree import ElementTree as ET
 
-from leaderboard.check import CheckReport
-from leaderboard.junit import to_junit
-from leaderboard.verdicts import NOT_TESTED, OK, CheckRow
+from leaderboard.regression.check import CheckReport
+from leaderboard.regression.junit import to_junit
+from leaderboard.regression.verdicts import NOT_TESTED, OK, CheckRow
 
 
 def row(metric, verdict=OK):

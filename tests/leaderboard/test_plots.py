@@ -4,12 +4,12 @@ import re
 import pytest
 
 from bench.errors import UserError
-from bench.record import Damage
-from leaderboard.aggregate import tables
+from bench.records.files import Damage
+from leaderboard.analysis.aggregate import tables
+from leaderboard.analysis.runs import load
 from leaderboard.plots import Look, dark, make_plots, write_figures
 from leaderboard.plots.data import load_curves, summary
 from leaderboard.plots.draw import COLOURS, GRID, INK, MARKERS, PAPER
-from leaderboard.runs import load
 
 STEMS = ("gold-kl", "gold-steps", "gold-time", "kl", "rm-accuracy")
 

@@ -8,8 +8,8 @@ from typer.testing import CliRunner
 from bench.cli import app
 from bench.errors import UserError
 from bench.stats import VarianceComponents, needed_instructions, needed_seeds, power
-from leaderboard.compare import compare
-from leaderboard.power import (
+from leaderboard.analysis.compare import compare
+from leaderboard.analysis.power import (
     ONE_SEED,
     USUAL,
     Design,

@@ -11,10 +11,10 @@ import pytest
 from rich.console import Console
 
 from bench.grid import Grid, to_markdown
-from bench.record import JudgeRecord
-from leaderboard.render import leaderboard
-from leaderboard.reported import load_reported
-from leaderboard.rows import interval, number, probability, seconds
+from bench.records.files import JudgeRecord
+from leaderboard.analysis.reported import load_reported
+from leaderboard.analysis.rows import interval, number, probability, seconds
+from leaderboard.views.render import leaderboard
 
 REPORTED = Path(__file__).parents[2] / "results" / "reported" / "xu2024.json"
 

@@ -3,8 +3,8 @@ import math
 
 import pytest
 
-from bench.record import Code, Hardware, Metric, Run, read_record
-from leaderboard.rerun import Equality, compare_runs
+from bench.records.files import Code, Hardware, Metric, Run, read_record
+from leaderboard.regression.rerun import Equality, compare_runs
 from tests.leaderboard.test_render import text_of
 
 

@@ -3,8 +3,8 @@ import math
 
 import pytest
 
-from bench.record import EditorRecord, JudgeRecord, RanOn, RecordError, StageRecord
-from leaderboard.show import show, sparkline, verdict
+from bench.records.files import EditorRecord, JudgeRecord, RanOn, RecordError, StageRecord
+from leaderboard.views.show import show, sparkline, verdict
 from tests.leaderboard.test_render import text_of
 
 

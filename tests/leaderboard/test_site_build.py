@@ -8,7 +8,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 from bench.errors import UserError
-from bench.record import JudgeRecord, read_record, write_record
+from bench.records.files import JudgeRecord, read_record, write_record
 from leaderboard.site import write_site
 
 VOID = {"meta", "img", "source", "br", "input", "link", "hr", "wbr", "line"}

@@ -2,8 +2,8 @@ import pytest
 
 from bench.grid import DASH
 from bench.stats import holm
-from leaderboard.aggregate import difference
-from leaderboard.runs import Instructions, load
+from leaderboard.analysis.aggregate import difference
+from leaderboard.analysis.runs import Instructions, load
 from leaderboard.site.matrix import Pair, comparison_matrix
 
 

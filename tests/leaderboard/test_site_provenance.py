@@ -1,5 +1,5 @@
-from bench.record import Code, DataSplit, EditorRecord, JudgeRecord, StageRecord, read_record
-from leaderboard.runs import load
+from bench.records.files import Code, DataSplit, EditorRecord, JudgeRecord, StageRecord, read_record
+from leaderboard.analysis.runs import load
 from leaderboard.site.provenance import facts, run_grids, run_sheet, shared
 
 

@@ -3,8 +3,8 @@ import math
 
 import pytest
 
-from bench.record import Damage
-from leaderboard.runs import load
+from bench.records.files import Damage
+from leaderboard.analysis.runs import load
 from leaderboard.site.samples import by_seed, full_scale, level
 
 

@@ -1,8 +1,8 @@
 import pytest
 
 from bench.grid import DASH
-from leaderboard.aggregate import tables
-from leaderboard.rows import Cell
+from leaderboard.analysis.aggregate import tables
+from leaderboard.analysis.rows import Cell
 from leaderboard.site.sheets import (
     Column,
     Field,

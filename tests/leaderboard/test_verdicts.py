@@ -3,9 +3,9 @@ import math
 import numpy as np
 import pytest
 
-from bench.record import Code, Hardware, Metric, Run, read_items, read_record
-from leaderboard.baseline import make_baseline
-from leaderboard.verdicts import Candidate, Twin, judge
+from bench.records.files import Code, Hardware, Metric, Run, read_items, read_record
+from leaderboard.regression.baseline import make_baseline
+from leaderboard.regression.verdicts import Candidate, Twin, judge
 
 
 @pytest.fixture

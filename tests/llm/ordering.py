@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.llm import Answer, AnswerStore, Asker, Request
-from bench.llm.batches import Batches
+from bench.llm.transports.batches import Batches
 from tests.llm.faults import Body
 from tests.llm.sending import budget, options
 from tests.llm.server import Server

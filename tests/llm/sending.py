@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from bench.llm import Answer, LLMOptions, Request
-from bench.llm.budget import Budget
-from bench.llm.prices import Prices
-from bench.llm.transport import Transport
+from bench.llm.money.budget import Budget
+from bench.llm.money.prices import Prices
+from bench.llm.transports.protocol import Transport
 from tests.llm.clients import question, wait_until
 
 MODEL = "claude-haiku-5-5"

@@ -5,7 +5,7 @@ import pytest
 
 from bench.llm import Answer, watching
 from bench.llm import batches as module
-from bench.llm.transport import Stopped
+from bench.llm.transports.protocol import Stopped
 from tests.llm.faults import Fault, Kind, in_turn
 from tests.llm.ordering import ask, asker, batches, created, ledger, seen, stored, text
 from tests.llm.sending import budget, request, send

@@ -10,7 +10,7 @@ import pytest
 
 from bench.errors import UserError
 from bench.llm import Asker, watching
-from bench.llm.transport import now
+from bench.llm.transports.protocol import now
 from tests.llm.faults import Body, Kind, in_turn
 from tests.llm.ordering import ask, asker, batches, created, ledger, seen, stored
 from tests.llm.sending import budget, child, kill_when, options, request, send

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from bench.errors import UserError
 from bench.llm import Answer, Request, Usage
-from bench.llm.budget import OVERRUN, Budget
-from bench.llm.prices import Prices
+from bench.llm.money.budget import OVERRUN, Budget
+from bench.llm.money.prices import Prices
 from tests.llm.sending import MODEL, budget, request
 
 PRICES = Prices.load()

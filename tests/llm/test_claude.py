@@ -7,8 +7,8 @@ import pytest
 
 from bench.errors import UserError
 from bench.llm import Answer, Asker
-from bench.llm.messages import Messages
-from bench.llm.transport import Stopped
+from bench.llm.transports.messages import Messages
+from bench.llm.transports.protocol import Stopped
 from tests.llm.faults import Body, Kind, Refused
 from tests.llm.sending import budget, options, request, send
 from tests.llm.server import Server

@@ -10,8 +10,8 @@ from rich.console import Console
 
 from bench.grid import to_rich
 from bench.llm import Asker, LLMOptions, Request
-from bench.llm.estimate import ASSUMED_OUTPUT_TOKENS, BYTES_PER_TOKEN, estimate
-from bench.llm.show import estimate_table
+from bench.llm.money.estimate import ASSUMED_OUTPUT_TOKENS, BYTES_PER_TOKEN, estimate
+from bench.llm.money.show import estimate_table
 from tests.llm.server import Server
 
 SCHEMA = {"type": "object", "properties": {}, "additionalProperties": False}

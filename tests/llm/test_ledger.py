@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from bench.errors import UserError
-from bench.llm.ledger import Ledger
+from bench.llm.transports.ledger import Ledger
 
 
 def test_what_was_noted_is_read_back(tmp_path: Path) -> None:

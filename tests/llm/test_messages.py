@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from bench.llm import Answer
-from bench.llm.messages import Messages
-from bench.llm.transport import Stopped
+from bench.llm.transports.messages import Messages
+from bench.llm.transports.protocol import Stopped
 from tests.llm.answers import BAD_JSON
 from tests.llm.faults import Body, Fault, Kind, in_turn
 from tests.llm.sending import budget, options, request, send

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from bench.llm import Answer, Request, Usage
-from bench.llm.observed import ENOUGH, Observed
+from bench.llm.money.observed import ENOUGH, Observed
 from tests.llm.sending import request
 
 

@@ -9,10 +9,10 @@ from openai.types.chat import ChatCompletion
 
 from bench.errors import UserError
 from bench.llm import Answer, Asker, Usage
-from bench.llm.calls import UNREADABLE
 from bench.llm.json_answers import in_words
-from bench.llm.openai_chat import Dialect, OpenAIChat, read_completion, to_chat
-from bench.llm.transport import Say, Stopped
+from bench.llm.transports.calls import UNREADABLE
+from bench.llm.transports.openai_chat import Dialect, OpenAIChat, read_completion, to_chat
+from bench.llm.transports.protocol import Say, Stopped
 from tests.llm.clients import SCHEMA, output_format
 from tests.llm.faults import Body, Fault, Kind, Refused, in_turn
 from tests.llm.sending import budget, options, request, send

@@ -1,7 +1,7 @@
 import pytest
 
 from bench.errors import UserError
-from bench.llm.outcomes import Service, Told, check_key
+from bench.llm.transports.outcomes import Service, Told, check_key
 
 SERVICE = Service("the API", "THE_KEY", "somewhere", ("model-a", "other"), {"sk-secret", "none"})
 

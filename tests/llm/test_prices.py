@@ -5,7 +5,7 @@ import pytest
 
 from bench.errors import UserError
 from bench.llm import LLMOptions, Usage
-from bench.llm.prices import Prices
+from bench.llm.money.prices import Prices
 
 TABLE = """
 date: 2026-01-02

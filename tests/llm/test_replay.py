@@ -4,7 +4,7 @@ import pytest
 
 from bench.errors import UserError
 from bench.llm import Answer, AnswerStore, Asker
-from bench.llm.replay import Replay
+from bench.llm.transports.replay import Replay
 from tests.llm.sending import options, request, send
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from bench.llm import Answer, AnswerStore, Asker
 from bench.llm import asking as module
-from bench.llm.budget import OVERRUN
+from bench.llm.money.budget import OVERRUN
 from tests.llm.faults import Body, Kind, in_turn
 from tests.llm.sending import MODEL, budget, options, request
 from tests.llm.server import Server

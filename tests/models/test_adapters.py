@@ -10,7 +10,7 @@ import torch
 import transformers
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
-from bench.config import LoRAConfig, ModelConfig
+from bench.config.run import LoRAConfig, ModelConfig
 from bench.errors import UserError
 from bench.models.adapters import adapter_parameters, attach
 from bench.models.loading import load_outline

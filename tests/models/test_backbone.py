@@ -9,7 +9,7 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
-from bench.config import ModelConfig
+from bench.config.run import ModelConfig
 from bench.errors import UserError
 from bench.models.backbone import Backbone
 from tests.tiny import LORA, random_batch, random_rows, stir, tiny_backbone

@@ -9,9 +9,9 @@ import torch
 from peft.tuners.lora import Linear as PeftLinear
 from torch import Tensor
 
-from bench.config import LoRAConfig
+from bench.config.run import LoRAConfig
 from bench.models.backbone import Backbone
-from bench.models.lora import LoRAProduct, quicken
+from bench.models.fast.lora import LoRAProduct, quicken
 from tests.tiny import LORA, random_batch, stir, tiny_backbone
 
 

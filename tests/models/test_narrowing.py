@@ -22,7 +22,7 @@ from transformers import (
 
 from bench.models import backbone as module
 from bench.models.backbone import Backbone
-from bench.models.narrowing import last_mlp, last_mlp_at
+from bench.models.fast.narrowing import last_mlp, last_mlp_at
 from bench.models.sequences import Sequences
 from tests.tiny import LORA, random_batch, stir, tiny_backbone
 

@@ -11,7 +11,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausa
 from transformers.models.mistral import MistralForCausalLM
 
 from bench.models.backbone import Backbone
-from bench.models.packing import Packing, can_pack
+from bench.models.fast.packing import Packing, can_pack
 from bench.models.sequences import Sequences
 from tests.tiny import LORA, random_rows, stir, tiny_backbone
 

@@ -8,7 +8,7 @@ from transformers import DynamicCache
 
 from bench.errors import Diverged
 from bench.models.backbone import Backbone
-from bench.models.cache import roomy_cache
+from bench.models.fast.cache import roomy_cache
 from bench.models.rollout import Sampling, draw, draw_responses, sample
 from bench.models.tokens import Tokens
 from bench.rl import entropy

@@ -11,7 +11,7 @@ import torch
 import transformers
 from transformers import AutoModelForCausalLM
 
-from bench.config import ModelConfig
+from bench.config.run import ModelConfig
 from bench.errors import UserError
 from bench.models.adapters import attach
 from bench.models.backbone import Backbone

@@ -9,7 +9,7 @@ import torch
 from tokenizers.processors import TemplateProcessing
 from transformers import AutoTokenizer
 
-from bench.config import ModelConfig
+from bench.config.run import ModelConfig
 from bench.errors import UserError
 from bench.models.backbone import Backbone
 from bench.models.tokens import Tokens

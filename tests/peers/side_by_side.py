@@ -18,8 +18,8 @@ from peft import LoraConfig, get_peft_model
 from torch import Tensor
 from transformers import LlamaForSequenceClassification
 
-from bench.config import LoRAConfig, PPOConfig
-from bench.loading import load_config
+from bench.config.loading import load_config
+from bench.config.run import LoRAConfig, PPOConfig
 from bench.rl import kl_estimate, sequence_rewards
 from bench.training.experience import Experience, Rollout, reward_tokens
 from bench.training.ppo import PPO, new_value

@@ -5,8 +5,8 @@ import re
 import pytest
 import yaml
 
-from bench.loading import load_config
-from bench.presets import FOLDER, preset_names
+from bench.config.loading import load_config
+from bench.config.presets import FOLDER, preset_names
 from tests.presets import PRESETS
 
 DOCS = FOLDER.parents[1] / "docs" / "training.md"

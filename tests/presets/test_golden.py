@@ -15,8 +15,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench.config import PPOConfig
-from bench.loading import load_config
+from bench.config.loading import load_config
+from bench.config.run import PPOConfig
 from bench.models.sequences import Sequences
 from bench.rl import kl_estimate, sequence_rewards
 from bench.training.experience import Experience, Rewards, advantages_of, reward_tokens

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from bench.config import RunConfig
+from bench.config.run import RunConfig
 from bench.models.names import POLICY
 from bench.models.rollout import Sampling
-from bench.progress import Progress
+from bench.pipeline.progress import Progress
 from bench.stages import outputs, samples
 from bench.stages.outputs import build_outputs
 from bench.stages.samples import build_samples

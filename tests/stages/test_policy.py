@@ -11,8 +11,8 @@ from torch import Tensor
 
 from bench.errors import UserError
 from bench.models.heads import Granularity, RewardModel, ScalarHead
-from bench.protocols import TokenSource
-from bench.stages.sources import GoldSource, RewardModelSource, checked, pay_by
+from bench.plugins.protocols import TokenSource
+from bench.stages.token_sources import GoldSource, RewardModelSource, checked, pay_by
 from bench.training.experience import Rollout
 from bench.training.optimisation import Diverged
 from tests.tiny import LORA, stir, tiny_backbone

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from bench.config import RunConfig
+from bench.config.run import RunConfig
 from bench.data import Preference, Ranking, read_rows
-from bench.progress import Progress
+from bench.pipeline.progress import Progress
 from bench.stages import samples as samples_stage
 from bench.stages.pairs import (
     PREFERENCES,

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from bench import runner
 from bench.errors import UserError
 from bench.hub import HubRepo, commit
 from bench.models.backbone import Backbone
-from bench.pipeline import Stage, _check_unchanged
-from bench.protocols import DataSuite
+from bench.pipeline.stage import Stage, _check_unchanged
+from bench.plugins.protocols import DataSuite
+from bench.running import runner
 from bench.stages.planning import Stages
 from bench.suites.testbed.suite import Testbed
 from methods.token_ppo import TokenPPO

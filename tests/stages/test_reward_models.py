@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from bench.config import RewardModelConfig, RunConfig
+from bench.config.run import RewardModelConfig, RunConfig
 from bench.data import Comparison, Preference, Ranking, write_rows
 from bench.models.heads import Granularity
-from bench.progress import Progress
+from bench.pipeline.progress import Progress
 from bench.stages import reward_models
 from bench.stages.pairs import PREFERENCES, RANKINGS, SAMPLES
 from bench.stages.reward_models import build_reward_model, warnings

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from bench.config import RewardModelConfig, SFTConfig
+from bench.config.run import RewardModelConfig, SFTConfig
 from bench.data import Demonstration
 from bench.models.names import SFT
 from bench.training import checkpoints as module

@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.config import PPOConfig
-from bench.protocols import Method
+from bench.config.run import PPOConfig
+from bench.plugins.protocols import Method
 from bench.rl import sequence_rewards
 from bench.training.experience import Rollout
 from bench.training.ppo import PPO, new_value

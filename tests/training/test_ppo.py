@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.config import PPOConfig
+from bench.config.run import PPOConfig
 from bench.errors import Diverged
 from bench.models.backbone import Backbone
 from bench.models.names import POLICY
-from bench.protocols import Method
+from bench.plugins.protocols import Method
 from bench.rl import segment_rewards, sequence_rewards
 from bench.training.experience import Rollout, reward_tokens
 from bench.training.ppo import PPO, new_value

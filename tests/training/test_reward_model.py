@@ -7,7 +7,7 @@ import random
 import pytest
 import torch
 
-from bench.config import RewardModelConfig
+from bench.config.run import RewardModelConfig
 from bench.data import Preference, Ranking
 from bench.errors import UserError
 from bench.models import backbone as backbone_module

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from bench.config import SFTConfig
+from bench.config.run import SFTConfig
 from bench.data import Demonstration
 from bench.errors import UserError
 from bench.models.names import SFT

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.config import PPOConfig
+from bench.config.run import PPOConfig
 from bench.models.backbone import Backbone
 from bench.models.heads import RewardModel, ScalarHead
 from bench.models.names import POLICY

@@ -1,0 +1,258 @@
+"""The configuration of a run: frozen pydantic models; a field's description is its help text.
+
+A preset (`bench/config/presets/*.yaml`) gives the values and their sources, `--set path=value` overrides
+single ones, and the result is validated once, here. Every section is shared by all methods but
+`reward`, which holds the chosen method's own options and is validated by that method; `judge` and
+`editor` likewise hold those of the chosen judge and editor.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from bench.config.section import Section
+
+KLKind = Literal["k1", "k2", "k3", "k1_clamped"]
+
+
+class ModelConfig(Section):
+    """The base model and where it runs."""
+
+    path: str | None = Field(
+        None, description="folder or hub id of the base; none: the suite's own"
+    )
+    revision: str | None = Field(
+        None, description="on the hub; the commit that it stands for is used and recorded"
+    )
+    device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
+    dtype: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="of the frozen base; auto: bfloat16 on a GPU, float32 on a CPU"
+    )
+    prompt_max_tokens: int | None = Field(
+        None,
+        ge=1,
+        description="longer prompts lose their end, template aside, and are counted; none: one "
+        "that does not fit the model's context beside its response is an error",
+    )
+
+
+class LoRAConfig(Section):
+    """The adapters that reward model, policy and value are trained in (arXiv:2106.09685)."""
+
+    r: int = Field(16, ge=1, description="rank")
+    alpha: int = Field(32, ge=1, description="scale numerator: the update is alpha / r * B A")
+    target_modules: Literal["all-linear"] | list[str] = Field(
+        "all-linear",
+        description="linear layers that carry adapters, by name; no embedding, no head tied to it",
+    )
+
+
+class SFTConfig(Section):
+    """Supervised fine-tuning on demonstrations; its result is the base of everything after."""
+
+    demonstrations: int = Field(4000, ge=1, description="how many, drawn with `seed`")
+    steps: int = Field(150, ge=0, description="optimiser steps; 0: the base is used as it is")
+    batch_size: int = Field(64, ge=1, description="demonstrations a step")
+    lr: float = Field(1e-3, gt=0, description="peak learning rate (AdamW), annealed to 0")
+    seed: int = Field(0, description="its own seed: one SFT model serves all seeds of a benchmark")
+    max_length: int = Field(
+        256, ge=8, description="prompt + response tokens; longer demonstrations are left out"
+    )
+    full: bool = Field(
+        True, description="train all weights; false: a LoRA adapter, merged into them afterwards"
+    )
+
+
+class PreferenceConfig(Section):
+    """Sampling, annotation and minimal editing of response pairs."""
+
+    pairs: int = Field(3000, ge=1, description="training pairs")
+    held_out: int = Field(400, ge=2, description="pairs kept back to measure the reward model")
+    responses: int = Field(
+        2, ge=2, description="sampled to each prompt; more than 2 are ranked, the first 2 a pair"
+    )
+    temperature: float = Field(1.2, gt=0, description="of the SFT model's samples")
+    max_new_tokens: int = Field(80, ge=1, description="response tokens at most, EOS included")
+    flip: float = Field(0.1, ge=0, le=0.5, description="share of labels that are wrong (noise)")
+    editor: str | None = Field(
+        None, description="registry name of who edits; none: the suite's own editor"
+    )
+    max_missing: float = Field(
+        0.02, ge=0, le=1, description="share of responses that an editor may leave unanswered"
+    )
+    miss: float = Field(
+        0.1, ge=0, le=1, description="share of errors that the suite's editor overlooks"
+    )
+
+
+class RewardModelConfig(Section):
+    """Training of the reward model, whatever its granularity."""
+
+    epochs: int = Field(1, ge=1, description="passes over the pairs")
+    batch_size: int = Field(32, ge=1, description="pairs, or rankings, a step")
+    lr: float = Field(3e-3, gt=0, description="peak learning rate (AdamW), annealed to 0")
+    head_scale: float = Field(
+        10.0, gt=0, description="factor on the head's output, std 1/sqrt(d+1) at initialisation"
+    )
+    warmup: float = Field(0.05, ge=0, lt=1, description="share of the steps with rising rate")
+    max_grad_norm: float = Field(1.0, gt=0, description="gradients are clipped to this norm")
+    margin: float = Field(
+        0.0, ge=0, description="by how much chosen must win, times the pair's own margin if it has"
+    )
+    label_smoothing: float = Field(
+        0.0, ge=0, lt=0.5, description="share of the labels that are taken to be wrong"
+    )
+    max_length: int = Field(
+        512, ge=8, description="prompt + response tokens; longer responses are cut"
+    )
+    normalisation_samples: int = Field(
+        512, ge=2, description="SFT samples that fix the output's mean 0 and std 1"
+    )
+
+
+class PPOConfig(Section):
+    """PPO with a reward at every token (arXiv:1707.06347; arXiv:2203.02155)."""
+
+    steps: int = Field(60, ge=0, description="policy steps")
+    value_warmup_steps: int = Field(4, ge=0, description="value-only steps before them")
+    batch_size: int = Field(48, ge=1, description="prompts a step, one response each")
+    minibatch_size: int = Field(8, ge=1, description="responses an optimiser step")
+    minibatch_tokens: int | None = Field(
+        None, ge=1, description="response tokens an optimiser step at most, instead of responses"
+    )
+    microbatch_size: int | None = Field(
+        None, ge=1, description="responses a forward pass (gradients add up); none: the minibatch"
+    )
+    epochs: int = Field(1, ge=1, description="passes over a step's responses")
+    prompts: int = Field(1800, ge=1, description="distinct prompts that are cycled through")
+    lr: float = Field(8e-4, gt=0, description="policy learning rate (AdamW)")
+    value_lr: float = Field(1e-3, gt=0, description="value learning rate (AdamW)")
+    lr_schedule: Literal["constant", "linear", "cosine"] = Field(
+        "constant", description="of both rates over the steps, down to 0"
+    )
+    adam_eps: float = Field(1e-8, gt=0, description="AdamW's epsilon")
+    adam_beta2: float = Field(0.98, gt=0, lt=1, description="AdamW's beta 2")
+    clip_range: float = Field(0.2, gt=0, description="of the probability ratio")
+    value_clip_range: float | None = Field(
+        0.2, gt=0, description="of the value's move; none: not clipped"
+    )
+    value_model: Literal["separate", "shared"] = Field(
+        "separate", description="an adapter of its own, or a head on the policy's hidden states"
+    )
+    value_init: Literal["reward_model", "reward_trunk", "zero"] = Field(
+        "reward_trunk",
+        description="adapter and head of the reward model, its adapter alone, or neither",
+    )
+    value_coef: float = Field(1.0, gt=0, description="factor on the value loss")
+    gamma: float = Field(1.0, ge=0, le=1, description="discount")
+    gae_lambda: float = Field(0.95, ge=0, le=1, description="of the advantage estimate")
+    whiten_advantages: bool = Field(True, description="to mean 0, variance 1 over the batch")
+    whiten_rewards: Literal["no", "scale", "shift"] = Field(
+        "no", description="scale: to variance 1, the mean kept; shift: to mean 0 as well"
+    )
+    whiten_unbiased: bool = Field(False, description="variance over n - 1 instead of n")
+    count_padding: bool = Field(
+        False, description="padding (as zeros) counts in whitening and in the losses' means"
+    )
+    temperature: float = Field(1.0, gt=0, description="of the rollouts")
+    max_new_tokens: int = Field(80, ge=1, description="response tokens at most, EOS included")
+    rollout_logprobs: Literal["auto", "generation", "forward"] = Field(
+        "auto",
+        description="old log-probabilities: kept from generation or a second pass; "
+        "auto: kept in float32",
+    )
+    merge_rollouts: bool | None = Field(
+        None,
+        description="add the adapter into the weights while generating, for a copy of those that "
+        "carry one; none: in float32",
+    )
+    score_position: Literal["last", "eos", "first_pad"] = Field(
+        "last",
+        description="where the last token's score is paid: there, there if it is EOS, or one later",
+    )
+    missing_eos_penalty: float = Field(
+        1.0, ge=0, description="price of a response that did not end"
+    )
+    missing_eos: Literal["subtract", "replace"] = Field(
+        "subtract",
+        description="the penalty comes off the last token's score, or stands instead of all scores",
+    )
+    kl_kind: KLKind = Field("k1", description="estimator of the per-token KL penalty")
+    kl_penalty: Literal["reward", "loss"] = Field(
+        "reward", description="the KL is taken off the reward, or added to the policy loss"
+    )
+    kl_coef: float = Field(0.25, ge=0, description="the KL coefficient at the start")
+    kl_target: float = Field(4.0, gt=0, description="nats a sequence that the controller aims at")
+    kl_rate: float = Field(
+        0.2,
+        ge=0,
+        lt=1,
+        description="rise of the coefficient a step, for each 100 % over the target; 0: fixed",
+    )
+    kl_fall: float = Field(0.05, ge=0, lt=1, description="its fall a step, likewise")
+    kl_error_clip: float = Field(
+        1.0, gt=0, le=1, description="most of (KL / target - 1) that counts, either way"
+    )
+    stop_kl: float | None = Field(
+        None, gt=0, description="nats a token from the old policy at which a step's updates end"
+    )
+    ptx_coef: float = Field(
+        0.0, ge=0, description="gamma of PPO-ptx: weight of the demonstrations' log-likelihood"
+    )
+    ptx_batch_size: int = Field(8, ge=1, description="demonstrations an optimiser step")
+    max_grad_norm: float | None = Field(
+        1.0, gt=0, description="gradients are clipped to this norm; none: they are not"
+    )
+    eval_every: int = Field(10, ge=1, description="steps between validations")
+
+
+class EvaluationConfig(Section):
+    """Generation and judging of the final policy."""
+
+    judge: str = Field("gold", description="registry name; its own options: judge.*")
+    validation_judge: str = Field(
+        "gold", description="who chooses the checkpoint: asked at every validation, so free of cost"
+    )
+    max_missing: float = Field(
+        0.02, ge=0, le=1, description="share of the instructions that may be without a verdict"
+    )
+    validation_prompts: int = Field(128, ge=2, description="choose the checkpoint")
+    test_prompts: int = Field(256, ge=2, description="the instructions of the win rate")
+    unseen_prompts: int = Field(128, ge=2, description="about entities no training prompt names")
+    samples: int = Field(2, ge=1, description="sampled responses an instruction")
+    temperature: float = Field(0.7, gt=0, description="of the sampled responses (AlpacaFarm: .7)")
+    max_new_tokens: int = Field(80, ge=1, description="response tokens at most, EOS included")
+    seed: int = Field(0, description="of the sampled responses, together with the run's seed")
+    probes: int = Field(100, ge=2, description="planted errors of each type for the reward model")
+
+
+class RunConfig(Section):
+    """Everything that determines a run's numbers, apart from code, packages and hardware."""
+
+    preset: str = Field("testbed", description="where the values came from")
+    suite: str = Field("testbed", description="registry name")
+    method: str = Field("token_ppo", description="registry name")
+    seed: int = Field(0, ge=0, description="source of every random choice of the run")
+    model: ModelConfig = ModelConfig()
+    lora: LoRAConfig = LoRAConfig()
+    sft: SFTConfig = SFTConfig()
+    preferences: PreferenceConfig = PreferenceConfig()
+    reward_model: RewardModelConfig = RewardModelConfig()
+    ppo: PPOConfig = PPOConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    reward: dict[str, Any] = Field({}, description="the method's own options")
+    judge: dict[str, Any] = Field({}, description="the judge's own options")
+    editor: dict[str, Any] = Field({}, description="the editor's own options")
+
+
+def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested sections as dotted keys: {"ppo": {"lr": 1e-4}} is {"ppo.lr": 1e-4}."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, dict) and value:
+            flat.update(flatten(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat

@@ -1,0 +1,31 @@
+"""What a part of the configuration, and a plug-in's own options, are made of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+OPERATIONAL = frozenset(
+    {"concurrency", "max_retries", "timeout_s", "deadline_s", "poll_s", "retry"}
+    | {"max_usd", "prices", "api_key_env"}
+    | {"token_limit"}  # another name for the same limit
+)
+"""Options of judges and editors that say how a model is asked, and for what money.
+
+No answer depends on them, so they make no other row and no other key.
+"""
+
+
+class Section(BaseModel):
+    """A part of the configuration: unknown fields are errors, values do not change."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    def deciding(self) -> dict[str, Any]:
+        """The values that a result depends on, for a stage's key; all, unless a section says so."""
+        return self.model_dump()
+
+
+class NoOptions(Section):
+    """Of a plug-in that has none of its own."""

@@ -1,0 +1,1 @@
+"""What judges share, and what a judgement comes to."""

@@ -1,0 +1,1 @@
+"""What asking costs: prices, the budget, an estimate before anything is asked."""

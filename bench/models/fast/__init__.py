@@ -1,0 +1,1 @@
+"""Ways to compute the same numbers faster; each can be left out."""

@@ -1,0 +1,164 @@
+"""Stages: functions of their inputs and their part of the configuration, stored under a hash.
+
+A method describes its run as a graph of stages; nothing is computed while it does. `execute`
+walks the graph: what is in the store is read, what is not is built, and what two methods or seeds
+share has the same key and is built once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.errors import UserError
+from bench.pipeline.sources import SOURCES
+
+if TYPE_CHECKING:
+    from bench.config.run import RunConfig
+    from bench.files import FileState
+    from bench.models.backbone import Backbone
+    from bench.pipeline.progress import Progress
+    from bench.pipeline.store import Artifact, Store
+
+Build = Callable[["Context", Path, list[Path]], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A step of a run.
+
+    Attributes:
+        name: what people read and the folder in the store.
+        config: JSON-able; everything beside the inputs and the code that decides the result.
+        inputs: the stages whose artifacts it reads.
+        roots: modules from which the code that decides the result is found (`bench.pipeline.sources`).
+        build: writes the artifact into a folder, from the inputs' folders; returns statistics.
+        summary: one line for the plan.
+        files: what it reads beside its inputs, and what these files held when the key was made.
+    """
+
+    name: str
+    config: Mapping[str, Any]
+    inputs: tuple[Stage, ...]
+    roots: tuple[str, ...]
+    build: Build
+    summary: str = ""
+    files: Mapping[Path, FileState] = field(default_factory=dict)
+
+    @cached_property
+    def key(self) -> str:
+        """Hash of all that decides the artifact."""
+        parts = {
+            "name": self.name,
+            "config": self.config,
+            "inputs": [stage.key for stage in self.inputs],
+            "code": SOURCES.digest(self.roots),
+        }
+        text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+    def graph(self) -> list[Stage]:
+        """This stage and all it needs, inputs first, each once."""
+        found: dict[str, Stage] = {}
+        for stage in self.inputs:
+            found |= {s.key: s for s in stage.graph()}
+        found[self.key] = self
+        return list(found.values())
+
+
+@dataclass
+class Context:
+    """What a building stage may use beside its inputs.
+
+    Attributes:
+        config: the run's configuration; a stage reads only what its key covers.
+        suite: the world.
+        progress: where it reports.
+        answers: folder where the answers of paid models are kept.
+        backbones: the SFT model in memory, kept between stages; keyed by its artifact.
+        packed: whether the model that the stage uses takes batches without padding; None: no model.
+    """
+
+    config: RunConfig
+    suite: Any
+    progress: Progress
+    answers: Path
+    backbones: dict[Path, Backbone] = field(default_factory=dict)
+    packed: bool | None = None
+
+
+@dataclass(frozen=True)
+class Executed:
+    """A stage's artifact and whether it was there already."""
+
+    stage: Stage
+    artifact: Artifact
+    cached: bool
+
+
+def execute(target: Stage, context: Context, store: Store) -> Iterator[Executed]:
+    """Build `target` and all it needs; yields each as it is there, inputs first.
+
+    Raises:
+        UserError: for what a user can mend (a full disk, a model that is not there), and where a
+            stage's code or data changed since its key was made: it is not stored.
+        Diverged: if training did.
+    """
+    done: dict[str, Executed] = {}
+    for stage in target.graph():
+        found = store.find(stage.name, stage.key)
+        cached = found is not None
+        if found is None:
+            inputs = [done[s.key].artifact.path for s in stage.inputs]
+            with store.building(stage.name, stage.key) as build:
+                if build.artifact is None:  # else another process made it while we waited
+                    _check_unchanged(stage)
+                    build.stats.update(_measured(stage, context, build.path, inputs))
+                    _check_unchanged(stage)
+            found = store.find(stage.name, stage.key)
+            if found is None:
+                raise RuntimeError(f"stage {stage.name} left no artifact")
+        done[stage.key] = Executed(stage, found, cached)
+        yield done[stage.key]
+
+
+def _measured(stage: Stage, context: Context, out: Path, inputs: list[Path]) -> dict[str, Any]:
+    """Build a stage; its statistics, its most memory, and what it ran on."""
+    import torch
+
+    from bench.models.devices import pick_device
+    from bench.pipeline.memory import PeakMemory
+    from bench.records.provenance import device_name
+
+    device = pick_device(context.config.model.device)
+    memory, context.packed = PeakMemory(device), None
+    stats = stage.build(context, out, inputs)
+    ran_on = {"device": device_name(device), "threads": torch.get_num_threads()}
+    return stats | {
+        "peak_memory_gib": memory.gib(),
+        "peak_memory_since": memory.since,
+        "ran_on": ran_on | {"packed": context.packed},
+    }
+
+
+def _check_unchanged(stage: Stage) -> None:
+    """Refuse to store under the key of one version what another may have had a part in.
+
+    The modules that can be seen were loaded when the run began (`Sources.load`) and are not read
+    again; one that cannot be seen, or that a process of the stage loads, may be of either version,
+    and so may data.
+    """
+    changed = SOURCES.changed(stage.roots)
+    changed += [file for file, state in stage.files.items() if not state.holds(file)]
+    if changed:
+        raise UserError(
+            f"{', '.join(map(str, changed))} changed since the run began: {stage.name}, which it "
+            "can decide, is not stored; what was finished before is kept, run the same command "
+            "again",
+            exit_code=1,
+        )

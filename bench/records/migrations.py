@@ -1,0 +1,91 @@
+"""Records of older schemas, step by step to today's: each step a function of a dict to a dict.
+
+A step is frozen when it is released: it holds the values of its own day, never today's defaults.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from bench.records.schema import SCHEMA_VERSION
+
+Body = dict[str, Any]
+
+# What a configuration of schema 1 may lack (it grew while the number stayed), with the value that
+# the code had then. `rollout_logprobs` and `merge_rollouts` are not today's defaults: those do the
+# same sums in another order.
+_CONFIG_OF_1: Body = {
+    "model": {"prompt_max_tokens": None},
+    "judge": {},
+    "editor": {},
+    "preferences": {"responses": 2, "editor": None, "max_missing": 0.02},
+    "reward_model": {"margin": 0.0, "label_smoothing": 0.0, "max_length": 512},
+    "ppo": {
+        "adam_beta2": 0.98,
+        "adam_eps": 1e-8,
+        "count_padding": False,
+        "kl_error_clip": 1.0,
+        "kl_penalty": "reward",
+        "lr_schedule": "constant",
+        "merge_rollouts": False,
+        "microbatch_size": None,
+        "minibatch_tokens": None,
+        "missing_eos": "subtract",
+        "ptx_batch_size": 8,
+        "ptx_coef": 0.0,
+        "rollout_logprobs": "forward",
+        "score_position": "last",
+        "stop_kl": None,
+        "value_coef": 1.0,
+        "value_init": "reward_trunk",
+        "value_model": "separate",
+        "whiten_rewards": "no",
+        "whiten_unbiased": False,
+    },
+    "evaluation": {"validation_judge": "gold", "max_missing": 0.02},
+}
+
+
+def migrate(body: Body) -> Body:
+    """Bring a record to today's schema; one without a version is of schema 1.
+
+    Args:
+        body: `record.json` without its digest; not changed.
+
+    Raises:
+        ValueError: its version is no known one.
+    """
+    version = body.get("schema_version", 1)
+    if not isinstance(version, int) or version < 1:
+        raise ValueError(f"schema_version: expected a whole number from 1, found {version!r}")
+    if version > SCHEMA_VERSION:
+        raise ValueError(
+            f"schema_version: {version} is newer than {SCHEMA_VERSION}, the newest that this "
+            "GrainBench knows: update GrainBench"
+        )
+    for step in range(version, SCHEMA_VERSION):
+        body = MIGRATIONS[step](body)
+    return body
+
+
+def to_2(body: Body) -> Body:
+    """Schema 2 has an editor, the judge's details, and every field of its day's configuration."""
+    config = body.get("config")
+    filled = _fill(config, _CONFIG_OF_1) if isinstance(config, dict) else config
+    return body | {"schema_version": 2, "config": filled}
+
+
+def _fill(values: Mapping[str, Any], missing: Mapping[str, Any]) -> Body:
+    """`values` and, section by section, what they lack of `missing`."""
+    filled = dict(values)
+    for name, value in missing.items():
+        if value and isinstance(value, dict):
+            section = filled.get(name, {})
+            filled[name] = _fill(section, value) if isinstance(section, dict) else section
+        else:
+            filled.setdefault(name, value)
+    return filled
+
+
+MIGRATIONS: dict[int, Callable[[Body], Body]] = {1: to_2}

@@ -1,0 +1,1 @@
+"""From a configuration to a record: one run, several, or one again."""

@@ -1,0 +1,244 @@
+"""From the options of `python -m bench run` to runs: here one by one, or side by side."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from bench.config.loading import PLUGINS, load_config, plugin_options
+from bench.errors import UserError
+from bench.files import write_json_option
+from bench.grid import Grid, words
+from bench.plugins import registry
+from bench.records.provenance import cores
+from bench.running.jobs import Job, run_jobs
+
+if TYPE_CHECKING:
+    from bench.config.run import RunConfig
+    from bench.doctor.findings import Finding
+    from bench.pipeline.progress import Progress
+    from bench.pipeline.store import Store
+
+
+def configurations(
+    method: str,
+    *,
+    suite: str | None,
+    preset: str,
+    seed: int | None,
+    seeds: str | None,
+    overrides: list[str],
+) -> list[RunConfig]:
+    """Make one configuration a seed and method, all checked before the first run starts.
+
+    Args:
+        method: names, separated by commas.
+        suite: instead of the preset's.
+        preset: a name, or a file.
+        seed: of a single run a method.
+        seeds: numbers, separated by commas, instead of `seed`.
+        overrides: "path=value".
+
+    Raises:
+        UserError: naming the option that is wrong.
+    """
+    if seed is not None and seeds is not None:
+        raise UserError("give --seed or --seeds, not both")
+    try:
+        numbers = [seed] if seeds is None else [int(part) for part in seeds.split(",")]
+    except ValueError:
+        raise UserError(f"--seeds {seeds}: expected whole numbers, as in --seeds 0,1,2") from None
+    methods = [name.strip() for name in method.split(",") if name.strip()]
+    if not methods:
+        raise UserError("--method names no method; `python -m bench list` shows them")
+    for name in methods:
+        registry.METHODS.entry(name)
+    configs = [
+        load_config(preset, overrides, method=name, suite=suite, seed=number)
+        for number in dict.fromkeys(numbers)
+        for name in dict.fromkeys(methods)
+    ]
+    registry.SUITES.entry(configs[0].suite)
+    registry.JUDGES.entry(configs[0].evaluation.judge)
+    registry.JUDGES.entry(configs[0].evaluation.validation_judge)
+    if editor := configs[0].preferences.editor:
+        registry.EDITORS.entry(editor)
+    return [_checked(config) for config in configs]
+
+
+def _checked(config: RunConfig) -> RunConfig:
+    """The configuration with the plug-ins' options checked.
+
+    An option of the method that is given at its default is left out: the same run, the same hash.
+    """
+    for section in PLUGINS:
+        if getattr(config, section):  # imports the plug-in: not for the options' defaults
+            options = plugin_options(config, section)
+            if section == "reward":
+                reward = options.model_dump(mode="json", exclude_defaults=True)
+                config = config.model_copy(update={"reward": reward})
+    return config
+
+
+def check_folder(folder: Path, what: Literal["results", "store"], *, make: bool = True) -> None:
+    """Find out before hours are spent that nothing can be written to a folder.
+
+    Args:
+        folder: of results, or the store.
+        what: which of the two; the option and the variable have its name.
+        make: make it, and write to it; else just refuse what can be no folder.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    try:
+        if make:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        elif not next(path for path in (folder, *folder.parents) if path.exists()).is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+    except OSError as error:
+        raise UserError(
+            f"cannot write to the {what} folder {folder}: {error.strerror}; nothing was run, "
+            f"choose another place with --{what} DIR or BENCH_{what.upper()}"
+        ) from error
+
+
+def title(config: RunConfig) -> str:
+    """Name a run for people."""
+    return f"{config.method} seed {config.seed}"
+
+
+def plan_table(config: RunConfig, store: Store) -> Grid:
+    """Lay out a run's stages, and which of them are in the store."""
+    from bench.running.runner import plan
+
+    rows = [
+        (stage.name, stage.key, "stored" if stage.cached else "to do", stage.summary)
+        for stage in plan(config, store)
+    ]
+    return words(f"{title(config)} (store: {store.root})", ["stage", "key", "", "what"], rows)
+
+
+def examine(
+    preset: str,
+    suite: str | None,
+    overrides: list[str],
+    store: Path | None,
+    report: Path | None,
+    say: Callable[[str], None],
+) -> list[Finding]:
+    """Run the doctor's checks on the model of a configuration.
+
+    Args:
+        preset: a name, or a file.
+        suite: instead of the preset's.
+        overrides: "path=value".
+        store: where a run's stages would go; None: the default.
+        report: JSON file to write the findings to.
+        say: called with a line for each finding.
+
+    Raises:
+        UserError: an option is wrong, the model cannot be loaded, or `report` cannot be written.
+    """
+    config = load_config(preset, overrides, suite=suite)
+    registry.SUITES.entry(config.suite)
+    from bench import doctor
+    from bench.pipeline.store import default_root
+
+    if report is not None:
+        write_json_option(report, "")  # what cannot be written is told before the checks, not after
+    place = store or default_root()
+    width = max(map(len, doctor.checks(place)))
+    findings = doctor.examine(
+        doctor.load_patient(config), place, lambda finding: say(finding.line(width))
+    )
+    if report is not None:
+        write_json_option(report, json.dumps(_report(config, findings), indent=1) + "\n")
+    return findings
+
+
+def _report(config: RunConfig, findings: Sequence[Finding]) -> dict[str, Any]:
+    """The findings with what they were found on."""
+    import torch
+
+    from bench.models.devices import dtype_name
+    from bench.records.provenance import code_state, hardware, package_versions
+
+    return {
+        "ok": all(finding.status != "FAIL" for finding in findings),
+        "checks": [asdict(finding) for finding in findings],
+        "config": config.model_dump(mode="json"),
+        "code": code_state(),
+        "packages": package_versions(),
+        "hardware": hardware(dtype_name(config.model), torch.get_num_threads()),
+    }
+
+
+def run_here(
+    configs: Sequence[RunConfig], store: Store, results: Path, progress: Progress
+) -> list[str]:
+    """Run one after the other; returns a line for each that did not end well."""
+    from bench.records.labels import folder_of
+    from bench.running.runner import run
+
+    failures = []
+    for config in configs:
+        name = title(config)
+        progress.say(f"{name}: suite {config.suite}, preset {config.preset}, store {store.root}")
+        record = run(config, store=store, results=results, progress=progress)
+        stored = [stage.name for stage in record.stages if stage.cached]
+        known = f", {len(stored)} of them stored before ({', '.join(stored)})" if stored else ""
+        folder = folder_of(config, results)
+        progress.say(f"{name}: {record.status}; {len(record.stages)} stages{known}; {folder}")
+        if record.status != "ok":
+            failures.append(f"{name} {record.status}: {record.error}")
+    return failures
+
+
+def run_parallel(
+    configs: Sequence[RunConfig],
+    overrides: Sequence[str],
+    store: Path,
+    results: Path,
+    workers: int,
+    threads: int | None,
+    say: Callable[[str], None],
+) -> list[str]:
+    """Run in `workers` processes; returns a line for each that failed.
+
+    All get as many threads, `threads` or their share of the cores: runs that are to be compared
+    add up in the same order.
+    """
+    threads = threads or max(1, cores() // workers)
+    jobs = [_job(config, overrides, store, results, threads) for config in configs]
+    codes = run_jobs(jobs, workers, say)
+    return [
+        f"{job.name} failed (exit code {code})"
+        for job, code in zip(jobs, codes, strict=True)
+        if code
+    ]
+
+
+def _job(
+    config: RunConfig, overrides: Sequence[str], store: Path, results: Path, threads: int
+) -> Job:
+    options = {
+        "--method": config.method,
+        "--suite": config.suite,
+        "--preset": config.preset,
+        "--seed": config.seed,
+        "--store": store,
+        "--results": results,
+        "--threads": threads,
+    }
+    arguments = ["run", "--no-rows", *(f"{name}={value}" for name, value in options.items())]
+    arguments += [f"--set={override}" for override in overrides]
+    return Job(title(config), tuple(arguments))

@@ -1,0 +1,330 @@
+"""From a configuration to a record: plan the stages, execute them, write down what came out."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.config.loading import config_sha, plugin_options
+from bench.config.run import RunConfig
+from bench.errors import Diverged, UserError
+from bench.pipeline.sources import SOURCES
+from bench.pipeline.stage import Context, Executed, Stage, execute
+from bench.plugins.registry import METHODS, SUITES
+from bench.records.files import Record, read_record, write_record
+from bench.records.labels import folder_of, label, run_id
+from bench.records.provenance import code_state, hardware, package_versions
+from bench.stages.planning import Stages, editor_maker, judge_maker
+from bench.stages.reading import pinned
+
+# of a stage's data, for the record
+COUNTS = ("pairs", "unchanged", "identical", "truncated", "dropped", "cut_prompts")
+
+if TYPE_CHECKING:
+    from bench.pipeline.progress import Progress
+    from bench.pipeline.store import Store
+
+
+@dataclass(frozen=True)
+class PlannedStage:
+    """A line of the plan."""
+
+    name: str
+    key: str
+    cached: bool
+    summary: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run's stages: the judgement, which everything hangs on, and the reward model's own.
+
+    Attributes:
+        config: as the stages see it: of a model on the hub, the revision is a commit.
+    """
+
+    method: Any
+    judgement: Stage
+    rm_evaluation: Stage | None
+    policy: Stage
+    config: RunConfig
+
+    @property
+    def targets(self) -> list[Stage]:
+        """What has to be executed."""
+        return [s for s in (self.rm_evaluation, self.judgement) if s is not None]
+
+
+def make_plan(config: RunConfig) -> tuple[Plan, Any]:
+    """The stages of `config`, and its suite.
+
+    Raises:
+        UserError: for an unknown method, suite or judge, or an option that the method lacks.
+    """
+    entry = METHODS.get(config.method)
+    suite = SUITES.get(config.suite)()
+    method = entry(plugin_options(config, "reward"))
+    config = pinned(config, suite)
+    stages = Stages(config, suite)
+    policy = method.plan(stages)
+    reward_model = next((s for s in policy.inputs if s.name == "reward_model"), None)
+    return (
+        Plan(
+            method,
+            stages.judgement(stages.outputs(policy), reward_model),
+            None if reward_model is None else stages.rm_evaluation(reward_model),
+            policy,
+            config,
+        ),
+        suite,
+    )
+
+
+def plan(config: RunConfig, store: Store) -> list[PlannedStage]:
+    """What `run` would do, and what of it is in the store.
+
+    Raises:
+        UserError: the model or a prompt does not fit, as `run` would say.
+    """
+    from bench.stages.checks import check_model
+
+    planned, suite = make_plan(config)
+    stages: dict[str, Stage] = {s.key: s for t in planned.targets for s in t.graph()}
+    lines = [
+        PlannedStage(s.name, s.key, store.find(s.name, s.key) is not None, s.summary)
+        for s in stages.values()
+    ]
+    check_model(planned.config, suite, {line.name for line in lines if not line.cached})
+    return lines
+
+
+def run(config: RunConfig, *, store: Store, results: Path, progress: Progress) -> Record:
+    """Execute a run and write its record to `results/<suite>/<run_id>/`.
+
+    Returns:
+        The record; its status is "ok", "diverged" or "out_of_memory".
+
+    Raises:
+        UserError: for what a user can mend. A finished stage stays in the store either way.
+        BaseException: what else ended the run, Ctrl-C among it, after a record that says
+            "interrupted" or "failed" was written (unless a finished one is there).
+    """
+    started, code = datetime.now(UTC), code_state()
+    planned, suite = make_plan(config)
+    context = Context(planned.config, suite, progress, store.root / "answers")
+    missing = [s for t in planned.targets for s in t.graph() if store.find(s.name, s.key) is None]
+    _check_ready({stage.name for stage in missing}, context)
+    for stage in missing:
+        SOURCES.load(stage.roots)
+    executed: dict[str, Executed] = {}
+    failure: BaseException | None = None
+    try:
+        for target in planned.targets:
+            for done in execute(target, context, store):
+                executed.setdefault(done.stage.key, done)
+    except BaseException as error:  # noqa: BLE001 - written down, then raised again
+        failure = error
+    status = _status(failure)
+    record = _record(config, planned, executed, code, started, status, failure)
+    folder = folder_of(config, results)
+    if status == "ok" or not _is_finished(folder):
+        _write(record, planned, executed, folder)
+    if failure is not None and status in ("interrupted", "failed"):
+        raise failure
+    return record
+
+
+def _check_ready(missing: set[str], context: Context) -> None:
+    """Find out now, not after hours: judge or editor lacks its key, the model does not fit."""
+    from bench.stages.checks import check_model
+
+    config = context.config
+    if "judgement" in missing:
+        judge_maker(config, config.evaluation.judge)(context).ready()
+    if "ppo" in missing:
+        judge_maker(config, config.evaluation.validation_judge)(context).ready()
+    if "edits" in missing and config.preferences.editor is not None:
+        editor_maker(config)(context).ready()
+    check_model(config, context.suite, missing)
+
+
+def _status(failure: BaseException | None) -> str:
+    """What a record says of how a run ended."""
+    import torch
+
+    kinds: dict[str, type[BaseException] | tuple[type[BaseException], ...]] = {
+        "diverged": Diverged,
+        "out_of_memory": (MemoryError, torch.OutOfMemoryError),
+        "interrupted": KeyboardInterrupt,
+    }
+    if failure is None:
+        return "ok"
+    return next((name for name, kind in kinds.items() if isinstance(failure, kind)), "failed")
+
+
+def _is_finished(folder: Path) -> bool:
+    try:
+        return read_record(folder).status == "ok"
+    except UserError:
+        return False
+
+
+def _record(
+    config: RunConfig,
+    planned: Plan,
+    executed: dict[str, Executed],
+    code: dict[str, Any],
+    started: datetime,
+    status: str,
+    failure: BaseException | None,
+) -> Record:
+    judged = _judged(planned, executed)
+    preset = Path(config.preset).name  # of a file just its name: no path of this machine
+    return Record.model_validate(
+        {
+            "run_id": run_id(config),
+            "suite": config.suite,
+            "method": config.method,
+            "label": label(config),
+            "paper": METHODS.entry(config.method).paper,
+            "preset": preset,
+            "seed": config.seed,
+            "status": status,
+            "error": None if failure is None else str(failure) or type(failure).__name__,
+            "config": config.model_dump(mode="json") | {"preset": preset},
+            "config_sha": config_sha(config),
+            "model_commit": _model_commit(planned),
+            "code": code,
+            "packages": package_versions(),
+            "hardware": _hardware(config),
+            "data": judged.get("data", {}),
+            "reference": judged.get("reference", {"name": "", "sha": ""}),
+            "judge": judged.get("judge", _no_judge(config)),
+            "editor": _editor(executed),
+            "stages": [_stage_record(done) for done in executed.values()],
+            "metrics": judged.get("metrics", {}) | _rm_metrics(planned, executed),
+            "convergence": _convergence(planned, executed),
+            "started_at": started.isoformat(timespec="seconds"),
+            "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+    )
+
+
+def _model_commit(planned: Plan) -> str | None:
+    """Of a base model from the hub, the commit that was loaded."""
+    bases = (stage.config["base"] for stage in planned.policy.graph() if "base" in stage.config)
+    return next((base["revision"] for base in bases if "hub" in base), None)
+
+
+def _artifact(stage: Stage | None, executed: dict[str, Executed]) -> Path | None:
+    done = None if stage is None else executed.get(stage.key)
+    return None if done is None else done.artifact.path
+
+
+def _judged(planned: Plan, executed: dict[str, Executed]) -> dict[str, Any]:
+    folder = _artifact(planned.judgement, executed)
+    if folder is None:
+        return {}
+    judged: dict[str, Any] = json.loads((folder / "judgement.json").read_text())
+    return judged
+
+
+def _rm_metrics(planned: Plan, executed: dict[str, Executed]) -> dict[str, Any]:
+    folder = _artifact(planned.rm_evaluation, executed)
+    metrics = {} if folder is None else json.loads((folder / "metrics.json").read_text())
+    rows = _curve(planned, executed)
+    if rows:
+        mass = [row["reward_mass"] for row in rows if "reward_mass" in row]
+        if mass:
+            metrics["reward_mass"] = {"mean": sum(mass) / len(mass), "n": len(mass)}
+    return metrics
+
+
+def _no_judge(config: RunConfig) -> dict[str, Any]:
+    name = config.evaluation.judge
+    return {"name": name, "model": None, "template_sha": None, "counts": {}, "cost_usd": 0.0}
+
+
+def _editor(executed: dict[str, Executed]) -> dict[str, Any] | None:
+    edits = next((done for done in executed.values() if done.stage.name == "edits"), None)
+    return None if edits is None else edits.artifact.meta["stats"].get("editor")
+
+
+def _hardware(config: RunConfig) -> dict[str, Any]:
+    import torch
+
+    from bench.models.devices import dtype_name
+
+    return hardware(dtype_name(config.model), torch.get_num_threads())
+
+
+def _stage_record(done: Executed) -> dict[str, Any]:
+    meta = done.artifact.meta
+    stats = meta["stats"]
+    return {
+        "name": done.stage.name,
+        "key": done.stage.key,
+        "seconds": meta["seconds"],
+        "cached": done.cached,
+        "tokens": stats.get("tokens"),
+        "steps": stats.get("steps"),
+        "counts": {name: stats[name] for name in COUNTS if name in stats},
+        "peak_memory_gib": stats.get("peak_memory_gib"),
+        "peak_memory_since": stats.get("peak_memory_since"),
+        "ran_on": stats.get("ran_on"),
+    }
+
+
+def _curve(planned: Plan, executed: dict[str, Executed]) -> list[dict[str, float]]:
+    folder = _artifact(planned.policy, executed)
+    if folder is None or not (folder / "metrics.jsonl").exists():
+        return []
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def _convergence(planned: Plan, executed: dict[str, Executed]) -> dict[str, Any] | None:
+    """Steps, seconds and tokens to 90 % of the best validation score (the paper's Table 3).
+
+    "90 %" is of the way from the score at step 0 to the best one, on the curve smoothed over three
+    validations, so that it means the same whatever the score's zero.
+    """
+    rows = [row for row in _curve(planned, executed) if "validation_score" in row]
+    if not rows:
+        return None
+    scores = [row["validation_score"] for row in rows]
+    smooth = [sum(w) / len(w) for i in range(len(scores)) if (w := scores[max(0, i - 1) : i + 2])]
+    best = max(range(len(scores)), key=lambda i: scores[i])
+    if max(smooth) <= smooth[0]:  # never better than where it began: nothing to be quick at
+        return {"best_step": int(rows[best]["step"])}
+    goal = smooth[0] + 0.9 * (max(smooth) - smooth[0])
+    first = next(row for row, value in zip(rows, smooth, strict=True) if value >= goal)
+    return {
+        "best_step": int(rows[best]["step"]),
+        "steps_to_90": int(first["step"]),
+        "seconds_to_90": first.get("seconds"),
+        "tokens_to_90": first.get("tokens"),
+    }
+
+
+def _write(record: Record, planned: Plan, executed: dict[str, Executed], folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        judged, policy = (_artifact(s, executed) for s in (planned.judgement, planned.policy))
+        for source, name in (
+            (judged, "items.jsonl"),
+            (judged, "samples.jsonl"),
+            (policy, "metrics.jsonl"),
+        ):
+            if source is not None and (source / name).exists():
+                shutil.copyfile(source / name, folder / name)
+        write_record(record, folder)
+    except OSError as error:
+        raise UserError(
+            f"cannot write the record to {folder}: {error.strerror}; the stages are kept, run "
+            "again with --results DIR",
+            exit_code=1,
+        ) from error

@@ -1,0 +1,1 @@
+"""What the records say: rows, ranks, differences, power. Computes, never shows."""

@@ -1,0 +1,107 @@
+"""What a reader of a table must know before trusting its rows: what its runs do not share."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+
+from bench.llm.families import family, same_family
+from bench.records.files import Record
+from leaderboard.analysis.runs import Group
+
+NAMED = 4  # so many differing packages are named
+
+Facts = dict[str, str]
+
+
+def caveats(groups: list[Group]) -> tuple[str, ...]:
+    """A line for each, those of several labels in one.
+
+    - seeds of one row that ran different code, packages, or machines, or stages otherwise than
+      their run (found in the store, say): their spread is then not that of the seed alone, and
+      their times do not average
+    - a judge of the family of the model that made the edits
+    - a judge whose own diagnostics speak against its verdicts
+    """
+    labels: dict[str, list[str]] = defaultdict(list)
+    for group in groups:
+        for line in (*_mixed(group), *_families(group), *_marks(group)):
+            labels[line].append(group.label)
+    return tuple(f"{', '.join(own)}: {line}" for line, own in labels.items())
+
+
+def _mixed(group: Group) -> Iterator[str]:
+    runs = sorted(group.ok.items())
+    for what, facts_of in _ASPECTS.items():
+        told = {seed: facts_of(run.record) for seed, run in runs}
+        facts = {seed: own for seed, own in told.items() if own is not None}
+        names = sorted({name for own in facts.values() for name in own})
+        names = [name for name in names if len({own.get(name) for own in facts.values()}) > 1]
+        if not names:
+            continue
+        seeds: dict[str, list[str]] = defaultdict(list)
+        for seed, own in facts.items():
+            text = ", ".join(f"{name} {own.get(name, 'none')}" for name in names[:NAMED])
+            seeds[text].append(str(seed))
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        found = "; ".join(f"{text} (seed {', '.join(own)})" for text, own in seeds.items())
+        yield f"seeds {what}: {found}{more}."
+
+
+def _code(record: Record) -> Facts:
+    code = record.code
+    facts = {"commit": (code.commit or "unknown")[:8]}
+    return facts | ({"local changes": (code.diff_sha or "unknown")[:8]} if code.dirty else {})
+
+
+def _machine(record: Record) -> Facts:
+    found = record.hardware.model_dump(exclude_none=True, exclude={"memory_gib"})
+    return {name: str(value) for name, value in found.items()}
+
+
+def _stages(record: Record) -> Facts | None:
+    """What the run's stages were computed on, apart from its own machine; None: it is not told."""
+    places = [stage.ran_on for stage in record.stages if stage.ran_on is not None]
+    if not places:
+        return None
+    machine = record.hardware
+    devices = {place.device for place in places} - {machine.gpu or machine.cpu}
+    threads = {str(place.threads) for place in places} - {str(machine.threads)}
+    known = {place.packed for place in places} - {None}
+    packed = {"packed" if yes else "padded" for yes in known}
+    return {
+        "device": " + ".join(sorted(devices)) or "the run's own",
+        "threads": " + ".join(sorted(threads)) or "the run's own",
+        "batches": " + ".join(sorted(packed)) or "none",
+    }
+
+
+_ASPECTS: dict[str, Callable[[Record], Facts | None]] = {
+    "of different code": _code,
+    "with different packages": lambda record: record.packages,
+    "on different machines": _machine,
+    "whose stages were computed otherwise": _stages,
+}
+
+
+def _families(group: Group) -> Iterator[str]:
+    found = set()
+    for run in group.ok.values():
+        judge, editor = run.record.judge, run.record.editor
+        model = judge.model or judge.name
+        if editor is not None and same_family(model, editor.source):
+            found.add((model, editor.source))
+    for model, source in sorted(found):
+        yield (
+            f"the judge ({model}) and the editor of the data ({source}) are both of the "
+            f"{family(model)} family, and a judge may favour what its own family wrote."
+        )
+
+
+def _marks(group: Group) -> Iterator[str]:
+    """Where position or ties decided; too many missing verdicts stop a run before it is one."""
+    seeds: dict[str, list[str]] = defaultdict(list)
+    for seed, run in sorted(group.ok.items()):
+        judge = run.record.judge
+        for mark in judge.marks:
+            seeds[f"the judge ({judge.model or judge.name}), {mark}"].append(str(seed))
+    for text, own in seeds.items():
+        yield f"{text} (seed {', '.join(own)})."

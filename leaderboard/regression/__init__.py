@@ -1,0 +1,1 @@
+"""Whether a run still gives what it gave: baselines, bands, repetitions."""

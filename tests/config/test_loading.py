@@ -1,0 +1,141 @@
+"""From preset and overrides to a configuration, and what is said about each mistake."""
+
+import pytest
+from pydantic import Field, ValidationError
+
+from bench.config.loading import config_sha, describe, load_config, preset_path, validation_message
+from bench.config.presets import FOLDER, preset_names
+from bench.config.run import RunConfig
+from bench.config.section import Section
+from bench.errors import UserError
+
+
+def test_every_preset_is_valid() -> None:
+    assert {"testbed", "alpacafarm"} <= set(preset_names())
+    for name in preset_names():
+        assert load_config(name).preset == name
+
+
+def test_the_testbed_preset_names_every_field_and_agrees_with_the_defaults() -> None:
+    assert load_config("testbed") == RunConfig()
+    text = (FOLDER / "testbed.yaml").read_text()
+    for doc in describe():
+        section, _, leaf = doc.path.partition(".")
+        if leaf:
+            assert f"{section}:\n" in text
+            assert f"  {leaf}: " in text, doc.path
+
+
+def test_overrides_are_typed_and_merged() -> None:
+    config = load_config(
+        "testbed",
+        [
+            "ppo.lr=1e-4",
+            "sft.full=false",
+            "ppo={steps: 3, epochs: 2}",
+            "reward.granularity=sequence",
+        ],
+        method="sft",
+        seed=3,
+        suite=None,
+    )
+    assert (config.ppo.lr, config.ppo.steps, config.ppo.epochs) == (1e-4, 3, 2)
+    assert config.ppo.batch_size == load_config("testbed").ppo.batch_size
+    assert (config.method, config.seed, config.suite) == ("sft", 3, "testbed")
+    assert config.reward == {"granularity": "sequence"}
+    assert config.sft.full is False
+
+
+@pytest.mark.parametrize("number", ["1e-4", "1E-4", "1.e-4", "0.0001", ".1e-3", "1e-04"])
+def test_every_way_to_write_a_float_is_a_number(number: str) -> None:
+    assert load_config("testbed", [f"ppo.lr={number}"]).ppo.lr == 1e-4
+    assert load_config("testbed", [f"reward.x={number}"]).reward == {"x": 1e-4}
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("ppo.lrr=1", r"no key of ppo is named 'lrr'; did you mean ppo.lr\? \(valid: steps,"),
+        ("pp.lr=1", r"no key is named 'pp'; did you mean ppo\?"),
+        ("kl_coeff=1", r"did you mean ppo.kl_coef\?"),
+        ("ppo.lr", r"expected path=value"),
+        ("=1", r"expected path=value"),
+        ("ppo.lr=-1", r"ppo.lr must be a number > 0, given: -1 \(policy learning rate"),
+        ("ppo.lr=abc", r"ppo.lr must be a number > 0, given: 'abc'"),
+        ("preferences.flip=.9", r"a number >= 0 and <= 0.5, given: 0.9"),
+        ("ppo.kl_kind=k5", r"one of k1, k2, k3, k1_clamped, given: 'k5'"),
+        ("ppo=3", r"ppo is a section; set one of its keys"),
+        ("ppo.lr.x=3", r"ppo.lr is a value, it has no keys"),
+        ("ppo.lr=.nan", r"ppo.lr must be finite"),
+        ("ppo.lr=.inf", r"ppo.lr must be finite"),
+        ("ppo.lr=[", r"not YAML"),
+        ("seed=4", r"option of its own, --seed"),
+        ("reward=3", r"reward must be a mapping, given: 3"),
+        ("lora.target_modules=3", r"all-linear or a list of text, given: 3"),
+    ],
+)
+def test_a_mistake_is_answered_in_one_line(override: str, message: str) -> None:
+    with pytest.raises(UserError, match=message) as error:
+        load_config("testbed", [override], seed=1)
+    assert "\n" not in str(error.value)
+    assert error.value.exit_code == 2
+
+
+def test_an_unknown_preset_names_the_nearest() -> None:
+    with pytest.raises(UserError, match=r"unknown preset 'testbet'; did you mean 'testbed'"):
+        load_config("testbet")
+
+
+def test_a_presets_file_may_be_anywhere(tmp_path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("ppo:\n  steps: 7\n")
+    assert load_config(str(path)).ppo.steps == 7
+    assert preset_path(str(path)) == path
+    for text, message in [
+        (
+            "ppo:\n  stepz: 7\n",
+            r"mine.yaml: no key of ppo is named 'stepz'; did you mean ppo.steps",
+        ),
+        ("- 1\n", "expected `section:` lines"),
+        ("a: [\n", "is not YAML"),
+    ]:
+        path.write_text(text)
+        with pytest.raises(UserError, match=message):
+            load_config(str(path))
+    with pytest.raises(UserError, match="cannot read the preset"):
+        load_config(str(tmp_path / "none.yaml"))
+
+
+def test_the_hash_depends_on_values_alone() -> None:
+    plain = config_sha(load_config("testbed"))
+    assert config_sha(load_config("testbed", ["ppo.lr=0.0008"])) == plain
+    assert config_sha(load_config("testbed", ["ppo.lr=0.0009"])) != plain
+    assert config_sha(load_config("testbed", ["reward={a: 1, b: 2}"])) == config_sha(
+        load_config("testbed", ["reward={b: 2, a: 1}"])
+    )
+
+
+def test_every_field_is_described() -> None:
+    docs = {doc.path: doc for doc in describe()}
+    assert all(doc.description and doc.expected for doc in docs.values())
+    assert docs["ppo.gamma"].expected == "a number >= 0 and <= 1"
+    assert next(iter(describe(section="lora"))).path == "lora.r"
+    with pytest.raises(UserError, match="did you mean 'lora'"):
+        describe(section="lorra")
+
+
+class Options(Section):
+    loss: int = Field(3, ge=3, le=4, description="the equation")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"loss": 5}, "reward.loss must be an integer >= 3 and <= 4, given: 5 (the equation)"),
+        ({"los": 3}, "no key of reward is named 'los'; did you mean reward.loss? (valid: loss)"),
+    ],
+)
+def test_a_methods_own_options_are_answered_alike(given: dict[str, int], message: str) -> None:
+    with pytest.raises(ValidationError) as error:
+        Options(**given)
+    assert validation_message(error.value, Options, "reward.") == message

@@ -1,0 +1,91 @@
+"""Plug-ins by name: built-in ones, and a third party's that is found without a change here."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench.errors import UserError
+from bench.plugins.registry import JUDGES, METHODS, SUITES, Entry, Registry
+
+
+def install(
+    folder: Path, name: str, group: str, plugin: str, body: str = "class Plugin: ..."
+) -> None:
+    """Lay a distribution out as pip does: a module, its metadata, and an entry point."""
+    (folder / f"{name}.py").write_text(body)
+    info = folder / f"{name}-1.2.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(
+        f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.2\nSummary: Hi\n"
+    )
+    (info / "entry_points.txt").write_text(f"[{group}]\n{plugin} = {name}:Plugin\n")
+
+
+def test_builtins_are_listed_without_importing_torch() -> None:
+    code = (
+        "import sys; from bench.plugins.registry import METHODS; print(*METHODS.names());"
+        "assert not {'torch', 'transformers', 'methods.token_ppo'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [
+        "fine_grained_ppo",
+        "gold_ppo",
+        "ppo_rlhf",
+        "segment_ppo",
+        "sft",
+        "token_ppo",
+    ]
+
+
+@pytest.mark.parametrize("registry", [METHODS, JUDGES, SUITES], ids=lambda r: r.kind)
+def test_every_builtin_loads_and_knows_its_name(registry: Registry) -> None:
+    for entry in registry.entries():
+        if entry.source == "grainbench":
+            assert registry.get(entry.name).name == entry.name
+
+
+def test_an_unknown_name_is_answered_with_the_nearest_and_all() -> None:
+    with pytest.raises(
+        UserError, match=r"unknown method 'tokn_ppo'; did you mean 'token_ppo'"
+    ) as e:
+        METHODS.get("tokn_ppo")
+    assert "fine_grained_ppo, gold_ppo, ppo_rlhf, segment_ppo, sft, token_ppo" in str(e.value)
+    assert e.value.exit_code == 2
+
+
+def test_a_third_partys_method_is_found_by_entry_point(tmp_path, monkeypatch) -> None:
+    install(tmp_path, "other_lab", "grainbench.methods", "grpo")
+    monkeypatch.syspath_prepend(tmp_path)
+    entry = METHODS.entry("grpo")
+    assert (entry.summary, entry.source) == ("Hi", "other_lab 1.2")
+    assert "other_lab" not in sys.modules
+    assert METHODS.get("grpo").__name__ == "Plugin"
+    assert "grpo" in METHODS.names()
+    assert "grpo" not in JUDGES.names()
+
+
+def test_two_plugins_of_one_name_are_an_error_that_names_both(tmp_path, monkeypatch) -> None:
+    install(tmp_path, "impostor", "grainbench.methods", "sft")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(
+        UserError, match=r"'sft': methods.sft:SFT \(grainbench\) and impostor:Plugin"
+    ):
+        METHODS.entries()
+
+
+def test_a_plugin_that_cannot_be_imported_is_one_line(tmp_path, monkeypatch) -> None:
+    install(tmp_path, "broken_lab", "grainbench.judges", "b", "import a_module_that_is_not_there")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UserError, match=r"cannot load judge 'b' from broken_lab:Plugin") as error:
+        JUDGES.get("b")
+    assert error.value.exit_code == 1
+
+
+def test_a_missing_attribute_is_one_line() -> None:
+    registry: Registry = Registry("thing", [Entry("a", "json:nothing", "")])
+    with pytest.raises(UserError, match="cannot load thing 'a'"):
+        registry.get("a")
+    with pytest.raises(UserError, match=r"unknown thing 'zzz' \(one of: a\)"):
+        registry.get("zzz")
