@@ -65,6 +65,21 @@ def test_a_healthy_model_passes(tmp_path: Path) -> None:
     assert "0 of 8" in unwell["ending"]
 
 
+def test_the_disk_must_hold_the_checkpoints_of_full_sft(tmp_path: Path) -> None:
+    """The base in float32 and six numbers a weight; without full SFT only PPO's adapters."""
+    backbone = tiny_backbone()
+    weights = sum(p.numel() for p in backbone.model.parameters())
+    needed = {}
+    for full in (True, False):
+        config = SMALL.model_copy(update={"sft": SFTConfig(full=full)})
+        whom = subject.Subject(config, backbone, Testbed())
+        needed[full] = whom, machine.disk(whom, tmp_path).measured.split(" GiB")[0]
+    assert needed[True][1] == f"a run stores about {28 * weights / 2**30:.2g}"
+    adapter = sum(p.nbytes for p in needed[False][0].backbone.parameters(subject.PROBE))
+    assert needed[False][1] == f"a run stores about {(4 * weights + 16 * adapter) / 2**30:.2g}"
+    assert needed[True][1] != needed[False][1]
+
+
 class RewardsOfTheBatch(RewardModel):
     def token_scores(self, batch: Sequences) -> Tensor:
         scores = super().token_scores(batch)

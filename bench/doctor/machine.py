@@ -15,7 +15,9 @@ from bench.models.heads import SCORING_CHUNK
 
 GIB = 2**30
 COMFORT = 0.8  # share of the memory above which a run may fail where a batch is a little longer
-ADAPTERS_STORED = 16  # policy, reward model, and twice a checkpoint: 2 x 3 (Adam) + 1 (the best)
+# Policy, reward model, and PPO's checkpoint twice (the old one goes when the new one is there):
+# weights and AdamW's two moments of policy and value, and the best policy.
+ADAPTERS_STORED = 2 + 2 * (2 * 3 + 1)
 
 
 def memory(subject: Subject) -> Finding:
@@ -51,9 +53,8 @@ def memory_parts(subject: Subject) -> dict[str, float]:
     ppo["working"] = _ppo_working_bytes(subject)
     if not (config.sft.full and config.sft.steps):
         return ppo
-    weights = sum(p.numel() for n, p in subject.backbone.model.named_parameters() if of_base(n))
     rows = config.sft.batch_size * min(config.sft.max_length, subject.level.ids.shape[1])
-    sft = {"SFT": 16.0 * weights, "working": rows * pass_bytes(subject)}
+    sft = {"SFT": 16.0 * _weights(subject), "working": rows * pass_bytes(subject)}
     return max(ppo, sft, key=lambda parts: sum(parts.values()))
 
 
@@ -139,7 +140,10 @@ def disk(subject: Subject, store: Path) -> Finding:
     """Room for what one run stores: the SFT model, adapters and checkpoints."""
     place = next(folder for folder in (store, *store.absolute().parents) if folder.exists())
     free = shutil.disk_usage(place).free
-    needed = ADAPTERS_STORED * _adapter_bytes(subject) + _base_bytes(subject)
+    needed = _base_bytes(subject) + ADAPTERS_STORED * _adapter_bytes(subject)
+    if subject.config.sft.full and subject.config.sft.steps:
+        # Before there are adapters: full SFT's checkpoint, three float32 numbers a weight, twice.
+        needed = max(needed, _base_bytes(subject) + 2 * 12 * _weights(subject))
     return held(
         2 * needed <= free,
         f"a run stores about {needed / GIB:.2g} GiB, {free / GIB:.3g} GiB free at {place}",
@@ -166,6 +170,12 @@ def speed(subject: Subject) -> Finding:
 def of_base(name: str) -> bool:
     """Whether a parameter's name is the base's, not an adapter's."""
     return ".lora_" not in name
+
+
+def _weights(subject: Subject) -> int:
+    """How many weights the base has."""
+    named = subject.backbone.model.named_parameters()
+    return sum(p.numel() for name, p in named if of_base(name))
 
 
 def _base_bytes(subject: Subject) -> int:

@@ -65,6 +65,10 @@ class Task:
             self.note = note
         self._update(self)
 
+    def reach(self, done: int, note: str | None = None) -> None:
+        """Count up to `done` steps in all, those of an interrupted attempt with them."""
+        self.advance(done - self.done, note)
+
     def count(self) -> str:
         """Return the steps done, of how many if that is known."""
         return f"{self.done}/{self.total}" if self.total else str(self.done)

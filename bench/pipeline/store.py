@@ -40,6 +40,8 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}
 _FULL_TEXTS = (
     "No space left on device", "Disk quota exceeded", "os error 27", "os error 28", "os error 122",
+    # torch.save tells only that less was written than it gave.
+    "unexpected pos", "PytorchStreamWriter failed writing",
 )  # fmt: skip
 _WAIT_QUIETLY_S = 5.0
 _NOTE_EVERY_S = 1.0
@@ -240,13 +242,18 @@ def _prepare(path: Path) -> float:
     """Clear the folder but for a checkpoint; return the seconds that went into that one."""
     # Of an attempt that was killed there may be half-written files: only checkpoints are whole.
     path.mkdir(parents=True, exist_ok=True)
+    _clear(path)
+    with contextlib.suppress(OSError, ValueError):
+        return float((path / CHECKPOINT / _SPENT).read_text())
+    return 0.0
+
+
+def _clear(path: Path) -> None:
+    """Remove everything but a checkpoint."""
     for item in path.iterdir():
         if item.name == CHECKPOINT and item.is_dir():
             continue
         shutil.rmtree(item) if item.is_dir() else item.unlink()
-    with contextlib.suppress(OSError, ValueError):
-        return float((path / CHECKPOINT / _SPENT).read_text())
-    return 0.0
 
 
 class _Clock:
@@ -283,12 +290,17 @@ def _note(path: Path, clock: _Clock) -> None:
     if (path / CHECKPOINT).is_dir():
         fresh = path / CHECKPOINT / f"{_SPENT}.tmp"
         with contextlib.suppress(OSError):
-            fresh.write_text(f"{clock.seconds():.3f}")
-            fresh.replace(path / CHECKPOINT / _SPENT)
+            try:
+                fresh.write_text(f"{clock.seconds():.3f}")
+                fresh.replace(path / CHECKPOINT / _SPENT)
+            finally:
+                fresh.unlink(missing_ok=True)  # on a full disk: opened, but not written
 
 
 def _abandon(path: Path, clock: _Clock) -> None:
     if (path / CHECKPOINT).is_dir():
+        with contextlib.suppress(OSError):  # the reason why it is abandoned is to be told
+            _clear(path)  # now, and not at the next attempt: the disk may be full
         _note(path, clock)
     else:
         shutil.rmtree(path, ignore_errors=True)

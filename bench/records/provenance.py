@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import re
 import subprocess
 from importlib import metadata
 from pathlib import Path
@@ -29,6 +30,9 @@ PACKAGES = (
     "scipy",
     "pandas",
 )
+CPUINFO = Path("/proc/cpuinfo")
+# By which a user has a BLAS, or oneDNN, use other kernels than the CPU's best.
+_KERNELS = ("MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS", "OPENBLAS_CORETYPE", "ONEDNN_MAX_CPU_ISA")
 # Results are what a run writes: they do not change what the next one computes.
 _SOURCES = ("--", ".", ":(exclude)results")
 
@@ -77,10 +81,15 @@ def hardware(dtype: str, threads: int) -> dict[str, Any]:
     import psutil
     import torch
 
+    asked = [f"{name}={os.environ[name]}" for name in _KERNELS if name in os.environ]
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return {
         "cpu": _cpu_name(),
-        "cores": _cores(),
+        **cpu_kind(CPUINFO),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "blas": blas(torch.__config__.show()),
+        "blas_kernel": " ".join(asked) or None,
+        "cores": cores(),
         "gpu": gpu,
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
         "dtype": dtype,
@@ -114,17 +123,44 @@ def _content(path: Path) -> bytes:
         return b"unreadable"
 
 
-def _cpu_name() -> str:
+def cpu_kind(cpuinfo: Path) -> dict[str, int | None]:
+    """Return family, model and stepping of an x86 CPU: which kernels libraries pick for it.
+
+    Args:
+        cpuinfo: Linux's description of the CPU; without it, or of another CPU, all are None.
+    """
+    found = _first_cpu(cpuinfo)
+    names = {"cpu_family": "cpu family", "cpu_model": "model", "cpu_stepping": "stepping"}
+    numbers = {name: found.get(key, "") for name, key in names.items()}
+    return {name: int(text) if text.isdecimal() else None for name, text in numbers.items()}
+
+
+def blas(config: str) -> str | None:
+    """Return the BLAS that torch was built with and its version, as "mkl 2024.2-Product".
+
+    Args:
+        config: what `torch.__config__.show()` says; there is no other way to ask.
+    """
+    name = re.search(r"\bBLAS_INFO=(\w+)", config)
+    version = re.search(r"(?:Math Kernel Library Version|OpenBLAS) (\S+)", config)
+    return " ".join(found[1] for found in (name, version) if found) or None
+
+
+def _first_cpu(cpuinfo: Path) -> dict[str, str]:
+    """What the file says of the first CPU, by name."""
     try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
+        lines = cpuinfo.read_text().partition("\n\n")[0].splitlines()
     except OSError:
-        pass
-    return platform.processor() or platform.machine()
+        return {}
+    parts = (line.partition(":") for line in lines)
+    return {name.strip(): value.strip() for name, _, value in parts}
 
 
-def _cores() -> int:
+def _cpu_name() -> str:
+    return _first_cpu(CPUINFO).get("model name") or platform.processor() or platform.machine()
+
+
+def cores() -> int:
     """Cores that this process may use, which a container can limit."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))

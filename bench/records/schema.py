@@ -103,9 +103,23 @@ class Code(_Strict):
 
 
 class Hardware(_Strict):
-    """The machine and the arithmetic it did."""
+    """The machine and the arithmetic it did; None: not known, or the record is older.
+
+    Attributes:
+        cpu: its name; several kinds that round otherwise share one ("AMD EPYC").
+        cpu_family, cpu_model, cpu_stepping: the kind of an x86 CPU.
+        cpu_capability: the instructions that torch's own kernels use, as "AVX2".
+        blas: the library that multiplies matrices on the CPU, and its version.
+        blas_kernel: what the environment tells it to use; None: what it finds best for the CPU.
+    """
 
     cpu: str | None = None
+    cpu_family: int | None = None
+    cpu_model: int | None = None
+    cpu_stepping: int | None = None
+    cpu_capability: str | None = None
+    blas: str | None = None
+    blas_kernel: str | None = None
     cores: int | None = None
     gpu: str | None = None
     memory_gib: FiniteFloat | None = None

@@ -16,6 +16,7 @@ from bench.errors import UserError
 from bench.files import write_json_option
 from bench.grid import Grid, words
 from bench.plugins import registry
+from bench.records.provenance import cores
 from bench.running.jobs import Job, run_jobs
 
 if TYPE_CHECKING:
@@ -212,8 +213,12 @@ def run_parallel(
     threads: int | None,
     say: Callable[[str], None],
 ) -> list[str]:
-    """Run in `workers` processes, which share the cores; returns a line for each that failed."""
-    threads = threads or max(1, (os.cpu_count() or 1) // workers)
+    """Run in `workers` processes; returns a line for each that failed.
+
+    All get as many threads, `threads` or their share of the cores: runs that are to be compared
+    add up in the same order.
+    """
+    threads = threads or max(1, cores() // workers)
     jobs = [_job(config, overrides, store, results, threads) for config in configs]
     codes = run_jobs(jobs, workers, say)
     return [

@@ -14,6 +14,7 @@ from bench.models.rollout import Sampling, sample
 from bench.rl import masked_sum
 from bench.stages.drawing import draw_prompts
 from bench.stages.sft import load_sft
+from bench.training.checkpoints import Checkpoints
 from bench.training.optimisation import generator
 
 if TYPE_CHECKING:
@@ -38,27 +39,42 @@ def build_outputs(context: Context, out: Path, inputs: list[Path]) -> dict[str, 
         split: draw_prompts(context.suite, split, context.config) for split in ("test", "unseen")
     }
     warm, greedy = (Sampling(config.max_new_tokens, t) for t in (config.temperature, 0.0))
-    outputs: dict[str, Any] = {"prompts": splits, "sampled": [], "lengths": []}
-    with context.progress.task("generate", total=config.samples + 3) as task:
-        for i in range(config.samples):
-            rng = generator("evaluate", seed, config.seed, i)
-            texts, lengths = _responses(backbone, adapter, splits["test"], warm, rng)
-            outputs["sampled"].append(texts)
-            outputs["lengths"].append(lengths)
-            task.advance(1)
-        rng = generator("evaluate", seed, config.seed)
-        outputs["greedy"], outputs["greedy_lengths"] = _responses(
-            backbone, adapter, splits["test"], greedy, rng
-        )
+    rng = generator("evaluate", seed, config.seed)
+    asked = [
+        *(
+            (splits["test"], warm, generator("evaluate", seed, config.seed, i))
+            for i in range(config.samples)
+        ),
+        (splits["test"], greedy, rng),
+        (splits["unseen"], warm, rng),
+    ]
+    checkpoints, drawn = Checkpoints(out, context.progress.say), []
+    if state := checkpoints.read():
+        drawn = state["drawn"]
+        rng.set_state(state["rng"])
+    with context.progress.task("generate", total=len(asked) + 1) as task:
+        task.reach(len(drawn))
+        for part in asked[len(drawn) :]:
+            drawn.append(_responses(backbone, adapter, *part))
+            task.reach(len(drawn))
+            if checkpoints.due():
+                checkpoints.write({"drawn": drawn, "rng": rng.get_state()})
+        kl = _kl(backbone, adapter, splits["test"], config.max_new_tokens, rng)
         task.advance(1)
-        outputs["unseen"], _ = _responses(backbone, adapter, splits["unseen"], warm, rng)
-        task.advance(1)
-        outputs["kl"] = _kl(backbone, adapter, splits["test"], config.max_new_tokens, rng)
-        task.advance(1)
+    *sampled, (greedy_texts, greedy_lengths), (unseen, _) = drawn
+    outputs = {
+        "prompts": splits,
+        "sampled": [texts for texts, _ in sampled],
+        "lengths": [lengths for _, lengths in sampled],
+        "greedy": greedy_texts,
+        "greedy_lengths": greedy_lengths,
+        "unseen": unseen,
+        "kl": kl,
+    }
     (out / OUTPUTS).write_text(json.dumps(outputs) + "\n")
     backbone.drop_adapter(POLICY)
     cut = backbone.tokens.cut_prompts([*splits["test"], *splits["unseen"]])
-    return {"tokens": sum(map(sum, outputs["lengths"]))} | cut
+    return {"tokens": sum(sum(lengths) for _, lengths in sampled)} | cut
 
 
 def _responses(

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import pickle
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import torch
 
 from bench.errors import UserError
 from bench.models.heads import RewardModel
@@ -20,16 +17,15 @@ from bench.preference import win
 from bench.stages.drawing import draw_demonstrations, draw_prompts, enough
 from bench.stages.sft import load_sft
 from bench.stages.token_sources import GoldSource, RewardModelSource, pay_by
+from bench.training.checkpoints import Checkpoints
 from bench.training.optimisation import generator
 from bench.training.sft import fitting
 
 if TYPE_CHECKING:
     from bench.models.backbone import Backbone
     from bench.pipeline.stage import Context
-    from bench.plugins.protocols import Algorithm, Judge, Method, TokenSource
+    from bench.plugins.protocols import Judge, Method, TokenSource
     from bench.stages.planning import ChosenAlgorithm
-
-CHECKPOINT = Path("checkpoint") / "policy.pt"
 
 
 def build_policy(
@@ -49,8 +45,11 @@ def build_policy(
     trainer = algorithm.make(
         _training_inputs(context, backbone, prompts, inputs, method, algorithm)
     )
+    checkpoints, rows = Checkpoints(out, context.progress.say), []
+    if state := checkpoints.read():
+        trainer.restore(state)
+        rows = state["rows"]
     # The seconds of an interrupted run go on where its last row stood.
-    rows = _restore(trainer, out, backbone.device)
     began = time.perf_counter() - (rows[-1]["seconds"] if rows else 0.0)
     with context.progress.task(algorithm.name.upper(), total=options.steps) as task:
         task.advance(max(0, len(rows) - 1))
@@ -60,10 +59,7 @@ def build_policy(
             task.advance(int(row["step"] > 0), note=_note(row))
 
         def on_checkpoint(state: dict[str, Any]) -> None:
-            fresh = out / CHECKPOINT.with_suffix(".tmp")
-            fresh.parent.mkdir(exist_ok=True)
-            torch.save(state | {"rows": rows}, fresh)
-            fresh.replace(out / CHECKPOINT)
+            checkpoints.write(state | {"rows": rows})
 
         best = trainer.run(
             _validator(context, backbone, make_judge(context)), on_row, on_checkpoint
@@ -109,19 +105,6 @@ def _token_source(
         model = RewardModel.load(backbone, REWARD, inputs[1])
         return RewardModelSource(model), model
     return GoldSource(context.suite), None
-
-
-def _restore(trainer: Algorithm, out: Path, device: torch.device) -> list[dict[str, float]]:
-    """Go on from an interrupted run's checkpoint, if there is a readable one; its rows so far."""
-    if not (out / CHECKPOINT).exists():
-        return []
-    try:
-        state = torch.load(out / CHECKPOINT, map_location=device, weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError):
-        return []
-    trainer.restore(state)
-    rows: list[dict[str, float]] = state["rows"]
-    return rows
 
 
 def _validator(

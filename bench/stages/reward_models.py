@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from bench.models.names import REWARD
 from bench.stages.pairs import sft_samples, training_pairs, training_rankings
 from bench.stages.sft import load_sft
+from bench.training.checkpoints import Checkpoints
 from bench.training.reward_model import Objective, normalise, train_reward_model
 
 if TYPE_CHECKING:
@@ -41,9 +42,10 @@ def build_reward_model(
             settings,
             config.lora,
             config.seed,
-            lambda row: task.advance(
-                1, note=f"loss {row['loss']:.3f} accuracy {row['accuracy']:.2f}"
+            lambda row: task.reach(
+                int(row["step"]), note=f"loss {row['loss']:.3f} accuracy {row['accuracy']:.2f}"
             ),
+            Checkpoints(out, context.progress.say),
         )
     for text in warnings(counts, settings):
         context.progress.say(f"{name}: {text}")

@@ -10,6 +10,7 @@ from bench.models.rollout import Sampling, sample
 from bench.stages.drawing import draw_prompts
 from bench.stages.pairs import RANKINGS, RESPONSES, SAMPLES, training_pairs
 from bench.stages.sft import load_sft
+from bench.training.checkpoints import Checkpoints
 from bench.training.optimisation import generator
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def build_samples(context: Context, out: Path, inputs: list[Path]) -> dict[str, 
     config = context.config.preferences
     backbone = load_sft(context, inputs[0])
     prompts = draw_prompts(context.suite, "preference", context.config)
-    texts = _drawn(context, backbone, prompts * config.responses, "sample pairs")
+    texts = _drawn(context, backbone, out, prompts * config.responses, "sample pairs")
     responses = [texts[i :: len(prompts)] for i in range(len(prompts))]
     rows = [
         Comparison(prompt=prompt, output_1=y[0], output_2=y[1], preference=None)
@@ -55,23 +56,32 @@ def build_responses(context: Context, out: Path, inputs: list[Path]) -> dict[str
     prompts = [
         distinct[i % len(distinct)] for i in range(config.reward_model.normalisation_samples)
     ]
-    texts = _drawn(context, backbone, prompts, "sample responses")
+    texts = _drawn(context, backbone, out, prompts, "sample responses")
     rows = zip(prompts, texts, strict=True)
     write_rows(out / RESPONSES, [Demonstration(prompt=p, response=y) for p, y in rows])
     return backbone.tokens.cut_prompts(distinct)
 
 
-def _drawn(context: Context, backbone: Backbone, prompts: list[str], what: str) -> list[str]:
-    """A response to each prompt."""
+def _drawn(
+    context: Context, backbone: Backbone, out: Path, prompts: list[str], what: str
+) -> list[str]:
+    """A response to each prompt; goes on where an interrupted attempt stopped."""
     config = context.config.preferences
     ids = [backbone.tokens.prompt(text) for text in prompts]
     sampling = Sampling(config.max_new_tokens, config.temperature)
     rng = generator("samples", context.config.seed)
     texts: list[str] = []
+    checkpoints = Checkpoints(out, context.progress.say)
+    if state := checkpoints.read():
+        texts = state["texts"]
+        rng.set_state(state["rng"])
     chunk = 8 * sampling.batch_size
     with context.progress.task(what, total=len(ids)) as task:
-        for start in range(0, len(ids), chunk):
+        task.reach(len(texts))
+        for start in range(len(texts), len(ids), chunk):
             drawn = sample(backbone, None, ids[start : start + chunk], sampling, rng)
             texts += [backbone.tokens.text(response) for response in drawn]
-            task.advance(len(drawn))
+            task.reach(len(texts))
+            if checkpoints.due():
+                checkpoints.write({"texts": texts, "rng": rng.get_state()})
     return texts

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from bench.models.backbone import Backbone
 from bench.models.names import SFT
 from bench.stages.drawing import draw_demonstrations
+from bench.training.checkpoints import Checkpoints
 from bench.training.sft import train_sft
 
 if TYPE_CHECKING:
@@ -35,7 +36,8 @@ def build_sft(context: Context, out: Path, inputs: list[Path]) -> dict[str, Any]
             rows,
             config,
             context.config.lora,
-            lambda row: task.advance(1, note=f"loss {row['loss']:.3f}"),
+            lambda row: task.reach(int(row["step"]), note=f"loss {row['loss']:.3f}"),
+            Checkpoints(out, context.progress.say),
         )
     if not config.full:
         backbone.save_adapter(SFT, out / "adapter")

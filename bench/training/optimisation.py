@@ -1,16 +1,19 @@
-"""What the loops share: the optimiser, its schedule, and the order of batches."""
+"""What the loops share: the optimiser, its schedule, the order of batches, and how they go on."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from bench.errors import Diverged
+
+if TYPE_CHECKING:
+    from bench.training.checkpoints import Checkpoints
 
 BETAS = (0.9, 0.98)
 BUCKET = 8  # batches from which rows of like length are put together
@@ -85,6 +88,94 @@ def shuffled_batches(
         batches += [bucket[i : i + batch_size] for i in range(0, len(bucket), batch_size)]
     for i in torch.randperm(len(batches), generator=generator).tolist():
         yield batches[i]
+
+
+class Descent:
+    """AdamW's steps over shuffled batches, pass after pass; they go on from a checkpoint.
+
+    All that decides the steps to come is in the checkpoint: weights, moments, learning rate, and
+    the place in the order of batches. Torch's global generator is not: no step draws from it, since
+    models are in evaluation mode and adapters have no dropout.
+
+    Args:
+        parameters: what is trained.
+        lr: the peak of `linear_schedule`.
+        warmup: its share of rising steps.
+        steps: how many in all.
+        max_grad_norm: to which gradients are clipped.
+        rng: source of the batches' order; of nothing else from now on.
+        checkpoints: where to go on from, and to write to; None: begin, and write nothing.
+
+    Attributes:
+        done: steps so far.
+        tokens: a caller's count of what it trained on so far.
+    """
+
+    def __init__(
+        self,
+        parameters: Sequence[nn.Parameter],
+        *,
+        lr: float,
+        warmup: float,
+        steps: int,
+        max_grad_norm: float,
+        rng: torch.Generator,
+        checkpoints: Checkpoints | None = None,
+    ) -> None:
+        self.parameters, self.steps, self.max_grad_norm = parameters, steps, max_grad_norm
+        self.optimiser = adamw([(parameters, lr)])
+        self.schedule = linear_schedule(self.optimiser, steps, warmup)
+        self.rng, self.checkpoints = rng, checkpoints
+        self.done, self.tokens = 0, 0
+        self._pass_began, self._place = rng.get_state(), 0
+        if checkpoints and (state := checkpoints.read()):
+            self._restore(state)
+
+    def batches(self, lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:
+        """Batches of row indices until all steps are done; one `step` must follow each."""
+        while self.done < self.steps:
+            self._pass_began = self.rng.get_state()
+            order = list(shuffled_batches(lengths, batch_size, self.rng))
+            for index in order[self._place :]:
+                yield index
+                self._place += 1
+                if self.checkpoints and self.checkpoints.due():
+                    self.checkpoints.write(self._state())
+                if self.done == self.steps:
+                    return
+            self._place = 0
+
+    def step(self, loss: Tensor) -> None:
+        """One step down the gradient of `loss`."""
+        loss.backward()
+        step(self.optimiser, self.parameters, self.max_grad_norm)
+        self.schedule.step()
+        self.done += 1
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "parameters": [p.detach() for p in self.parameters],
+            "optimiser": self.optimiser.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "pass_began": self._pass_began,
+            "place": self._place,
+            "done": self.done,
+            "tokens": self.tokens,
+        }
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        set_values(self.parameters, state["parameters"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.rng.set_state(state["pass_began"])  # the pass is shuffled once more, up to the place
+        self._place, self.done, self.tokens = state["place"], state["done"], state["tokens"]
+
+
+@torch.no_grad()
+def set_values(parameters: Sequence[Tensor], values: Sequence[Tensor]) -> None:
+    """Copy `values` into `parameters`."""
+    for parameter, value in zip(parameters, values, strict=True):
+        parameter.copy_(value)
 
 
 def generator(*parts: object) -> torch.Generator:

@@ -34,8 +34,8 @@ from bench.training.experience import (
     advantages_of,
     reward_tokens,
 )
-from bench.training.optimisation import generator
-from bench.training.updates import Demonstrations, Learner, set_values
+from bench.training.optimisation import generator, set_values
+from bench.training.updates import Demonstrations, Learner
 
 if TYPE_CHECKING:
     from bench.config.run import LoRAConfig, PPOConfig

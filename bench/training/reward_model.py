@@ -23,17 +23,11 @@ from bench.rl import (
     token_preference_loss,
 )
 from bench.training.comparisons import Group, tokenise
-from bench.training.optimisation import (
-    adamw,
-    finite,
-    generator,
-    linear_schedule,
-    shuffled_batches,
-    step,
-)
+from bench.training.optimisation import Descent, finite, generator
 
 if TYPE_CHECKING:
     from bench.config.run import LoRAConfig, RewardModelConfig
+    from bench.training.checkpoints import Checkpoints
 
 TokenLoss = Literal["eq3", "eq4", "divergence"]
 
@@ -65,6 +59,7 @@ def train_reward_model(
     lora: LoRAConfig,
     seed: int,
     on_step: Callable[[dict[str, float]], None] = lambda row: None,
+    checkpoints: Checkpoints | None = None,
 ) -> tuple[RewardModel, dict[str, int]]:
     """Train adapter "reward" and its head on pairs or rankings.
 
@@ -76,6 +71,7 @@ def train_reward_model(
         lora: the adapter's shape.
         seed: of initial weights and order.
         on_step: called with {"step", "loss", "accuracy"} after every step.
+        checkpoints: what an interrupted attempt left, and where to leave it.
 
     Returns:
         The model (not yet normalised) and counts {"pairs", "identical", "truncated", "tokens",
@@ -93,20 +89,21 @@ def train_reward_model(
     head = ScalarHead(backbone.hidden_size, scale=config.head_scale, generator=rng)
     model = RewardModel(backbone, REWARD, head, objective.granularity)
     parameters = [*backbone.parameters(REWARD), *model.head.parameters()]
-    optimiser = adamw([(parameters, config.lr)])
-    steps = config.epochs * -(-len(groups) // config.batch_size)
-    schedule = linear_schedule(optimiser, steps, config.warmup)
-    done = 0
-    for _ in range(config.epochs):
-        for index in shuffled_batches([g.length for g in groups], config.batch_size, rng):
-            loss, accuracy = batch_loss(model, [groups[i] for i in index], objective, config)
-            finite(loss, "the reward model's loss").backward()
-            step(optimiser, parameters, config.max_grad_norm)
-            schedule.step()
-            done += 1
-            on_step({"step": done, "loss": loss.item(), "accuracy": accuracy.item()})
+    descent = Descent(
+        parameters,
+        lr=config.lr,
+        warmup=config.warmup,
+        steps=config.epochs * -(-len(groups) // config.batch_size),
+        max_grad_norm=config.max_grad_norm,
+        rng=rng,
+        checkpoints=checkpoints,
+    )
+    for index in descent.batches([g.length for g in groups], config.batch_size):
+        loss, accuracy = batch_loss(model, [groups[i] for i in index], objective, config)
+        descent.step(finite(loss, "the reward model's loss"))
+        on_step({"step": descent.done, "loss": loss.item(), "accuracy": accuracy.item()})
     tokens = config.epochs * sum(len(x) for group in groups for x in group.responses)
-    return model, {**counts, "tokens": tokens, "steps": done}
+    return model, {**counts, "tokens": tokens, "steps": descent.done}
 
 
 def _check_sizes(sizes: set[int], objective: Objective, config: RewardModelConfig) -> None:

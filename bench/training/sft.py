@@ -11,17 +11,11 @@ from bench.data import Demonstration
 from bench.errors import UserError
 from bench.models.backbone import Backbone
 from bench.models.names import SFT
-from bench.training.optimisation import (
-    adamw,
-    finite,
-    generator,
-    linear_schedule,
-    shuffled_batches,
-    step,
-)
+from bench.training.optimisation import Descent, finite, generator
 
 if TYPE_CHECKING:
     from bench.config.run import LoRAConfig, SFTConfig
+    from bench.training.checkpoints import Checkpoints
 
 MAX_GRAD_NORM = 1.0
 WARMUP = 0.05
@@ -33,6 +27,7 @@ def train_sft(
     config: SFTConfig,
     lora: LoRAConfig,
     on_step: Callable[[dict[str, float]], None] = lambda row: None,
+    checkpoints: Checkpoints | None = None,
 ) -> dict[str, int]:
     """Fine-tune the base in place (`config.full`) or in an adapter named "sft".
 
@@ -42,6 +37,7 @@ def train_sft(
         config: budget and learning rate.
         lora: the adapter's shape where `config.full` is off.
         on_step: called with {"step", "loss"} (nats a token) after every step.
+        checkpoints: what an interrupted attempt left, and where to leave it.
 
     Returns:
         {"tokens"} of responses trained on, and {"dropped"} demonstrations (see `fitting`).
@@ -52,25 +48,25 @@ def train_sft(
     """
     rows = fitting(backbone, demonstrations, config)
     parameters = _trainable(backbone, config, lora)
-    optimiser = adamw([(parameters, config.lr)])
-    schedule = linear_schedule(optimiser, config.steps, WARMUP)
+    descent = Descent(
+        parameters,
+        lr=config.lr,
+        warmup=WARMUP,
+        steps=config.steps,
+        max_grad_norm=MAX_GRAD_NORM,
+        rng=generator("sft", config.seed),
+        checkpoints=checkpoints,
+    )
     adapter = None if config.full else SFT
-    rng = generator("sft", config.seed)
-    done, tokens = 0, 0
-    while done < config.steps:
-        for index in shuffled_batches([len(p) + len(r) for p, r in rows], config.batch_size, rng):
-            batch = backbone.tokens.join([rows[i][0] for i in index], [rows[i][1] for i in index])
-            batch = batch.to(backbone.device)
-            loss = -backbone.logprobs(batch, adapter).sum() / batch.mask.sum()
-            finite(loss, "the SFT loss").backward()
-            step(optimiser, parameters, MAX_GRAD_NORM)
-            schedule.step()
-            done, tokens = done + 1, tokens + int(batch.mask.sum())
-            on_step({"step": done, "loss": loss.item()})
-            if done == config.steps:
-                break
+    for index in descent.batches([len(p) + len(r) for p, r in rows], config.batch_size):
+        batch = backbone.tokens.join([rows[i][0] for i in index], [rows[i][1] for i in index])
+        batch = batch.to(backbone.device)
+        loss = -backbone.logprobs(batch, adapter).sum() / batch.mask.sum()
+        descent.step(finite(loss, "the SFT loss"))
+        descent.tokens += int(batch.mask.sum())
+        on_step({"step": descent.done, "loss": loss.item()})
     backbone.model.requires_grad_(False)
-    return {"tokens": tokens, "dropped": len(demonstrations) - len(rows)}
+    return {"tokens": descent.tokens, "dropped": len(demonstrations) - len(rows)}
 
 
 def fitting(

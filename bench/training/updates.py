@@ -23,7 +23,7 @@ from bench.rl import (
     ratio_statistics,
 )
 from bench.training.experience import Experience
-from bench.training.optimisation import adamw, decay, finite, step
+from bench.training.optimisation import adamw, decay, finite, set_values, step
 
 if TYPE_CHECKING:
     from bench.config.run import PPOConfig
@@ -327,10 +327,3 @@ def _runs(lengths: Sequence[int], most: int) -> list[int]:
         runs[-1] += 1
         used += length
     return runs
-
-
-@torch.no_grad()
-def set_values(parameters: Sequence[Tensor], values: Sequence[Tensor]) -> None:
-    """Copy `values` into `parameters`."""
-    for parameter, value in zip(parameters, values, strict=True):
-        parameter.copy_(value)

@@ -15,8 +15,9 @@ Facts = dict[str, str]
 def caveats(groups: list[Group]) -> tuple[str, ...]:
     """A line for each, those of several labels in one.
 
-    - seeds of one row that ran different code, packages, or machines: their spread is then not
-      that of the seed alone, and their times do not average
+    - seeds of one row that ran different code, packages, or machines, or stages otherwise than
+      their run (found in the store, say): their spread is then not that of the seed alone, and
+      their times do not average
     - a judge of the family of the model that made the edits
     - a judge whose own diagnostics speak against its verdicts
     """
@@ -30,7 +31,8 @@ def caveats(groups: list[Group]) -> tuple[str, ...]:
 def _mixed(group: Group) -> Iterator[str]:
     runs = sorted(group.ok.items())
     for what, facts_of in _ASPECTS.items():
-        facts = {seed: facts_of(run.record) for seed, run in runs}
+        told = {seed: facts_of(run.record) for seed, run in runs}
+        facts = {seed: own for seed, own in told.items() if own is not None}
         names = sorted({name for own in facts.values() for name in own})
         names = [name for name in names if len({own.get(name) for own in facts.values()}) > 1]
         if not names:
@@ -55,10 +57,28 @@ def _machine(record: Record) -> Facts:
     return {name: str(value) for name, value in found.items()}
 
 
-_ASPECTS: dict[str, Callable[[Record], Facts]] = {
+def _stages(record: Record) -> Facts | None:
+    """What the run's stages were computed on, apart from its own machine; None: it is not told."""
+    places = [stage.ran_on for stage in record.stages if stage.ran_on is not None]
+    if not places:
+        return None
+    machine = record.hardware
+    devices = {place.device for place in places} - {machine.gpu or machine.cpu}
+    threads = {str(place.threads) for place in places} - {str(machine.threads)}
+    known = {place.packed for place in places} - {None}
+    packed = {"packed" if yes else "padded" for yes in known}
+    return {
+        "device": " + ".join(sorted(devices)) or "the run's own",
+        "threads": " + ".join(sorted(threads)) or "the run's own",
+        "batches": " + ".join(sorted(packed)) or "none",
+    }
+
+
+_ASPECTS: dict[str, Callable[[Record], Facts | None]] = {
     "of different code": _code,
     "with different packages": lambda record: record.packages,
     "on different machines": _machine,
+    "whose stages were computed otherwise": _stages,
 }
 
 

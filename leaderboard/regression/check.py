@@ -32,10 +32,14 @@ from leaderboard.regression.baseline import Baseline, BaselineRun, NoBaselineRun
 from leaderboard.regression.environment import (
     MEASURED,
     Change,
+    causes,
     changes,
     configuration,
     environment,
+    explanation,
+    listed,
     measured,
+    named,
 )
 from leaderboard.regression.verdicts import NOT_TESTED, Candidate, CheckRow, Twin, judge
 
@@ -43,17 +47,12 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 REGRESSION = 3
-_NAMED = 6  # so many changes are named
 _HEADERS = ["Metric", "Here", "Baseline", "Band", "Distance", "Residual", "Max", "Detects"]
 _HEADERS += ["Test", "Verdict"]
 _LEGEND = (
     "Band: where one new run may lie. Distance: in standard errors of one new run. Residual: mean "
     "difference to the baseline's runs of the same seeds; Max: on one instruction. Detects: the "
     "true difference that fails in 80 % of cases."
-)
-_MOVED = (
-    "The configuration, the machine and the packages are the baseline's, the numbers are not: a "
-    "change of the code moved them. If it was meant to, write the baseline again."
 )
 
 
@@ -174,8 +173,8 @@ def _check(runs: list[Run], path: Path, confidence: float | None) -> CheckReport
         problems += [name + line for line in (*_faults(run), *found, *_mismatches(one, baseline))]
         notes += _notes(one, baseline)
     rows = [judge(name, band, candidates) for name, band in sorted(baseline.metrics.items())]
-    if any(row.residual for row in rows) and all(map(_only_code_differs, candidates)):
-        notes.append(_MOVED)
+    if any(row.residual for row in rows) and (why := _why_moved(candidates)):
+        notes.append(why)
     return CheckReport(title, str(path), rows, problems, list(dict.fromkeys(notes)))
 
 
@@ -244,20 +243,30 @@ def _notes(one: Candidate, baseline: Baseline) -> Iterator[str]:
     if against is None:
         return
     if found := changes(against.config, configuration(one.record)):
-        yield f"The configuration is not the baseline's: {_listed(found)}."
-    around = changes(against.environment, environment(one.record))
-    if found := [change for change in around if not change.name.startswith(MEASURED)]:
-        yield f"Changed since the baseline: {_listed(found)}."
+        yield f"The configuration is not the baseline's: {named(found)}."
+    if around := listed(changes(against.environment, environment(one.record))):
+        yield f"Changed since the baseline, likeliest cause first: {around}."
 
 
-def _listed(found: list[Change]) -> str:
-    more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
-    return "; ".join(map(str, found[:_NAMED])) + more
+def _why_moved(candidates: list[Candidate]) -> str | None:
+    """What moved numbers of runs that the baseline has with the same seed and configuration.
 
-
-def _only_code_differs(one: Candidate) -> bool:
-    """Whether the code, and nothing else, differs from the baseline's run of the same seed."""
-    if one.twin is None or changes(one.twin.run.config, configuration(one.record)):
-        return False
-    names = [c.name for c in changes(one.twin.run.environment, environment(one.record))]
-    return bool(names) and all(n.startswith(("code.", "packages.grainbench")) for n in names)
+    None where it has not all of them so, or where nothing changed: what must repeat fails then.
+    """
+    found: list[Change] = []
+    for one in candidates:
+        if one.twin is None or changes(one.twin.run.config, configuration(one.record)):
+            return None
+        around = changes(one.twin.run.environment, environment(one.record))
+        if any(change.name.startswith(MEASURED) for change in around):
+            return None
+        found += around
+    why = explanation(found)
+    if why is None:
+        return None
+    advice = (
+        "If it was meant to, write the baseline again."
+        if list(causes(found)) == ["code"]
+        else "So runs need not repeat here, and the bands decide."
+    )
+    return f"Numbers are not those of the baseline's runs of the same seeds: {why}. {advice}"

@@ -27,7 +27,7 @@ from bench.records.files import (
     read_curves,
     read_items,
 )
-from leaderboard.regression.environment import Change, changes, environment
+from leaderboard.regression.environment import Change, causes, changes, environment, explanation
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -101,6 +101,16 @@ class RerunReport:
         return EXIT_DIFFERENT if self.equality is Equality.DIFFERENT else 0
 
     @property
+    def why(self) -> str | None:
+        """What most likely made it differ; None: it does not, or that cannot be told."""
+        reconfigured = [c for c in self.changed if c.name.startswith("config.")]
+        # A field that the record lacks has the value of its day.
+        if self.equality is Equality.BITWISE or any(c.old is not None for c in reconfigured):
+            return None
+        why = explanation(self.changed)
+        return why and f"It does not repeat to the bit; likeliest cause: {why}."
+
+    @property
     def summary(self) -> str:
         """What differs, in a line."""
         found = [f"{c.what} {c.name}" for c in self.compared if c.equality is Equality.DIFFERENT]
@@ -112,7 +122,8 @@ class RerunReport:
     def grids(self) -> list[Grid]:
         """Every metric, the items and curves that are not bitwise, what changed around them."""
         title = f"Rerun of {self.run}: {self.equality} (tolerance {self.tolerance:g})"
-        grids = [Grid(title, [], [], self.notes, warnings=self.problems)]
+        notes = [*self.notes, *([self.why] if self.why else [])]
+        grids = [Grid(title, [], [], notes, warnings=self.problems)]
         for what, headers in _HEADERS.items():
             found = sorted((c for c in self.compared if c.what == what), key=_worst_first)
             moved = [one for one in found if one.equality]
@@ -123,7 +134,8 @@ class RerunReport:
         rows = [[c.name, _text(c.old), _text(c.new)] for c in self.changed]
         if not rows:
             return [*grids, Grid("Environment: nothing changed", [], [])]
-        return [*grids, Grid("Environment", ["What changed", "Recorded", "Rerun"], rows)]
+        title = "Environment, likeliest cause first"
+        return [*grids, Grid(title, ["What changed", "Recorded", "Rerun"], rows)]
 
     def render(self) -> "RenderableType":
         """For the terminal."""
@@ -196,7 +208,9 @@ def compare_runs(
             added += [f"{what} {name}" for name in sorted(_names(after) - _names(before))]
     if added:
         notes.append(f"only in the rerun, so not compared: {', '.join(added)}")
-    changed = changes(environment(one), environment(other))
+    around = changes(environment(one), environment(other))
+    changed = [change for own in causes(around).values() for change in own]
+    changed += [change for change in around if change not in changed]
     config = changes(flatten(one.config), flatten(other.config))
     changed += [Change(f"config.{c.name}", c.old, c.new) for c in config]
     return RerunReport(one.run_id, tolerance, compared, changed, problems, notes)

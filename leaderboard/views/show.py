@@ -14,7 +14,15 @@ from rich.text import Text
 from bench.config.run import flatten
 from bench.grid import DASH, Grid, to_rich
 from bench.preference import TIE, side
-from bench.records.files import CurvePoint, Record, RecordError, Sample, read_curves, read_record
+from bench.records.files import (
+    CurvePoint,
+    RanOn,
+    Record,
+    RecordError,
+    Sample,
+    read_curves,
+    read_record,
+)
 from bench.records.files import read_samples as _read_samples
 from leaderboard.analysis.rows import Cell, interval, number, seconds
 
@@ -145,7 +153,22 @@ def stage_grid(record: Record) -> Grid:
     paid = sum(stage.seconds for stage in record.stages if not stage.cached)
     full = sum(stage.seconds for stage in record.stages)
     title = f"Stages: {seconds(paid)} in this run, {seconds(full)} without the cache"
-    return Grid(title, ["Stage", "Time", "Cached", "Steps", "Tokens", "Peak GiB", "Key"], rows)
+    headers = ["Stage", "Time", "Cached", "Steps", "Tokens", "Peak GiB", "Key"]
+    return Grid(title, headers, rows, _ran_on(record))
+
+
+def _ran_on(record: Record) -> list[str]:
+    """What stages were computed on, a line each: one found in the store may be from elsewhere."""
+    stages: dict[RanOn, list[str]] = {}
+    for stage in record.stages:
+        if stage.ran_on is not None:
+            stages.setdefault(stage.ran_on, []).append(stage.name)
+    lines = []
+    for place, names in stages.items():
+        threads = "1 thread" if place.threads == 1 else f"{place.threads} threads"
+        packed = {True: ", batches packed", False: ", batches padded", None: ""}[place.packed]
+        lines.append(f"On {place.device}, {threads}{packed}: {', '.join(names)}.")
+    return lines
 
 
 def metric_grid(record: Record) -> Grid:

@@ -1,6 +1,6 @@
 import pytest
 
-from bench.records.files import Code, EditorRecord, Hardware, JudgeRecord
+from bench.records.files import Code, EditorRecord, Hardware, JudgeRecord, RanOn, StageRecord
 from leaderboard.analysis.aggregate import tables
 from leaderboard.views.render import leaderboard
 
@@ -46,6 +46,50 @@ def test_seeds_that_ran_otherwise_are_named(make_run, tmp_path, fields, said):
     results = tmp_path / "results"
     assert warnings(results) == (f"ppo_rlhf, sft: {said}",)
     assert f"**Warning:** ppo_rlhf, sft: {said}" in leaderboard(results, fmt="md")[0]
+
+
+OWN = {"device": "a CPU", "threads": 1, "packed": True}
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        ({"packed": False}, "batches packed (seed 0, 1); batches packed + padded (seed 2)."),
+        (
+            {"device": "b CPU", "threads": 2},
+            "device the run's own, threads the run's own (seed 0, 1); device b CPU, threads 2 (",
+        ),
+        ({"device": "b CPU", "packed": None}, "device the run's own (seed 0, 1); device b CPU"),
+        ({"packed": None}, None),  # a stage without a model says nothing of packing
+    ],
+)
+def test_stages_that_were_computed_otherwise_are_named(make_run, tmp_path, other, said):
+    """Seed 2 found one of its stages in the store, where another machine had put it."""
+    for seed in range(3):
+        places = OWN, OWN | (other if seed == 2 else {})
+        stages = [
+            StageRecord(name=str(i), key="k", seconds=1, cached=False, ran_on=RanOn(**place))
+            for i, place in enumerate(places)
+        ]
+        make_run("sft", seed, stages=stages)
+    found = warnings(tmp_path / "results")
+    if said is None:
+        assert found == ()
+        return
+    (line,) = found
+    assert line.startswith(f"sft: seeds whose stages were computed otherwise: {said}")
+
+
+def test_a_machine_of_its_own_for_each_seed_is_said_once(make_run, tmp_path):
+    """And a record that is too old to say what its stages ran on is not held against the others."""
+    for seed, name in enumerate(("a CPU", "b CPU", "b CPU")):
+        place = RanOn(device=name, threads=1)
+        stage = StageRecord(name="sft", key="k", seconds=1, cached=False, ran_on=place)
+        if seed == 2:
+            stage = stage.model_copy(update={"ran_on": None})
+        make_run("sft", seed, hardware=Hardware(cpu=name, threads=1), stages=[stage])
+    (line,) = warnings(tmp_path / "results")
+    assert line.startswith("sft: seeds on different machines: cpu a CPU (seed 0); cpu b CPU")
 
 
 def test_a_run_that_is_not_in_the_numbers_does_not_warn(make_run, tmp_path):

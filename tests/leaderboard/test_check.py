@@ -8,6 +8,7 @@ from bench.errors import UserError
 from bench.records.files import (
     Code,
     DataSplit,
+    Hardware,
     JudgeRecord,
     Metric,
     Reference,
@@ -249,9 +250,59 @@ def test_what_changed_since_the_baseline_is_noted_once(make_run, results, baseli
     for seed in range(2):
         make_run("sft", seed, packages={f"p{i}": "1" for i in range(8)})
     report = next(r for r in check(results, baseline) if r.run == "sft, 3 runs")
-    (note,) = report.notes  # with other packages, what moved a number is not known
-    assert note.startswith("Changed since the baseline: packages.p0: None -> 1; ")
-    assert note.endswith("packages.p5: None -> 1 and 2 more.")
+    changed, why = report.notes  # with other packages, the code is not blamed
+    head = "Changed since the baseline, likeliest cause first: packages (packages.p0: None -> 1; "
+    assert changed.startswith(head)
+    assert changed.endswith("packages.p5: None -> 1 and 2 more).")
+    assert "packages are of other versions" in why
+
+
+MACHINE = {"cpu": "AMD EPYC", "cores": 2, "dtype": "float32", "threads": 1}
+KIND = MACHINE | {"cpu_family": 25, "cpu_model": 1, "cpu_stepping": 1, "cpu_capability": "AVX2"}
+BANDS = "So runs need not repeat here, and the bands decide."
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "why", "then"),
+    [
+        (KIND, KIND, "the same, so a change of the code moved them", "write the baseline again."),
+        (MACHINE, MACHINE, "the same, so a change of the code moved them", "baseline again."),
+        (KIND, KIND | {"cpu_model": 17}, "the processor is of another kind, whose kernels", BANDS),
+        (KIND, KIND | {"gpu": "a GPU"}, "the processor is of another kind, whose kernels", BANDS),
+        (MACHINE, KIND, "does not say on which kind of processor it ran (cpu_capability,", BANDS),
+        (KIND, KIND | {"threads": 2}, "the machine has other threads or cores", BANDS),
+        (KIND, KIND | {"dtype": "bfloat16"}, "another precision (float32 -> bfloat16)", BANDS),
+    ],
+)
+def test_the_code_is_blamed_only_where_the_machine_is_known_to_be_the_same(
+    make_run, tmp_path, old, new, why, then
+):
+    """In each case the code has changed too; packages, and it, are less likely."""
+    before = Code(commit="decade")
+    folders = [make_run("sft", s, 0.30, code=before, hardware=Hardware(**old)) for s in range(3)]
+    write_baseline([read_record(folder) for folder in folders], tmp_path / "b.json")
+    code = Code(commit="c0ffee")
+    moved = make_run("sft", 1, 0.301, run_id="new", code=code, hardware=Hardware(**new))
+    (report,) = check(moved, tmp_path / "b.json")
+    changed, said = report.notes
+    assert why in said
+    assert said.endswith(then)
+    assert "code (code.commit: decade -> c0ffee" in changed
+    assert ("machine (hardware." in changed) == (old != new)
+    assert "a change of the code" not in said or old == new
+
+
+def test_causes_stand_in_the_order_of_their_likelihood(make_run, tmp_path):
+    write_baseline([read_record(make_run("sft", 1, 0.30))], tmp_path / "b.json")
+    moved = make_run(
+        "sft", 1, 0.301, run_id="new", code=Code(commit="c0ffee"), packages={"torch": "9"},
+        hardware=Hardware(cpu="b CPU", cores=2, dtype="float32", threads=1),
+    )  # fmt: skip
+    (report,) = check(moved, tmp_path / "b.json")
+    assert report.notes[0] == (
+        "Changed since the baseline, likeliest cause first: machine (hardware.cpu: a CPU -> b CPU)"
+        "; packages (packages.torch: None -> 9); code (code.commit: None -> c0ffee)."
+    )
 
 
 def test_an_empty_baseline_does_not_pass(results, tmp_path):

@@ -3,7 +3,7 @@ import math
 
 import pytest
 
-from bench.records.files import Hardware, Metric, Run, read_record
+from bench.records.files import Code, Hardware, Metric, Run, read_record
 from leaderboard.regression.rerun import Equality, compare_runs
 from tests.leaderboard.test_render import text_of
 
@@ -194,3 +194,40 @@ def test_what_changed_in_the_environment_is_listed(make_run):
     ]
     assert "hardware.threads" in text_of(report.render())
     assert report.exit_code == 0
+    assert report.why is None
+
+
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        ({"code": Code(commit="c0ffee")}, "the same, so a change of the code moved them"),
+        ({"packages": {"torch": "9"}, "code": Code(commit="c0ffee")}, "of other versions"),
+        ({"hardware": Hardware(cpu="b CPU"), "packages": {"torch": "9"}}, "of another kind"),
+        ({}, None),
+    ],
+)
+def test_what_differs_is_explained_by_what_changed_the_machine_first(pair, fields, why):
+    """The code is blamed where machine and packages are the same, and nothing where all is."""
+    hardware = {"hardware": Hardware(cpu="a CPU")}
+    old, new = (
+        run._replace(record=run.record.model_copy(update=own))
+        for run, own in zip(pair, (hardware, hardware | fields), strict=True)
+    )
+    assert compare_runs(old, new).why is None  # it repeats to the bit
+    report = compare_runs(old, with_metric(new, "win_rate", mean=0.9))
+    if why is None:
+        assert report.why is None
+        return
+    assert report.why is not None
+    assert report.why.startswith("It does not repeat to the bit; likeliest cause: ")
+    assert why in report.why
+    assert "likeliest cause: " in text_of(report.render())
+    names = [change.name.partition(".")[0] for change in report.changed]
+    assert names == sorted(names, key=["hardware", "packages", "code"].index)
+
+
+def test_another_configuration_is_not_blamed_on_the_machine(pair):
+    old, new = pair
+    update = {"config": {"ppo": {"lr": 9.0}}, "hardware": Hardware(cpu="b CPU")}
+    new = new._replace(record=new.record.model_copy(update=update))
+    assert compare_runs(old, with_metric(new, "win_rate", mean=0.9)).why is None

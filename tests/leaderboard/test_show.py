@@ -3,7 +3,7 @@ import math
 
 import pytest
 
-from bench.records.files import EditorRecord, JudgeRecord, RecordError
+from bench.records.files import EditorRecord, JudgeRecord, RanOn, RecordError, StageRecord
 from leaderboard.views.show import show, sparkline, verdict
 from tests.leaderboard.test_render import text_of
 
@@ -23,6 +23,23 @@ def test_one_run_in_the_terminal(make_run):
         "Reference (score 0.25)",
     ):
         assert part in text
+
+
+def test_what_stages_ran_on_is_shown(make_run):
+    """Stages of one place share a line; those of a record that is too old to say have none."""
+    one, two = (RanOn(device="a CPU", threads=n, packed=yes) for n, yes in ((1, True), (2, None)))
+    other = RanOn(device="a GPU", threads=2, packed=False)
+    places = {"sft": one, "edits": two, "ppo": one, "old": None, "outputs": other}
+    stages = [
+        StageRecord(name=name, key="k", seconds=1, cached=False, ran_on=place)
+        for name, place in places.items()
+    ]
+    lines = text_of(show(make_run("sft", stages=stages))).splitlines()
+    assert [line.strip() for line in lines if line.startswith("On a ")] == [
+        "On a CPU, 1 thread, batches packed: sft, ppo.",
+        "On a CPU, 2 threads: edits.",
+        "On a GPU, 2 threads, batches padded: outputs.",
+    ]
 
 
 def test_config_differences_from_the_preset(make_run):

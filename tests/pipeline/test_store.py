@@ -15,6 +15,7 @@ import pytest
 from bench.errors import UserError
 from bench.pipeline import store as store_module
 from bench.pipeline.store import Artifact, Store, default_root
+from bench.training.checkpoints import Checkpoints
 
 
 @pytest.fixture
@@ -227,8 +228,65 @@ def test_a_full_disk_is_one_line_and_keeps_what_is_finished(store: Store) -> Non
     assert not list((store.root / "partial").iterdir())
 
 
+TORCH_SAVE = "[enforce fail at inline_container.cc:672] . unexpected pos 576 vs 534"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs RLIMIT_FSIZE")
+@pytest.mark.parametrize("earlier", [True, False])
+def test_a_disk_that_fills_up_at_a_checkpoint_keeps_the_one_before(
+    store: Store, warnings: list[str], earlier: bool
+) -> None:
+    """torch.save raises a RuntimeError of its own; what else the stage wrote goes at once."""
+    body = f"""
+    import torch
+    from bench.errors import UserError
+    from bench.training.checkpoints import Checkpoints
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
+    try:
+        with store.building("sft", "k") as build:
+            checkpoints = Checkpoints(build.path, print)
+            if {earlier}:
+                checkpoints.write({{"step": 1}})
+            (build.path / "a.bin").write_bytes(b"x" * 10_000)
+            checkpoints.write({{"step": 2, "weights": torch.zeros(100_000)}})
+    except UserError as error:
+        print(error.exit_code, error)
+    """
+    said, _ = in_subprocess(store.root, body).communicate(timeout=120)
+    assert said.count("\n") == 1
+    assert said.startswith(f"1 no space left for the store {store.root}; what is finished is kept")
+    kept = ["partial/sft-k/checkpoint/seconds", "partial/sft-k/checkpoint/state.pt"]
+    assert everything(store.root) == (kept if earlier else [])
+    with store.building("sft", "k") as build:
+        assert Checkpoints(build.path, print).read() == ({"step": 1} if earlier else None)
+    assert len(warnings) == earlier
+
+
+def test_a_full_disk_leaves_no_half_written_seconds(store: Store, monkeypatch) -> None:
+    with pytest.raises(KeyboardInterrupt), store.building("ppo", "k") as build:
+        (build.path / "checkpoint").mkdir()
+        (build.path / "checkpoint" / "step").write_text("40")
+
+        def full(path: Path, text: str) -> None:
+            path.touch()
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(Path, "write_text", full)
+        raise KeyboardInterrupt
+    monkeypatch.undo()
+    left = everything(store.root)
+    assert "partial/ppo-k/checkpoint/step" in left
+    assert not [name for name in left if name.endswith(".tmp")]
+
+
 @pytest.mark.parametrize(
-    "error", [OSError(28, "No space left on device"), RuntimeError("io: os error 28")]
+    "error",
+    [
+        OSError(28, "No space left on device"),
+        RuntimeError("io: os error 28"),
+        RuntimeError(TORCH_SAVE),
+        RuntimeError("PytorchStreamWriter failed writing file data/0: file write failed"),
+    ],
 )
 def test_a_disk_that_fills_up_at_the_metadata_keeps_the_checkpoint(
     store: Store, monkeypatch, error: Exception

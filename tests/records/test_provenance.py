@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.records.provenance import code_state, hardware, package_versions
+from bench.records.files import Hardware
+from bench.records.provenance import blas, code_state, cpu_kind, hardware, package_versions
 
 
 def git(repo: Path, *arguments: str) -> None:
@@ -52,6 +53,55 @@ def test_outside_a_checkout_of_its_own_there_is_no_commit(repo: Path, tmp_path_f
     assert code_state(inside) == nothing
 
 
+CPUINFO = """processor	: 0
+vendor_id	: AuthenticAMD
+cpu family	: 25
+model		: 1
+model name	: AMD EPYC
+stepping	: 1
+flags		: fpu avx2
+
+processor	: 1
+model		: 9
+"""
+
+
+def test_the_kind_of_cpu_is_that_of_the_first(tmp_path: Path) -> None:
+    (tmp_path / "cpuinfo").write_text(CPUINFO)
+    kind = {"cpu_family": 25, "cpu_model": 1, "cpu_stepping": 1}
+    assert cpu_kind(tmp_path / "cpuinfo") == kind
+    unknown = dict.fromkeys(kind)
+    assert cpu_kind(tmp_path / "nothing") == unknown
+    (tmp_path / "cpuinfo").write_text("processor\t: 0\nCPU implementer\t: 0x41\n")
+    assert cpu_kind(tmp_path / "cpuinfo") == unknown
+
+
+MKL = (
+    "  - Intel(R) oneAPI Math Kernel Library Version 2024.2-Product Build 20240605\n"
+    "  - Build settings: BLAS_INFO=mkl, BUILD_TYPE=Release, LAPACK_INFO=mkl"
+)
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        (MKL, "mkl 2024.2-Product"),
+        ("Build settings: BLAS_INFO=accelerate, BUILD_TYPE=Release", "accelerate"),
+        ("PyTorch built with: nothing", None),
+    ],
+)
+def test_the_blas_is_read_from_torchs_own_account(config: str, expected: str | None) -> None:
+    assert blas(config) == expected
+
+
+def test_kernels_that_the_environment_asks_for_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS", "OPENBLAS_CORETYPE", "ONEDNN_MAX_CPU_ISA"):
+        monkeypatch.delenv(name, raising=False)
+    assert hardware("float32", 1)["blas_kernel"] is None
+    monkeypatch.setenv("MKL_CBWR", "COMPATIBLE")
+    assert hardware("float32", 1)["blas_kernel"] == "MKL_CBWR=COMPATIBLE"
+
+
 def test_versions_and_machine_are_filled_in() -> None:
     versions = package_versions()
     assert {"python", "torch", "transformers", "peft"} <= versions.keys()
@@ -61,3 +111,5 @@ def test_versions_and_machine_are_filled_in() -> None:
     assert machine["cores"] >= 1
     assert machine["memory_gib"] > 0
     assert machine["cpu"]
+    assert machine["cpu_capability"]
+    assert Hardware.model_validate(machine).model_dump() == machine

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from bench.config.run import RunConfig
+from bench.running import launch
 from bench.running.jobs import Job, run_jobs
 
 WORKER = """
@@ -49,3 +51,22 @@ def test_an_interruption_reaches_the_workers_and_starts_no_other() -> None:
     with pytest.raises(KeyboardInterrupt):
         run_jobs([Job("a", ("sleep",)), Job("b", ("0",))], 1, say)
     assert said == ["[a] hello sleep", "[a] put away"]
+
+
+@pytest.mark.parametrize(("asked", "given"), [(None, 2), (3, 3)])
+def test_every_run_gets_as_many_threads(
+    asked: int | None, given: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three runs, two at a time, on five cores: two threads each, the third too."""
+    found: list[Job] = []
+
+    def run_no_jobs(jobs: list[Job], workers: int, say: object) -> list[int]:
+        found.extend(jobs)
+        return [0] * len(jobs)
+
+    monkeypatch.setattr(launch, "run_jobs", run_no_jobs)
+    monkeypatch.setattr(launch, "cores", lambda: 5)
+    configs = [RunConfig(seed=seed) for seed in range(3)]
+    assert not launch.run_parallel(configs, [], Path("s"), Path("r"), 2, asked, print)
+    threads = [[a for a in job.arguments if a.startswith("--threads")] for job in found]
+    assert threads == [[f"--threads={given}"]] * 3
