@@ -234,7 +234,7 @@ def require(suite: Any, who: str, *capabilities: type, mend: str) -> None:
     """Refuse a suite that has none of these capabilities.
 
     Args:
-        suite: of the run.
+        suite: of the run; None: files are judged, without a suite.
         who: what needs one, as people know it.
         *capabilities: of which one is enough; none: nothing is needed.
         mend: what a user can do instead.
@@ -244,4 +244,5 @@ def require(suite: Any, who: str, *capabilities: type, mend: str) -> None:
     """
     if capabilities and not isinstance(suite, capabilities):
         needed = " or ".join(_GIVES.get(one, one.__name__) for one in capabilities)
-        raise UserError(f"{who} needs {needed}, which the suite {suite.name} does not have: {mend}")
+        has_not = "files alone do not" if suite is None else f"the suite {suite.name} does not"
+        raise UserError(f"{who} needs {needed}, which {has_not} have: {mend}")

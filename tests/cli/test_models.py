@@ -245,7 +245,11 @@ def test_edits_without_an_answer_overwrite_nothing_unless_it_is_allowed(
             2,
             "the price of claude-9 is not known",
         ),
-        ("judge out.json --reference ref.json --judge gold", 2, "suite with a gold score"),
+        (
+            "judge out.json --reference ref.json --judge gold",
+            2,
+            "the gold judge needs gold scores, which files alone do not have",
+        ),
         ("agree out.json ref.json", 2, "output_1"),
         ("edit out.json --out edits.jsonl", 2, "output_1"),
         ("edit ref.json --out ref.json", 2, "ref.json"),

@@ -3,8 +3,9 @@ from typing import Any
 
 import pytest
 
-from bench.llm import Answer, watching
-from bench.llm import batches as module
+from bench.llm import Answer
+from bench.llm.transports import batches as module
+from bench.llm.transports import watching
 from bench.llm.transports.protocol import Stopped
 from tests.llm.faults import Fault, Kind, in_turn
 from tests.llm.ordering import ask, asker, batches, created, ledger, seen, stored, text

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from bench.errors import UserError
-from bench.llm import Asker, watching
+from bench.llm import Asker
+from bench.llm.transports import watching
 from bench.llm.transports.protocol import now
 from tests.llm.faults import Body, Kind, in_turn
 from tests.llm.ordering import ask, asker, batches, created, ledger, seen, stored

@@ -155,7 +155,7 @@ def test_an_answer_that_cannot_be_read_may_be_billed(
         raise ValueError("odd")
 
     for name in ("batches", "messages"):
-        monkeypatch.setattr(f"bench.llm.{name}.read_message", unreadable)
+        monkeypatch.setattr(f"bench.llm.transports.{name}.read_message", unreadable)
     one = asker(tmp_path, transport=transport)
     assert outcomes(one, QUESTIONS[:1]) == {"api_error": 1}
     most = budget(batch=transport == "batches").most(QUESTIONS[0])

@@ -74,10 +74,10 @@ ROW_FUNCTIONS: dict[str, Callable[[Outputs, Tensor], Outputs]] = {
     "segment_rewards": lambda x, m: (rl.segment_rewards(x[0], x[1] > 0, m),),
     "missing_eos_penalty_subtract": _missing_eos("subtract"),
     "missing_eos_penalty_replace": _missing_eos("replace"),
-    "book_final_score_last": lambda x, m: rl.place_final_score(x[0], m, _finished(x[1], m), "last")[
-        :1
-    ],
-    "book_final_score_eos": lambda x, m: rl.place_final_score(x[0], m, _finished(x[1], m), "eos")[
+    "place_final_score_last": lambda x, m: rl.place_final_score(
+        x[0], m, _finished(x[1], m), "last"
+    )[:1],
+    "place_final_score_eos": lambda x, m: rl.place_final_score(x[0], m, _finished(x[1], m), "eos")[
         :1
     ],
 }

@@ -178,7 +178,7 @@ def test_missing_eos_penalty_reference(batch: Batch) -> None:
             assert out[b].tolist() == pytest.approx(slow, abs=1e-12)
 
 
-def test_book_final_score_golden() -> None:
+def test_place_final_score_golden() -> None:
     """Row 0, (1, 2) and a pad behind, ended by itself; row 1, (3, 4, 5), was cut off.
 
     last: nothing moves. eos: row 1's 5 is not paid. first_pad: row 0's 2 moves to the pad, which
@@ -198,7 +198,7 @@ def test_book_final_score_golden() -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(batches)
-def test_book_final_score_reference(batch: Batch) -> None:
+def test_place_final_score_reference(batch: Batch) -> None:
     scores, finished = batch.x[0], batch.x[1][:, 0] > 0
     for position in get_args(ScorePosition):
         booked, state_mask = place_final_score(scores, batch.mask, finished, position)
