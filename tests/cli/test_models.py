@@ -248,7 +248,7 @@ def test_edits_without_an_answer_overwrite_nothing_unless_it_is_allowed(
         (
             "judge out.json --reference ref.json --judge gold",
             2,
-            "the gold judge needs gold scores, which files alone do not have",
+            "which files alone do not have",
         ),
         ("agree out.json ref.json", 2, "output_1"),
         ("edit out.json --out edits.jsonl", 2, "output_1"),

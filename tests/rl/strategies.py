@@ -65,6 +65,10 @@ def _divergence(x: Outputs, mask: Tensor) -> Outputs:
     )
 
 
+def _place_final_score(position: rl.ScorePosition) -> Callable[[Outputs, Tensor], Outputs]:
+    return lambda x, m: rl.place_final_score(x[0], m, _finished(x[1], m), position)[:1]
+
+
 # per token, each row on its own
 ROW_FUNCTIONS: dict[str, Callable[[Outputs, Tensor], Outputs]] = {
     "sequence_rewards": _sequence_rewards,
@@ -74,12 +78,8 @@ ROW_FUNCTIONS: dict[str, Callable[[Outputs, Tensor], Outputs]] = {
     "segment_rewards": lambda x, m: (rl.segment_rewards(x[0], x[1] > 0, m),),
     "missing_eos_penalty_subtract": _missing_eos("subtract"),
     "missing_eos_penalty_replace": _missing_eos("replace"),
-    "place_final_score_last": lambda x, m: rl.place_final_score(
-        x[0], m, _finished(x[1], m), "last"
-    )[:1],
-    "place_final_score_eos": lambda x, m: rl.place_final_score(x[0], m, _finished(x[1], m), "eos")[
-        :1
-    ],
+    "place_final_score_last": _place_final_score("last"),
+    "place_final_score_eos": _place_final_score("eos"),
 }
 # per token, with statistics of the whole batch
 BATCH_FUNCTIONS: dict[str, Callable[[Outputs, Tensor], Outputs]] = {

@@ -201,12 +201,12 @@ def test_place_final_score_golden() -> None:
 def test_place_final_score_reference(batch: Batch) -> None:
     scores, finished = batch.x[0], batch.x[1][:, 0] > 0
     for position in get_args(ScorePosition):
-        booked, state_mask = place_final_score(scores, batch.mask, finished, position)
+        placed, state_mask = place_final_score(scores, batch.mask, finished, position)
         for b, mask in enumerate(batch.mask.tolist()):
             slow = reference.place_final_score(
                 scores[b].tolist(), mask, bool(finished[b]), position
             )
-            assert (booked[b].tolist(), state_mask[b].tolist()) == slow
+            assert (placed[b].tolist(), state_mask[b].tolist()) == slow
 
 
 @settings(max_examples=30, deadline=None)
@@ -215,10 +215,10 @@ def test_score_on_the_first_pad_keeps_its_mass_and_its_gradient(batch: Batch) ->
     """Rows sum to what they did; garbage at padding reaches neither score nor gradient."""
     leaf = batch.x[0].masked_fill(~batch.mask, math.inf).requires_grad_()
     finished = torch.zeros(len(batch.mask), dtype=torch.bool)
-    booked, state_mask = place_final_score(leaf, batch.mask, finished, "first_pad")
-    torch.testing.assert_close(booked.sum(1), masked_sum(leaf, batch.mask, dim=1))
-    assert (booked[~state_mask] == 0).all()
-    torch.autograd.backward(booked.sum())
+    placed, state_mask = place_final_score(leaf, batch.mask, finished, "first_pad")
+    torch.testing.assert_close(placed.sum(1), masked_sum(leaf, batch.mask, dim=1))
+    assert (placed[~state_mask] == 0).all()
+    torch.autograd.backward(placed.sum())
     assert leaf.grad is not None
     assert torch.equal(leaf.grad, batch.mask.double())
 
@@ -231,10 +231,10 @@ def test_end_of_response_errors() -> None:
     def penalise(mask: torch.Tensor, finished: torch.Tensor) -> torch.Tensor:
         return missing_eos_penalty(SCORES, mask, finished, penalty=1.0, mode="subtract")
 
-    def book(mask: torch.Tensor, finished: torch.Tensor) -> torch.Tensor:
+    def place(mask: torch.Tensor, finished: torch.Tensor) -> torch.Tensor:
         return place_final_score(SCORES, mask, finished, "last")[0]
 
-    for function in (penalise, book):
+    for function in (penalise, place):
         with pytest.raises(ValueError, match=r"mask has shape \(1, 3\).*\(2, 3\)"):
             function(MASK[:1], finished)
         with pytest.raises(ValueError, match=r"finished must have 1 dim.*\(2, 1\)"):
