@@ -19,7 +19,8 @@ from bench.plugins.registry import METHODS
 from bench.records.files import Record, read_record, write_record
 from bench.records.labels import folder_of, label, run_id
 from bench.records.provenance import code_state, hardware, package_versions
-from bench.stages.planning import Stages, editor_maker, judge_maker
+from bench.stages.chosen import editor_maker, judge_maker
+from bench.stages.planning import Stages
 from bench.stages.reading import pinned
 
 # of a stage's data, for the record

@@ -4,7 +4,8 @@ sft.py, samples.py, preferences.py, edits.py (asked_edits.py: by an editor), rew
 rm_evaluation.py, policy.py, outputs.py, judgement.py    a build function each
 given.py                                                 pairs and edits that the suite brings
 pairs.py, drawing.py, judging.py, measures.py            what several of them use
-planning.py                                              what methods put together
+planning.py                                              what methods put together; chosen.py:
+                                                         the plug-ins that a plan hands to stages
 
 What a stage's module imports, wherever it stands, decides when the stage is computed again
 (`bench.pipeline.sources`); so it imports what its result needs, and nothing that only shows or

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import inspect
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,33 +12,23 @@ from bench.errors import UserError
 from bench.models.devices import dtype_name, pick_device
 from bench.pipeline.stage import Stage
 from bench.plugins.capabilities import Annotator, Edits, Gold, Pairs, SimulatedEditor, require
-from bench.plugins.registry import ALGORITHMS, EDITORS, JUDGES, METHODS, SUITES, Registry
+from bench.plugins.registry import ALGORITHMS, EDITORS, JUDGES, METHODS, SUITES
+from bench.stages.chosen import (
+    ChosenAlgorithm,
+    check_rewards,
+    editor_maker,
+    judge_maker,
+    plugin_modules,
+)
 from bench.stages.reading import Reads, read_base, read_by_suite
 
 if TYPE_CHECKING:
     from bench.config.run import RunConfig
     from bench.pipeline.stage import Build, Context
-    from bench.plugins.protocols import Algorithm, Editor, Judge, Method, TrainingInputs
+    from bench.plugins.protocols import Method
 
 # Whose versions may move a number.
 PACKAGES = ("torch", "transformers", "peft", "tokenizers", "rapidfuzz")
-
-
-@dataclass(frozen=True)
-class ChosenAlgorithm:
-    """How the policy is trained: an entry of `ALGORITHMS` and what a plan says of it.
-
-    Attributes:
-        name: in the registry.
-        make: what the registry holds.
-        options: the algorithm's own.
-        uses_demonstrations: whether it trains on the demonstrations of SFT, too.
-    """
-
-    name: str
-    make: Callable[[TrainingInputs], Algorithm]
-    options: Any
-    uses_demonstrations: bool
 
 
 class Stages:
@@ -303,7 +289,7 @@ class Stages:
             UserError: there is no such algorithm, the method has no `rewards(paid, mask)`, or the
                 suite lacks the gold score, or what the judge needs.
         """
-        _check_rewards(method)
+        check_rewards(method)
         config = self.config
         judge = config.evaluation.validation_judge
         if reward_model is None:
@@ -400,50 +386,6 @@ class Stages:
             mend = f"choose another judge with evaluation.{field}"
             require(self.suite, f"evaluation.{field}={name}", needed, mend=mend)
         return {"name": name, "options": judge_options(self.config, name).result_fields()}
-
-
-def _check_rewards(method: Method) -> None:
-    """Refuse a method that is written for another contract, before anything runs."""
-    rewards = getattr(method, "rewards", None)
-    takes = inspect.signature(rewards) if callable(rewards) else None
-    with contextlib.suppress(TypeError):
-        if takes is not None and takes.bind("paid", "mask"):
-            return
-    has = "has no `rewards`" if takes is None else f"has rewards{takes}"
-    raise UserError(
-        f"the method {method.name!r} {has}; it must take (paid, mask), both (B, T), and leave the "
-        "KL alone, which the trainer takes off",
-        exit_code=1,
-    )
-
-
-def judge_maker(config: RunConfig, name: str) -> Callable[[Context], Judge]:
-    """Makes the judge of this name for a run, with the options that the configuration has for it.
-
-    Raises:
-        UserError: there is no such judge, or an option is wrong.
-    """
-    from bench.stages.judging import make_judge
-
-    return partial(make_judge, JUDGES.get(name), judge_options(config, name))
-
-
-def editor_maker(config: RunConfig) -> Callable[[Context], Editor]:
-    """Makes the configured editor for a run.
-
-    Raises:
-        UserError: there is no such editor, or an option is wrong.
-    """
-    from bench.stages.asked_edits import make_editor
-
-    editor = EDITORS.get(str(config.preferences.editor))
-    return partial(make_editor, editor, plugin_options(config, "editor"))
-
-
-def plugin_modules(registry: Registry[Any], name: str, plugin: Any = None) -> tuple[str, ...]:
-    """The modules where a plug-in's code begins: the one that is registered, and its own."""
-    plugin = plugin or registry.get(name)
-    return registry.entry(name).target.partition(":")[0], plugin.__module__
 
 
 def _lazy(module: str, function: str, *arguments: Any) -> Build:

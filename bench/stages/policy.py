@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from bench.models.backbone import Backbone
     from bench.pipeline.stage import Context
     from bench.plugins.protocols import Judge, Method, TokenSource
-    from bench.stages.planning import ChosenAlgorithm
+    from bench.stages.chosen import ChosenAlgorithm
 
 
 def build_policy(

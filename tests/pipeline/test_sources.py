@@ -22,7 +22,8 @@ ASKED = ("evaluation.judge=claude", "preferences.editor=claude")
 APART = (
     "bench.cli", "bench.running", "bench.pipeline", "bench.records.provenance",
     "bench.records.files", "bench.config.run", "bench.config.loading", "bench.config.presets",
-    "bench.plugins.registry", "bench.stages.planning", "bench.doctor", "bench.suites.testbed.base",
+    "bench.plugins.registry", "bench.stages.chosen", "bench.stages.planning", "bench.doctor",
+    "bench.suites.testbed.base",
     "bench.editing.show", "bench.grid", "bench.llm.money.estimate", "bench.llm.money.show",
     "bench.judging.show", "bench.judging.report", "bench.judging.files",
 )  # fmt: skip

@@ -1,0 +1,84 @@
+"""The plug-ins that a configuration chooses, as a plan hands them to its stages.
+
+A plan computes nothing and imports no torch, so a judge or an editor is not made yet: a stage gets
+what makes it when it runs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from bench.config.loading import judge_options, plugin_options
+from bench.errors import UserError
+from bench.plugins.registry import EDITORS, JUDGES, Registry
+
+if TYPE_CHECKING:
+    from bench.config.run import RunConfig
+    from bench.pipeline.stage import Context
+    from bench.plugins.protocols import Algorithm, Editor, Judge, Method, TrainingInputs
+
+
+@dataclass(frozen=True)
+class ChosenAlgorithm:
+    """How the policy is trained: an entry of `ALGORITHMS` and what a plan says of it.
+
+    Attributes:
+        name: in the registry.
+        make: what the registry holds.
+        options: the algorithm's own.
+        uses_demonstrations: whether it trains on the demonstrations of SFT, too.
+    """
+
+    name: str
+    make: Callable[[TrainingInputs], Algorithm]
+    options: Any
+    uses_demonstrations: bool
+
+
+def judge_maker(config: RunConfig, name: str) -> Callable[[Context], Judge]:
+    """Makes the judge of this name for a run, with the options that the configuration has for it.
+
+    Raises:
+        UserError: there is no such judge, or an option is wrong.
+    """
+    from bench.stages.judging import make_judge
+
+    return partial(make_judge, JUDGES.get(name), judge_options(config, name))
+
+
+def editor_maker(config: RunConfig) -> Callable[[Context], Editor]:
+    """Makes the configured editor for a run.
+
+    Raises:
+        UserError: there is no such editor, or an option is wrong.
+    """
+    from bench.stages.asked_edits import make_editor
+
+    editor = EDITORS.get(str(config.preferences.editor))
+    return partial(make_editor, editor, plugin_options(config, "editor"))
+
+
+def plugin_modules(registry: Registry[Any], name: str, plugin: Any = None) -> tuple[str, ...]:
+    """The modules where a plug-in's code begins: the one that is registered, and its own."""
+    plugin = plugin or registry.get(name)
+    return registry.entry(name).target.partition(":")[0], plugin.__module__
+
+
+def check_rewards(method: Method) -> None:
+    """Refuse a method that is written for another contract, before anything runs."""
+    rewards = getattr(method, "rewards", None)
+    takes = inspect.signature(rewards) if callable(rewards) else None
+    with contextlib.suppress(TypeError):
+        if takes is not None and takes.bind("paid", "mask"):
+            return
+    has = "has no `rewards`" if takes is None else f"has rewards{takes}"
+    raise UserError(
+        f"the method {method.name!r} {has}; it must take (paid, mask), both (B, T), and leave the "
+        "KL alone, which the trainer takes off",
+        exit_code=1,
+    )
