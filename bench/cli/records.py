@@ -75,18 +75,20 @@ def check(
     confidence: Confidence = None,
 ) -> None:
     """Hold runs against a baseline, each label's together; exit code 3 where a metric fails."""
+    from bench.grid import to_markdown
     from leaderboard.regression.baseline import write_text
     from leaderboard.regression.check import REGRESSION
     from leaderboard.regression.check import check as checked
     from leaderboard.regression.junit import to_junit
+    from leaderboard.views.check import check_grid
 
     reports = checked(_find_run(run, results), baseline, confidence)
-    for report in reports:
-        show(report.render())
+    grids = [check_grid(report) for report in reports]
+    show(*grids)
     if junit is not None:
         write_text(junit, to_junit(reports))
     if markdown is not None:
-        write_text(markdown, "\n".join(report.markdown() for report in reports))
+        write_text(markdown, "\n\n".join(map(to_markdown, grids)) + "\n")
     if failed := [report for report in reports if not report.ok]:
         lines = [f"regression: {report.run}: {'; '.join(report.failures)}" for report in failed]
         fail("\n".join(lines), REGRESSION)
@@ -133,6 +135,7 @@ def rerun(
     from bench.pipeline.store import Store
     from bench.running.rerun import repeat
     from leaderboard.regression.rerun import compare_runs
+    from leaderboard.views.rerun import rerun_grids
 
     progress = Progress()
     with tempfile.TemporaryDirectory(prefix="bench-rerun-") as fresh:
@@ -146,7 +149,7 @@ def rerun(
                 fail("interrupted: without --store DIR nothing is kept", INTERRUPTED)
             raise
         report = compare_runs(recorded, new.run, tolerance, new.notes)
-    show(report.render())
+    show(*rerun_grids(report))
     if report.exit_code:
         fail(f"rerun of {report.run}: {report.summary}", report.exit_code)
 

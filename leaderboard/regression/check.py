@@ -11,10 +11,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from bench.errors import UserError
-from bench.grid import DASH, Grid, to_markdown, to_rich
 from bench.records.files import (
     ITEMS,
     RECORD,
@@ -41,19 +39,9 @@ from leaderboard.regression.environment import (
     measured,
     named,
 )
-from leaderboard.regression.verdicts import NOT_TESTED, Candidate, CheckRow, Twin, judge
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
+from leaderboard.regression.verdicts import Candidate, CheckRow, Twin, judge
 
 REGRESSION = 3
-_HEADERS = ["Metric", "Here", "Baseline", "Band", "Distance", "Residual", "Max", "Detects"]
-_HEADERS += ["Test", "Verdict"]
-_LEGEND = (
-    "Band: where one new run may lie. Distance: in standard errors of one new run. Residual: mean "
-    "difference to the baseline's runs of the same seeds; Max: on one instruction. Detects: the "
-    "true difference that fails in 80 % of cases."
-)
 
 
 @dataclass(frozen=True)
@@ -88,33 +76,6 @@ class CheckReport:
         failed = [f"{row.metric}: {row.verdict}" for row in self.rows if not row.ok]
         nothing = [] if self.rows or self.problems else ["nothing was checked"]
         return self.problems + failed + nothing
-
-    def grid(self) -> Grid:
-        """Failed metrics first."""
-        rows = []
-        for r in sorted(self.rows, key=lambda row: row.ok):
-            band = f"[{_text(r.low)}, {_text(r.high)}]"
-            others = map(_text, (r.distance, r.residual, r.largest, r.detects))
-            rows.append([r.metric, _text(r.value), _text(r.mean), band, *others, r.test, r.verdict])
-        verdict = "passed" if self.ok else f"FAILED ({len(self.failures)})"
-        untested = sum(row.verdict == NOT_TESTED for row in self.rows)
-        if untested:
-            verdict += f", {untested} of {len(self.rows)} metrics not tested"
-        title = f"Regression check {verdict}: {self.run} against {self.baseline}"
-        notes = [*self.notes, _LEGEND] if rows else self.notes
-        return Grid(title, _HEADERS if rows else [], rows, notes, warnings=self.problems)
-
-    def render(self) -> "RenderableType":
-        """For the terminal."""
-        return to_rich(self.grid())
-
-    def markdown(self) -> str:
-        """For a summary page."""
-        return to_markdown(self.grid()) + "\n"
-
-
-def _text(value: float | None) -> str:
-    return DASH if value is None else f"{value:.4g}"
 
 
 def check(path: Path, baseline: Path, confidence: float | None = None) -> list[CheckReport]:

@@ -13,10 +13,8 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from bench.config.run import flatten
-from bench.grid import DASH, Grid, to_rich
 from bench.records.files import (
     CURVES,
     ITEMS,
@@ -28,9 +26,6 @@ from bench.records.files import (
     read_items,
 )
 from leaderboard.regression.environment import Change, causes, changes, environment, explanation
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
 
 TOLERANCE = 1e-4
 EXIT_DIFFERENT = 3
@@ -118,62 +113,6 @@ class RerunReport:
         names = self.problems + nothing + found
         more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
         return f"{self.equality}" + (f": {', '.join(names[:_NAMED])}{more}" if names else "")
-
-    def grids(self) -> list[Grid]:
-        """Every metric, the items and curves that are not bitwise, what changed around them."""
-        title = f"Rerun of {self.run}: {self.equality} (tolerance {self.tolerance:g})"
-        notes = [*self.notes, *([self.why] if self.why else [])]
-        grids = [Grid(title, [], [], notes, warnings=self.problems)]
-        for what, headers in _HEADERS.items():
-            found = sorted((c for c in self.compared if c.what == what), key=_worst_first)
-            moved = [one for one in found if one.equality]
-            rows = [_cells(one) for one in (found if what == "metric" else moved)]
-            if found:
-                title = f"{_TITLES[what]}: {len(found) - len(moved)} of {len(found)} bitwise"
-                grids.append(Grid(title, headers if rows else [], rows))
-        rows = [[c.name, _text(c.old), _text(c.new)] for c in self.changed]
-        if not rows:
-            return [*grids, Grid("Environment: nothing changed", [], [])]
-        title = "Environment, likeliest cause first"
-        return [*grids, Grid(title, ["What changed", "Recorded", "Rerun"], rows)]
-
-    def render(self) -> "RenderableType":
-        """For the terminal."""
-        from rich.console import Group
-
-        return Group(*map(to_rich, self.grids()))
-
-
-_RESIDUALS = ["Mean residual", "Mean |residual|", "Max |residual|"]
-_HEADERS = {
-    "metric": ["Metric", "Recorded", "Rerun", "Difference", "Verdict"],
-    "items": ["Of each instruction", *_RESIDUALS, "Verdict"],
-    "curve": ["Of each step", *_RESIDUALS, "From step", "Verdict"],
-}
-_TITLES = {
-    "metric": "Metrics",
-    "items": "Items, paired by instruction",
-    "curve": "Curve, paired by step",
-}
-
-
-def _worst_first(one: Compared) -> int:
-    return -one.equality
-
-
-def _cells(one: Compared) -> list[str]:
-    if one.what == "metric":
-        numbers = [one.old, one.new, one.mean]
-    else:
-        numbers = [one.mean, one.mean_absolute, one.max_absolute]
-    step = [_text(one.first)] if one.what == "curve" else []
-    return [one.name, *map(_text, numbers), *step, str(one.equality)]
-
-
-def _text(value: object) -> str:
-    if value is None:
-        return DASH
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def compare_runs(

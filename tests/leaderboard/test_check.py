@@ -5,6 +5,7 @@ import shutil
 import pytest
 
 from bench.errors import UserError
+from bench.grid import to_markdown, to_rich
 from bench.records.files import (
     Code,
     DataSplit,
@@ -17,6 +18,7 @@ from bench.records.files import (
 )
 from leaderboard.regression.baseline import write_baseline
 from leaderboard.regression.check import check
+from leaderboard.views.check import check_grid
 from tests.leaderboard.test_render import text_of
 
 
@@ -58,7 +60,7 @@ def test_an_equal_rerun_passes(results, baseline):
         assert (report.ok, report.exit_code, report.failures) == (True, 0, [])
         assert report.run == "sft-s1"
         assert {row.test for row in report.rows} == {"repeats"}
-        assert "passed" in report.markdown()
+        assert "passed" in to_markdown(check_grid(report))
     assert check(run / "record.json", baseline)[0].ok
 
 
@@ -71,8 +73,8 @@ def test_eight_points_lower_fails_and_is_named(results, baseline, with_items):
     assert {failure.split(":")[0] for failure in report.failures} == {"win_rate"}
     assert "is below" in report.failures[-1]
     assert "over its own items.jsonl" in report.failures[0] or with_items
-    assert f"FAILED ({len(report.failures)})" in text_of(report.render())
-    assert "| win_rate |" in report.markdown()
+    assert f"FAILED ({len(report.failures)})" in text_of(to_rich(check_grid(report)))
+    assert "| win_rate |" in to_markdown(check_grid(report))
 
 
 def test_a_record_lowered_by_hand_fails_though_it_is_within_its_band(results, baseline):
@@ -316,7 +318,7 @@ def test_a_metric_without_spread_must_be_there(make_run, tmp_path):
     write_baseline([read_record(run)], tmp_path / "b.json")
     (report,) = check(make_run("sft", 1, metrics={"x": Metric(mean=99.0)}), tmp_path / "b.json")
     assert (report.ok, report.rows[0].verdict) == (True, "not tested")
-    assert "passed, 1 of 1 metrics not tested: sft-s1" in report.markdown()
+    assert "passed, 1 of 1 metrics not tested: sft-s1" in to_markdown(check_grid(report))
     assert not check(make_run("sft", 2, metrics={}), tmp_path / "b.json")[0].ok
 
 

@@ -2,9 +2,12 @@ import json
 import math
 
 import pytest
+from rich.console import Group
 
+from bench.grid import to_rich
 from bench.records.files import Code, Hardware, Metric, Run, read_record
 from leaderboard.regression.rerun import Equality, compare_runs
+from leaderboard.views.rerun import rerun_grids
 from tests.leaderboard.test_render import text_of
 
 
@@ -37,7 +40,7 @@ def test_equal_runs_are_bitwise(pair):
     assert {one.what for one in report.compared} == {"metric", "items", "curve"}
     assert not [one for one in report.compared if one.name == "seconds"]
     assert report.summary == "bitwise"
-    text = text_of(report.render())
+    text = text_of(Group(*map(to_rich, rerun_grids(report))))
     assert "Rerun of sft-s0: bitwise (tolerance 0.0001)" in text
     assert "nothing changed" in text
 
@@ -137,7 +140,7 @@ def test_curves_part_at_a_step(pair):
     one = found(report, "curve", "kl")
     assert (one.equality, one.first) == (Equality.DIFFERENT, 8)
     assert one.max_absolute == pytest.approx(0.5)
-    assert "From step" in text_of(report.render())
+    assert "From step" in text_of(Group(*map(to_rich, rerun_grids(report))))
 
 
 def test_times_do_not_count_and_nan_equals_nan(pair):
@@ -192,7 +195,7 @@ def test_what_changed_in_the_environment_is_listed(make_run):
         "config.ppo.new: None -> 1",
         "config.seed: 0 -> None",
     ]
-    assert "hardware.threads" in text_of(report.render())
+    assert "hardware.threads" in text_of(Group(*map(to_rich, rerun_grids(report))))
     assert report.exit_code == 0
     assert report.why is None
 
@@ -221,7 +224,7 @@ def test_what_differs_is_explained_by_what_changed_the_machine_first(pair, field
     assert report.why is not None
     assert report.why.startswith("It does not repeat to the bit; likeliest cause: ")
     assert why in report.why
-    assert "likeliest cause: " in text_of(report.render())
+    assert "likeliest cause: " in text_of(Group(*map(to_rich, rerun_grids(report))))
     names = [change.name.partition(".")[0] for change in report.changed]
     assert names == sorted(names, key=["hardware", "packages", "code"].index)
 
