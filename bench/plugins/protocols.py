@@ -287,6 +287,6 @@ class Method(Protocol):
         """(B, T) rewards from what the token source pays (B, T); finite, and 0 where `mask` is not.
 
         Only called by `stages.policy`; a method without it (SFT, DPO, ...) need not have it. The
-        trainer then prices a missing EOS and takes the KL off, for every method alike.
+        trainer then penalises a missing EOS and takes the KL off, for every method alike.
         """
         ...

@@ -55,7 +55,7 @@ class Rewards:
 
     Attributes:
         total: `paid` less the KL penalty, whitened if the configuration says so: what GAE reads.
-        paid: the method's rewards with the price of a missing EOS, never with the KL: what is
+        paid: the method's rewards with the penalty for a missing EOS, never with the KL: what is
             logged as reward.
         states: bool, True = a state of the episode: the response tokens and, where the score is
             paid one later, the position behind them.
@@ -74,7 +74,7 @@ def reward_tokens(
     config: PPOConfig,
     kl_coef: float,
 ) -> Rewards:
-    """Price a missing EOS, place the final score, take the KL off, whiten: in this order.
+    """Penalise a missing EOS, place the final score, take the KL off, whiten: in this order.
 
     Args:
         paid: (B, T) the method's rewards, reward units; 0 at padding.
