@@ -33,9 +33,12 @@ from bench.plugins.capabilities import (
     Suite,
 )
 from bench.records.schema import Mark
+from bench.stages.source_checks import check_token_source
 
 if TYPE_CHECKING:
     from bench.plugins.protocols import Judge, Verdict
+
+__all__ = ["check_judge", "check_method", "check_suite", "check_ties", "check_token_source"]
 
 TRAINED = ("preference", "ppo")
 EVALUATED = ("validation", "test", "unseen")

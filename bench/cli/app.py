@@ -16,7 +16,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Preset = Annotated[str, typer.Option(help="A name from bench/presets, or a YAML file.")]
+Preset = Annotated[str, typer.Option(help="A name from bench/config/presets, or a YAML file.")]
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="PATH=VALUE", help="As ppo.lr=1e-4; repeatable."),

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 Options = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", metavar="PATH=VALUE", help="As judge.model=claude-haiku-5-5; repeatable."
+        "--set",
+        metavar="PATH=VALUE",
+        help="As judge.model=claude-haiku-5-5 (edit: editor.model=...); repeatable.",
     ),
 ]
 Store = Annotated[

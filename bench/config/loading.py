@@ -65,7 +65,8 @@ def load_config(
     """Build the configuration of a run.
 
     Args:
-        preset: name of a file in `bench/presets` without its ending, or the path of a YAML file.
+        preset: name of a file in `bench/config/presets` without its ending, or the path of a YAML
+            file.
         overrides: `path=value` strings, as "ppo.lr=1e-4"; values are YAML.
         **direct: top-level fields (method, suite, seed) by name; None leaves the preset's value.
 

@@ -47,7 +47,7 @@ def checks(store: Path) -> dict[str, Check]:
     }
 
 
-def load_patient(config: RunConfig) -> Subject:
+def load_subject(config: RunConfig) -> Subject:
     """The base that `config` names, ready to be looked at.
 
     Raises:

@@ -6,6 +6,8 @@ json_answers.py the JSON of an answer: asked for in words, found in a text
 asking.py       store, budget and rounds: what judge and editor call
 answers.py      the append-only store
 templates.py    prompt files, filled in one pass
+options.py      which model, and how it is asked; families.py: who made it
+running.py      the event loop
 transports/     the ways to a model: at once, in batches, OpenAI-compatible, from a file
 money/          prices, the budget, and what it would cost before anything is asked
 """

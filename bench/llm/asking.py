@@ -34,8 +34,8 @@ class Tally:
     Attributes:
         stored: questions whose answer was in the store.
         outcomes: of the new ones, by kind.
-        cost_usd: known to be billed: of all answers, old and new, those that newer ones took the
-            place of included, each counted once; None if one's price is not known.
+        cost_usd: known cost of all answers, stored and new; replaced ones are included, each is
+            counted once. None if the price of one is not known.
         models: names that the API returned, and how often.
         first_at, last_at: when the oldest and the newest answer came.
     """
@@ -46,7 +46,8 @@ class Tally:
     models: Counter[str] = field(default_factory=Counter)
     first_at: str | None = None
     last_at: str | None = None
-    # Keys of what is counted: a canary may be asked again as a pair.
+    # Keys of what is counted (a canary may be asked again as a pair), as 32 bytes: there may be
+    # hundreds of thousands.
     _paid: set[bytes] = field(default_factory=set, init=False, repr=False)
     _lost: dict[bytes, float | None] = field(default_factory=dict, init=False, repr=False)
 
@@ -135,10 +136,10 @@ class Asker:
             pending = following
 
     def follow_up(self, request: Request, status: str) -> Request | None:
-        """The question that may mend an answer; None where the answer has to do.
+        """The question that may mend an answer; None if the answer is final.
 
-        Beside what `once_more` gives, the option retry has a question renewed that ended with one
-        of its statuses before this command; each once.
+        Beside what `once_more` gives, the option `retry` asks a stored question again, once, whose
+        answer ended with one of its statuses.
 
         Args:
             request: what was asked.

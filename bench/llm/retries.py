@@ -1,4 +1,9 @@
-"""The rules for asking again, the same for judge and editor."""
+"""The rules for asking again, the same for judge and editor.
+
+A request can be asked `again` (unreadable answer, a new key), `with_room` (cut off, more tokens, a
+new key), or be `renew`ed (the same key, although an answer is stored: the option retry).
+`once_more` and `Asker.follow_up` choose among them; `mending` is the hint for people.
+"""
 
 from __future__ import annotations
 

@@ -203,9 +203,9 @@ def draw(
     if temperature == 0:
         tokens = logprobs.argmax(dim=-1)
     else:
-        # In float64, lest the tail vanish beside 1; times the last sum, which is not quite 1; and
-        # `right`, so that a token of probability 0 is never drawn. One number a row, drawn on the
-        # CPU: a seed gives the same numbers on every device.
+        # In float64, or the tail would vanish beside 1; times the last sum, which is not quite 1;
+        # and `right`, so that a token of probability 0 is never drawn. One number a row, drawn on
+        # the CPU: a seed gives the same numbers on every device.
         cumulative = probabilities.cumsum(dim=-1, dtype=torch.float64)
         uniform = torch.rand(len(logits), 1, generator=generator, dtype=torch.float64)
         point = uniform.to(logits.device) * cumulative[:, -1:]

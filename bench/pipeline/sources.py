@@ -22,6 +22,7 @@ from pathlib import Path
 
 from bench.errors import UserError
 
+# Not the leaderboard: it only reads records, so that no result depends on it.
 PROJECT = frozenset({"bench", "methods", "judges"})
 _ENDINGS = ("/__init__.py", *EXTENSION_SUFFIXES, *SOURCE_SUFFIXES)  # in Python's order
 

@@ -148,7 +148,7 @@ def _measured(stage: Stage, context: Context, out: Path, inputs: list[Path]) -> 
 
 
 def _check_unchanged(stage: Stage) -> None:
-    """Refuse to store under the key of one version what another may have had a part in.
+    """Refuse to store what was made while its code or its data changed.
 
     The modules that can be seen were loaded when the run began (`Sources.load`) and are not read
     again; one that cannot be seen, or that a process of the stage loads, may be of either version,

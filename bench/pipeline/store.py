@@ -177,8 +177,8 @@ class Store:
         # The checkpoint goes last: should the disk be full at the metadata, it is still there.
         _write_synced(build.path / META, json.dumps(meta, indent=1, sort_keys=True) + "\n")
         shutil.rmtree(build.path / CHECKPOINT, ignore_errors=True)
-        # A rename is at one stroke but not at once on the disk: what it points to is flushed before
-        # it, the folder that holds the new name after it.
+        # A rename is atomic, but not on the disk at once: the files are flushed before it, and the
+        # folder that holds the new name after it.
         _sync_folder(build.path)
         final = self.root / stage / key
         final.parent.mkdir(parents=True, exist_ok=True)
@@ -299,7 +299,7 @@ def _note(path: Path, clock: _Clock) -> None:
 
 def _abandon(path: Path, clock: _Clock) -> None:
     if (path / CHECKPOINT).is_dir():
-        with contextlib.suppress(OSError):  # the reason why it is abandoned is to be told
+        with contextlib.suppress(OSError):  # the original error is the one to report
             _clear(path)  # now, and not at the next attempt: the disk may be full
         _note(path, clock)
     else:

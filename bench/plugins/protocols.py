@@ -73,6 +73,9 @@ class Judge(Protocol):
 
     A stage that asks a judge is computed again when the code that the judge's module imports
     changes (`bench.pipeline.sources`); likewise with an editor, a method, a suite.
+
+    A judge that asks a language model may have an attribute `asker` (`bench.llm.Asker`): messages
+    about missing verdicts then say how to ask again.
     """
 
     name: str
@@ -217,7 +220,7 @@ class Checkpoint(Protocol):
 
     @property
     def step(self) -> int:
-        """The step after which the policy was so; 0: the SFT model itself."""
+        """The step that these weights are of; 0: the SFT model itself."""
         ...
 
 

@@ -159,7 +159,7 @@ def examine(
     place = store or default_root()
     width = max(map(len, doctor.checks(place)))
     findings = doctor.examine(
-        doctor.load_patient(config), place, lambda finding: say(finding.line(width))
+        doctor.load_subject(config), place, lambda finding: say(finding.line(width))
     )
     if report is not None:
         write_json_option(report, json.dumps(_report(config, findings), indent=1) + "\n")

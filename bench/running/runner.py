@@ -127,7 +127,7 @@ def run(config: RunConfig, *, store: Store, results: Path, progress: Progress) -
     context = Context(planned.config, suite, progress, store.root / "answers")
     missing = [s for t in planned.targets for s in t.graph() if store.find(s.name, s.key) is None]
     _check_ready({stage.name for stage in missing}, planned.policy, context)
-    # Imported now, lest an edit meanwhile be what later stages run, under the keys of before.
+    # Imported now: a file that is edited during the run must not run under a key of the old code.
     for stage in missing:
         SOURCES.load(stage.roots)
     executed: dict[str, Executed] = {}
@@ -142,6 +142,8 @@ def run(config: RunConfig, *, store: Store, results: Path, progress: Progress) -
         failure = error
     # A run that failed is a result, too: its record says how far it came and why it ended.
     status = _status(failure)
+    # Not `planned.config`, whose commit would move label and run id with the hub; the record has
+    # that commit as `model_commit`.
     record = _record(config, planned, executed, code, started, status, failure)
     folder = folder_of(config, results)
     if status == "ok" or not _is_finished(folder):  # no failure takes the place of a result
@@ -159,7 +161,8 @@ def _check_ready(missing: set[str], policy: Stage, context: Context) -> None:
     check_data(config, context.suite, missing)
     if "judgement" in missing:
         judge_maker(config, config.evaluation.judge)(context).ready()
-    if policy.name in missing and "judge" in policy.config:  # SFT is chosen by nobody
+    # The method sft trains no policy, so that no judge chooses a checkpoint for it.
+    if policy.name in missing and "judge" in policy.config:
         judge_maker(config, config.evaluation.validation_judge)(context).ready()
     if "edits" in missing and config.preferences.editor is not None:
         editor_maker(config)(context).ready()
@@ -220,7 +223,7 @@ def _record(
             "judge": judged.get("judge", _no_judge(config)),
             "editor": _editor(executed),
             "stages": [_stage_record(done) for done in executed.values()],
-            "metrics": judged.get("metrics", {}) | _rm_metrics(planned, executed),
+            "metrics": judged.get("metrics", {}) | _reward_metrics(planned, executed),
             "convergence": _convergence(planned, executed),
             "started_at": started.isoformat(timespec="seconds"),
             "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -247,7 +250,8 @@ def _judged(planned: Plan, executed: dict[str, Executed]) -> dict[str, Any]:
     return judged
 
 
-def _rm_metrics(planned: Plan, executed: dict[str, Executed]) -> dict[str, Any]:
+def _reward_metrics(planned: Plan, executed: dict[str, Executed]) -> dict[str, Any]:
+    """Of the reward model, and of what training paid with it: the mean of `reward_mass`."""
     folder = _artifact(planned.rm_evaluation, executed)
     metrics = {} if folder is None else json.loads((folder / "metrics.json").read_text())
     rows = _curve(planned, executed)  # how much the policy was paid, however it cancels
@@ -310,6 +314,7 @@ def _convergence(planned: Plan, executed: dict[str, Executed]) -> dict[str, Any]
     if not rows:
         return None
     scores = [row["validation_score"] for row in rows]
+    # Over three validations; `if` only names the window, which is never empty.
     smooth = [sum(w) / len(w) for i in range(len(scores)) if (w := scores[max(0, i - 1) : i + 2])]
     best = max(range(len(scores)), key=lambda i: scores[i])
     if max(smooth) <= smooth[0]:  # never better than where it began: nothing to be quick at

@@ -4,6 +4,9 @@ sft.py, samples.py, preferences.py, edits.py (asked_edits.py: by an editor), rew
 rm_evaluation.py, policy.py, outputs.py, judgement.py    a build function each
 given.py                                                 pairs and edits that the suite brings
 pairs.py, drawing.py, judging.py, measures.py            what several of them use
+token_sources.py, source_checks.py                       what each token is paid, and its checks
+reading.py, checks.py                                    what is read beside the inputs; what is
+                                                         refused before a run
 planning.py                                              what methods put together; chosen.py:
                                                          the plug-ins that a plan hands to stages
 

@@ -43,7 +43,7 @@ def draw_demonstrations(suite: Any, wanted: SFTConfig) -> list[Demonstration]:
 
 
 def enough(suite: Any, found: list[T], n: int, field: str, what: str) -> list[T]:
-    """`found`, of which `field` asks for n; `what` they are, for the message.
+    """The first n of `found`, since `field` asks for n; `what` they are, for the message.
 
     Raises:
         UserError: there are fewer: a run on what is there would not be the one that was asked for.
@@ -54,4 +54,4 @@ def enough(suite: Any, found: list[T], n: int, field: str, what: str) -> list[T]
             f"{field}={n}, but the suite {name} has {len(found)} {what}: lower "
             f"{field.partition(' ')[0]}"
         )
-    return found
+    return found[:n]

@@ -68,6 +68,7 @@ def joined_edits(suite: Edits, pairs: Sequence[Preference], max_missing: float) 
     by_id = {pair.id: pair for pair in pairs if pair.id is not None}
     found: dict[str, Edit] = {}
     for edit in suite.edits():
+        # An edit of a pair that was not drawn is passed over; one without an id is a mismatch.
         if edit.id is None or edit.id in by_id:
             if problem := mismatch(edit, by_id):
                 raise UserError(f"an edit of the suite {name}, {problem}")

@@ -24,10 +24,12 @@ from bench.stages.reading import Reads, read_base, read_by_suite
 
 if TYPE_CHECKING:
     from bench.config.run import RunConfig
+    from bench.models.heads import Granularity
     from bench.pipeline.stage import Build, Context
     from bench.plugins.protocols import Method
+    from bench.training.reward_model import TokenLoss
 
-# Whose versions may move a number.
+# Whose versions may move a number; rapidfuzz aligns edits.
 PACKAGES = ("torch", "transformers", "peft", "tokenizers", "rapidfuzz")
 
 
@@ -59,7 +61,8 @@ class Stages:
         Args:
             name: what people read.
             build: "module:function" of a module of `bench.stages`.
-            parts: what decides the result, beside suite, packages, inputs and code.
+            parts: what decides the result, beside suite, packages, inputs and code. Nothing checks
+                it: a field that the build function reads and that is not here gives stale results.
             inputs: whose artifacts it reads.
             summary: a line for the plan.
             *arguments: what else the function is called with; `parts` says what they are.
@@ -215,10 +218,17 @@ class Stages:
             plugins=plugin_modules(EDITORS, config.editor),
         )
 
-    def reward_model(self, pairs: Stage, *, granularity: str, loss: str = "eq3") -> Stage:
+    def reward_model(
+        self, pairs: Stage, *, granularity: Granularity, loss: TokenLoss = "eq3"
+    ) -> Stage:
         """A reward model trained on `pairs` (a `preferences` or `edits` stage).
 
         Rankings, where `preferences` has them, take the pairs' place unless the loss needs pairs.
+
+        Args:
+            pairs: the `preferences` or the `edits` stage.
+            granularity: what is scored: "sequence", "segment" or "token".
+            loss: of a token model, "eq3", "eq4" or "divergence"; the others have one loss only.
         """
         config = self.config
         parts = {

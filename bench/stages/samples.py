@@ -27,6 +27,7 @@ def build_samples(context: Context, out: Path, inputs: list[Path]) -> dict[str, 
     backbone = load_sft(context, inputs[0])
     prompts = draw_prompts(context.suite, "preference", context.config)
     texts = _drawn(context, backbone, out, prompts * config.responses, "sample pairs")
+    # K rounds over all prompts: response k to prompt i is texts[k * len(prompts) + i].
     responses = [texts[i :: len(prompts)] for i in range(len(prompts))]
     rows = [
         Comparison(prompt=prompt, output_1=y[0], output_2=y[1], preference=None)
@@ -75,6 +76,8 @@ def _drawn(
     if state := checkpoints.read():
         texts = state["texts"]
         rng.set_state(state["rng"])
+    # Decides the texts and is no tuning knob: prompts are sorted by length within a chunk, and so
+    # get their random numbers in that order.
     chunk = 8 * sampling.batch_size
     with context.progress.task(what, total=len(ids)) as task:
         task.reach(len(texts))

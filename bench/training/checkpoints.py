@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+# The folder is named here again: with an import of the store, its code would be in every key.
 FOLDER, FILE = "checkpoint", "state.pt"  # the folder's name is the store's (`bench.pipeline.store`)
 EVERY_S = 60.0  # between two checkpoints at least,
 SHARE = 0.05  # and so long that writing them takes at most this share of the time

@@ -141,6 +141,7 @@ class PPO:
 
     def update(self, experience: Experience, *, policy: bool) -> dict[str, float]:
         """Optimise on minibatches; returns the means of what was measured on them."""
+        # Still this step's coefficient: the controller is updated afterwards.
         return self.learner.update(
             experience, policy=policy, done=self.done, kl_coef=self.controller.coef
         )

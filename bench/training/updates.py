@@ -113,14 +113,15 @@ class Learner:
         self._set_rates(done)
         log = _Log()
         # Once the policy is further than `stop_kl` from the one that drew the tokens it rests until
-        # the next rollout; the value, which no such bound concerns, learns on to the last epoch.
+        # the next rollout; the value is not bounded by it and keeps training to the last epoch.
         learning = policy
         for _ in range(self.config.epochs):
+            # A list: value and policy each go through the same minibatches.
             minibatches = [self._parts(experience, i) for i in self._order(experience)]
             if self.shared:
                 for parts in minibatches:
                     learning = self._update_both(parts, learning, kl_coef, log)
-            else:  # no weight in common: one after the other is the same as in turns
+            else:  # no weight is shared: the order of value and policy steps does not matter
                 for parts in minibatches:
                     self._update_value(parts, log)
                 for parts in minibatches:
@@ -232,6 +233,7 @@ class Learner:
         loss = loss * part.token_share
         measured = ratio_statistics(logprobs, rows.logprobs, mask, clip_range=config.clip_range)
         share = int(mask.sum()) / part.counted  # of what counts, whatever the loss divides by
+        # Means add up to the minibatch's; `ratio_std` becomes the mean of its parts' own.
         scaled = {k: v if k.endswith("_max") else v * share for k, v in measured.items()}
         return loss, scaled | {"policy_loss": loss.detach()}
 

@@ -106,7 +106,7 @@ def load(results: Path, suite: str | None) -> tuple[dict[Comparability, list[Gro
 
 
 def _comparable(runs: list[Run]) -> dict[Comparability, list[Run]]:
-    """The runs by what may be compared; what ended before it was judged joins its like.
+    """The runs by what may be compared; what was never judged joins the most similar table.
 
     Such a run has no reference of its own. It stands with its suite: where the judge is its own,
     then where its label is, then in the largest table.
@@ -132,6 +132,7 @@ def _table_of(run: Run, judged: dict[Comparability, list[Run]]) -> Comparability
         has_label = any(other.record.label == label for other in judged[key])
         return same_judge, has_label, len(judged[key]), str(key)
 
+    # In this order: the same judge, then a table with this label, then the largest.
     return max((key for key in judged if key.suite == own.suite), key=fit, default=own)
 
 
@@ -176,7 +177,7 @@ def _differing(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
 
 
 def _newest(runs: list[Run], problems: list[str]) -> list[Run]:
-    """One run a seed, lest a repeated seed count twice: the newest of those that ended best."""
+    """One run a seed, so that none counts twice: the best status, then the newest."""
     repeated: dict[tuple[object, ...], list[Run]] = defaultdict(list)
     for run in runs:
         repeated[run.record.label, run.record.seed, _config_key(run)].append(run)
@@ -194,7 +195,7 @@ def _worth(run: Run) -> tuple[int, str]:
 
 
 def _why_not(run: Run, best: Run) -> str:
-    """Why a run gave way to another of its seed; "" where it came to nothing and another did."""
+    """Why a run gave way to another of its seed; "" if it failed and the other did not."""
     record, other = run.record, best.record
     of = f"of {record.label!r} with seed {record.seed}"
     if record.status == other.status:
@@ -272,7 +273,7 @@ class Instructions:
         return table
 
     def own(self, group: Group, metric: str, seeds: list[int]) -> Floats:
-        """As `values`, over the instructions that ask this of this label: where the key stands.
+        """As `values`, over the instructions whose items have this metric's key for this label.
 
         A key without a value (null) is a missing value; an absent key was never asked for.
         """

@@ -14,8 +14,8 @@ from bench.errors import UserError
 from bench.models.heads import Granularity, RewardModel, ScalarHead
 from bench.plugins.protocols import TokenSource
 from bench.stages import token_sources
-from bench.stages.source_checks import check_token_source
 from bench.stages.token_sources import GoldSource, RewardModelSource, pay_by
+from bench.testing import check_token_source
 from bench.training.experience import Rollout
 from bench.training.optimisation import Diverged
 from tests.tiny import LORA, stir, tiny_backbone

@@ -28,8 +28,8 @@ class Budget:
 
     For a call is held back what such calls have cost so far, with a margin, and at first, until ten
     answers are known, the most that it can cost: its prompt's bytes taken for tokens, and all the
-    room for its answer. The most alone would strand many times what a call takes, with too few of
-    them in flight before. What is guaranteed of a limit:
+    room for its answer. To hold back the most for every call would block far more money than
+    calls cost, so that few could be in flight. What is guaranteed of a limit:
 
     - Nothing is sent unless what is spent, what is held back for the calls in flight and what is
       likely to be needed for this one fit together. Passing the limit takes calls in flight at the

@@ -73,7 +73,7 @@ class _Round:
         requests: Iterator[Request],
         deliver: Deliver,
     ) -> None:
-        self._of, self._client, self._orders = batches, client, orders
+        self._transport, self._client, self._orders = batches, client, orders
         self._budget, self._service = batches.budget, batches.service
         self._about = batches.ledger, batches.service, batches.options  # for what goes wrong
         self._requests, self._deliver = requests, deliver
@@ -99,15 +99,16 @@ class _Round:
                 if self._stop is not None:
                     raise self._stop
                 if not ended:
-                    await asyncio.sleep(self._of.options.poll_s)
+                    await asyncio.sleep(self._transport.options.poll_s)
         finally:  # what is still open goes on without us
+            # Once an order: one whose reply was lost may have several candidate batches.
             for usd in {b.order.name: b.order.usd for b in self._open.values()}.values():
                 self._budget.settle(usd, 0.0)
 
     def _watch(self, order: Order, said: str) -> None:
         for batch in order.open:
             self._open[batch] = Batch(batch, order, set(order.keys))
-            self._of.say(f"batch {batch}: {len(order.keys)} requests {said}")
+            self._transport.say(f"batch {batch}: {len(order.keys)} requests {said}")
 
     async def _fill(self) -> None:
         """Order batches as long as there are requests, money and room."""
@@ -134,6 +135,7 @@ class _Round:
             if fits and self._budget.try_reserve(usd):
                 chosen.append(request)
                 total += request.size
+            # No room now, but an open batch may free money: wait. With none open it is left out.
             elif (chosen or self._open) and usd < math.inf:
                 self._queue.appendleft(request)
                 break
@@ -157,7 +159,7 @@ class _Round:
                 self._failures = 0
             except NotYet as error:
                 if not batch.late:
-                    self._of.say(f"batch {batch.id}: does not show yet ({error}); asking on")
+                    self._transport.say(f"batch {batch.id}: does not show yet ({error}); asking on")
                 batch.late = True
             except Missed as error:
                 self._failures += 1
@@ -165,7 +167,9 @@ class _Round:
                     cause = error.__cause__ or error
                     raise stopped_at(batch, cause, *self._about) from error
                 if self._failures == 1:
-                    self._of.say(f"batch {batch.id}: no answer about it ({error}); asking on")
+                    self._transport.say(
+                        f"batch {batch.id}: no answer about it ({error}); asking on"
+                    )
         return ended
 
     async def _look_at(self, batch: Batch) -> bool:
@@ -182,11 +186,13 @@ class _Round:
         batch.seen = True
         if state.cancel_initiated_at and not batch.canceled:
             batch.canceled = True
-            self._of.say(f"batch {batch.id} was canceled; what it has not answered is left out")
+            self._transport.say(
+                f"batch {batch.id} was canceled; what it has not answered is left out"
+            )
         done = size(state) - state.request_counts.processing
         if done != batch.done:
             batch.done = done
-            self._of.say(f"batch {batch.id}: {done} of {size(state)} done")
+            self._transport.say(f"batch {batch.id}: {done} of {size(state)} done")
         if state.processing_status != "ended":
             return False
         if state.results_url:  # none once they are too old
@@ -227,18 +233,20 @@ class _Round:
                 self._give(request, "api_error", problem, held.lost_usd)
             return
         cost = self._budget.cost(request.model if request else message.model, answer.usage)
-        self._budget.settle(0.0, cost)
+        self._budget.settle(0.0, cost)  # the cost alone: what was reserved is released in `_close`
         about = {"cost_usd": cost, "request_id": batch.id, "transport": Batches.name, "at": now()}
         answer = answer.model_copy(update=about)
         if request is not None:
             self._deliver(request, answer)
             return
-        stored = self._of.answers.get(key)
-        answer = self._of.answers.with_losses(answer)
+        stored = self._transport.answers.get(key)
+        answer = self._transport.answers.with_losses(answer)
         if stored is None or not stored.paid:
-            self._of.answers.append(answer)
+            self._transport.answers.append(answer)
         elif stored.at <= batch.order.at and stored.request_id != batch.id:
-            self._of.answers.append(answer.replacing(stored))  # it was ordered to replace that one
+            self._transport.answers.append(
+                answer.replacing(stored)
+            )  # it was ordered to replace that one
 
     def _failed(self, request: Request, result: Any) -> None:
         told = ErrorBody.in_batch(result.error.error) if result.type == "errored" else None
@@ -262,8 +270,8 @@ class _Round:
             self._queue.append(request)
 
     def _close(self, batch: Batch) -> None:
-        """The results of a batch are stored; for what it had none, it was not ours or too old."""
-        self._of.ledger.ended(batch.order, batch.id)
+        """All results of a batch are stored; a request without one was another's, or it expired."""
+        self._transport.ledger.ended(batch.order, batch.id)
         if not batch.order.open:
             self._budget.settle(batch.order.usd, 0.0)
         del self._open[batch.id]

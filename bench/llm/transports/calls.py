@@ -56,7 +56,7 @@ class Calls(Generic[Reply]):
     read: Callable[[Reply, Request], Answer]
     _stop: Exception | None = field(default=None, init=False)
     _unanswered: int = field(default=0, init=False)
-    # Money is given in the order of the questions, or the first ones would be passed by for ever.
+    # Money is given in the order of the requests; otherwise the first could wait for ever.
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
 
     async def run(self, requests: Iterator[Request], deliver: Deliver) -> None:
