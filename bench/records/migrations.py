@@ -49,7 +49,7 @@ _CONFIG_OF_1: Body = {
 
 
 # Likewise of schema 2: prompts were not cut.
-_CONFIG_OF_2: Body = {"model": {"prompt_max_tokens": None}}
+_CONFIG_OF_2: Body = {"model": {"prompt_max_tokens": None}, "suite_options": {}}
 
 
 def migrate(body: Body) -> Body:

@@ -96,7 +96,7 @@ def test_2_to_3_renames_where_token_ppo_is_paid_and_fills_the_configuration():
     changed = {"schema_version": 2, "label": old["label"], "config": old["config"]}
     assert new | changed == old
     same = {name: old["config"][name] for name in ("reward", "model")}
-    assert new["config"] | same == old["config"]
+    assert new["config"] | same == old["config"] | {"suite_options": {}}
     assert new["config"]["model"] == old["config"]["model"] | {"prompt_max_tokens": None}
 
 
