@@ -129,6 +129,11 @@ def to_markdown(grid: Grid) -> str:
     return "\n".join(lines)
 
 
+def markdown_page(grids: Iterable[Grid]) -> str:
+    """All grids below each other, for a file."""
+    return "\n\n".join(map(to_markdown, grids)) + "\n"
+
+
 def drop_empty(headers: Sequence[str], rows: list[list[str]]) -> tuple[list[str], list[list[str]]]:
     """Leave out the columns, the first apart, that say nothing in any row."""
     keep = [0] + [i for i in range(1, len(headers)) if any(row[i] != DASH for row in rows)]

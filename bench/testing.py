@@ -32,6 +32,7 @@ from bench.plugins.capabilities import (
     Spans,
     Suite,
 )
+from bench.preference import FIRST, SECOND
 from bench.records.schema import Mark
 from bench.stages.source_checks import check_token_source
 
@@ -339,7 +340,7 @@ def _verdicts(say: _Complaint, judge: Judge, *columns: list[str]) -> list[Verdic
     for verdict in verdicts:
         preference = verdict.preference
         say.unless(_is_text(verdict.status), "a verdict without a status")
-        right = preference is None or 1 <= preference <= 2
+        right = preference is None or FIRST <= preference <= SECOND
         say.unless(right, f"a preference of {preference}: from 1 (the reference) to 2, or None")
         missing = verdict.status not in ("ok", "tie", "identical")
         say.unless(missing == (preference is None), f"status {verdict.status!r} with {preference}")

@@ -75,7 +75,7 @@ def check(
     confidence: Confidence = None,
 ) -> None:
     """Hold runs against a baseline, each label's together; exit code 3 where a metric fails."""
-    from bench.grid import to_markdown
+    from bench.grid import markdown_page
     from leaderboard.regression.baseline import write_text
     from leaderboard.regression.check import REGRESSION
     from leaderboard.regression.check import check as checked
@@ -88,7 +88,7 @@ def check(
     if junit is not None:
         write_text(junit, to_junit(reports))
     if markdown is not None:
-        write_text(markdown, "\n\n".join(map(to_markdown, grids)) + "\n")
+        write_text(markdown, markdown_page(grids))
     if failed := [report for report in reports if not report.ok]:
         lines = [f"regression: {report.run}: {'; '.join(report.failures)}" for report in failed]
         fail("\n".join(lines), REGRESSION)

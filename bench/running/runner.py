@@ -60,6 +60,11 @@ class Plan:
         """What has to be executed."""
         return [s for s in (self.rm_evaluation, self.judgement) if s is not None]
 
+    @property
+    def stages(self) -> list[Stage]:
+        """The targets and all that they need, inputs first, each once."""
+        return list({stage.key: stage for t in self.targets for stage in t.graph()}.values())
+
 
 def make_plan(config: RunConfig) -> tuple[Plan, Any]:
     """The stages of `config`, and its suite.
@@ -100,10 +105,9 @@ def plan(config: RunConfig, store: Store) -> list[PlannedStage]:
     from bench.stages.checks import check_data, check_model
 
     planned, suite = make_plan(config)
-    stages: dict[str, Stage] = {s.key: s for t in planned.targets for s in t.graph()}
     lines = [
         PlannedStage(s.name, s.key, store.find(s.name, s.key) is not None, s.summary)
-        for s in stages.values()
+        for s in planned.stages
     ]
     missing = {line.name for line in lines if not line.cached}
     check_data(planned.config, suite, missing)
@@ -125,7 +129,7 @@ def run(config: RunConfig, *, store: Store, results: Path, progress: Progress) -
     started, code = datetime.now(UTC), code_state()
     planned, suite = make_plan(config)
     context = Context(planned.config, suite, progress, store.root / "answers")
-    missing = [s for t in planned.targets for s in t.graph() if store.find(s.name, s.key) is None]
+    missing = [s for s in planned.stages if store.find(s.name, s.key) is None]
     _check_ready({stage.name for stage in missing}, planned.policy, context)
     # Imported now: a file that is edited during the run must not run under a key of the old code.
     for stage in missing:

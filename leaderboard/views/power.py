@@ -6,7 +6,7 @@ import math
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from bench.grid import DASH, Grid, to_markdown, to_rich
+from bench.grid import DASH, Grid, markdown_page, to_rich
 from leaderboard.analysis.power import SPREADS, Plan
 from leaderboard.analysis.rows import is_percent, number
 
@@ -70,7 +70,7 @@ def render(plan: Plan) -> "RenderableType":
 
 def render_markdown(plan: Plan) -> str:
     """For the docs."""
-    return "\n\n".join(to_markdown(grid) for grid in plan_grids(plan)) + "\n"
+    return markdown_page(plan_grids(plan))
 
 
 def to_csv(plan: Plan) -> str:

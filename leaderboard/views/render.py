@@ -5,7 +5,7 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from bench.grid import DASH, Grid, drop_empty, to_markdown, to_rich
+from bench.grid import DASH, Grid, drop_empty, markdown_page, to_rich
 from leaderboard.analysis.reported import load_reported
 from leaderboard.analysis.rows import Cell, Row, Table, interval, number, seconds, with_error
 from leaderboard.views.columns import sections
@@ -42,7 +42,7 @@ def leaderboard(
     grids = [grid for table in found for grid in table_grids(table)]
     grids += [grid for paper in load_reported(results, problems) for grid in reported_grids(paper)]
     if fmt == "md":
-        return "\n\n".join(to_markdown(grid) for grid in grids) + "\n", problems
+        return markdown_page(grids), problems
     if fmt == "html":
         from leaderboard.views.html import to_html  # jinja takes a while to import
 
