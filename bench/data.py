@@ -35,6 +35,9 @@ def _known_preference(value: float | None) -> float | None:
 
 
 Text = Annotated[str, AfterValidator(_encodable)]
+# A response as the model of a run drew it, EOS included if it ended; only a run's own rows have
+# them (`Tokens.response` says what becomes of a text without).
+Ids = list[int]
 PreferenceLabel = Annotated[float | None, AfterValidator(_known_preference)]
 
 
@@ -56,10 +59,11 @@ class Named(Row):
 
 
 class Demonstration(Named):
-    """A prompt and a response to imitate."""
+    """A prompt and a response to imitate, or one that a model drew."""
 
     prompt: str
     response: str
+    response_ids: Ids | None = None
 
 
 class Preference(Named):
@@ -69,6 +73,8 @@ class Preference(Named):
     chosen: Text
     rejected: Text
     margin: float | None = Field(None, ge=0)
+    chosen_ids: Ids | None = None
+    rejected_ids: Ids | None = None
 
 
 class Ranking(Named):
@@ -77,6 +83,7 @@ class Ranking(Named):
     prompt: str
     responses: list[str]
     ranks: list[int]
+    response_ids: list[Ids] | None = None
 
 
 class Edit(Named):
@@ -89,6 +96,7 @@ class Edit(Named):
     original: str
     edited: str
     source: str
+    original_ids: Ids | None = None
 
 
 class Span(Row):
@@ -106,6 +114,8 @@ class Comparison(Named):
     output_1: str
     output_2: str
     preference: float | None
+    ids_1: Ids | None = None
+    ids_2: Ids | None = None
 
 
 RowT = TypeVar("RowT", bound=Row)

@@ -5,7 +5,7 @@ The reference policy is the base with all adapters off, so it costs no memory an
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,7 @@ from bench.models.fast.lora import fuse_lora
 from bench.models.fast.narrowing import last_mlp_at
 from bench.models.fast.packing import Packing, can_pack
 from bench.models.loading import load_model, load_tokenizer
-from bench.models.sequences import Sequences
+from bench.models.sequences import Sequences, cut
 from bench.models.stateful import check_decoding
 from bench.models.tokens import Tokens
 from bench.rl import token_logprobs
@@ -244,17 +244,17 @@ class Backbone:
         """`most` tokens, or the model's context where that is less."""
         return most if self.context is None else min(most, self.context)
 
-    def pair(self, prompt: str, response: str) -> tuple[list[int], list[int]]:
-        """Ids of prompt and complete response, cut before its EOS where both do not fit."""
-        asked, answer = self.tokens.prompt(prompt), self.tokens.response(response)
-        room = self.within(len(asked) + len(answer)) - len(asked)
-        return asked, [*answer[: room - 1], answer[-1]] if 0 < room < len(answer) else answer
+    def batch_of(self, asked: Iterable[tuple[str, list[int]]]) -> Sequences:
+        """Prompts as texts and responses as ids (`Tokens.response`), a batch on the model's device.
 
-    def batch_of(self, texts: list[tuple[str, str]]) -> Sequences:
-        """(prompt, response) texts as one batch on the model's device; see `pair`."""
-        pairs = [self.pair(prompt, response) for prompt, response in texts]
-        batch = self.tokens.join([asked for asked, _ in pairs], [answer for _, answer in pairs])
-        return batch.to(self.device)
+        A response is cut where both do not fit the model's context.
+        """
+        prompts, responses = [], []
+        for text, response in asked:
+            prompt = self.tokens.prompt(text)
+            prompts.append(prompt)
+            responses.append(cut(prompt, response, self.within(len(prompt) + len(response))))
+        return self.tokens.join(prompts, responses).to(self.device)
 
     def _check_context(self, batch: Sequences) -> None:
         """Refuse what is longer than the context, at no cost where the padded batch is not."""

@@ -115,6 +115,14 @@ def join(
     )
 
 
+def cut(prompt: Sequence[int], response: list[int], most: int) -> list[int]:
+    """The head of a response that has room in `most` tokens beside its prompt; one at least.
+
+    What is cut has not ended, as what generation cut off.
+    """
+    return response[: max(1, most - len(prompt))]
+
+
 def chunks_by_length(lengths: Sequence[int], size: int) -> list[list[int]]:
     """Indices in chunks of like length, so that little of a chunk is padding."""
     order = sorted(range(len(lengths)), key=lambda i: lengths[i])

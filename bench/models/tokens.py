@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 import torch
+from rapidfuzz.distance import Prefix
 from torch import Tensor
 
 from bench.errors import UserError
@@ -89,9 +90,28 @@ class Tokens:
         """Ids of the prompt in its template and of the response behind it, as one text."""
         return self._templated(prompt, response)
 
-    def response(self, text: str) -> list[int]:
-        """Ids of a complete response, EOS at the end."""
-        return [*self._plain(text), self.eos_id]
+    def response(
+        self, text: str, drawn: list[int] | None = None, *, edit_of: list[int] | None = None
+    ) -> list[int]:
+        """Ids of a response: what is trained on, paid and evaluated, whatever the granularity.
+
+        What a model of the run drew is the ids that it drew: with EOS if it finished, without if it
+        was cut off. Any other text is complete and ends in EOS; but an edit ends as its original
+        does, lest the EOS alone tell the two apart.
+
+        Args:
+            text: of the response.
+            drawn: its ids, where they are known.
+            edit_of: the ids that the edited response was drawn as, where they are known.
+        """
+        if drawn is not None:
+            return drawn
+        ids, end = self._plain(text), self.eos_id
+        if edit_of is not None:
+            end = edit_of[-1]
+            if end not in self.eos_ids and ids:
+                return ids
+        return [*ids, end if end in self.eos_ids else self.eos_id]
 
     def _plain(self, text: str) -> list[int]:
         """Ids of text as text: what spells a special token is none."""
@@ -140,8 +160,14 @@ class Tokens:
         """One readable piece of text a token."""
         return [str(self.tokenizer.decode([i])) for i in ids]
 
-    def offsets(self, text: str) -> list[tuple[int, int]]:
-        """Character span of each token of a response, EOS left out."""
+    def offsets(self, text: str, drawn: list[int] | None = None) -> list[tuple[int, int]]:
+        """Character span in the text of each token of `response(text, drawn)`, a last EOS left out.
+
+        Each byte of a character of several tokens has the character's span; a special token among
+        drawn ids, of which the text shows nothing, has an empty one.
+        """
+        if drawn is not None:
+            return self._drawn_offsets(drawn)
         encoded = self.tokenizer(
             text,
             add_special_tokens=False,
@@ -149,6 +175,24 @@ class Tokens:
             return_offsets_mapping=True,
         )
         return [(start, end) for start, end in encoded["offset_mapping"]]
+
+    def _drawn_offsets(self, ids: list[int]) -> list[tuple[int, int]]:
+        """Each token has what the text of all tokens up to it has more than that of those before.
+
+        A token by itself may have another text: a character's first byte has none yet, and some
+        tokenizers put a space between words only.
+        """
+        whole = self.text(ids)
+        kept = ids[:-1] if ids and ids[-1] in self.eos_ids else ids
+        special = set(self.tokenizer.all_special_ids)
+        spans, start = [], 0
+        for i, token in enumerate(kept):
+            text = self.tokenizer.decode(kept[: i + 1], skip_special_tokens=True)
+            end = max(start, Prefix.similarity(text, whole))
+            shown = end if end > start or token in special else min(start + 1, len(whole))
+            spans.append((start, shown))
+            start = end
+        return spans
 
     @cached_property
     def sentence_ends(self) -> Tensor:

@@ -31,7 +31,14 @@ def build_edits(context: Context, out: Path, inputs: list[Path]) -> dict[str, An
 
 def edit_of(pair: Preference, text: str, source: str) -> Edit:
     """The row of a pair whose y_l became `text`."""
-    return Edit(id=pair.id, prompt=pair.prompt, original=pair.rejected, edited=text, source=source)
+    return Edit(
+        id=pair.id,
+        prompt=pair.prompt,
+        original=pair.rejected,
+        edited=text,
+        source=source,
+        original_ids=pair.rejected_ids,
+    )
 
 
 def write_edits(out: Path, rows: Sequence[Edit]) -> dict[str, Any]:

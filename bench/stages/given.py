@@ -19,6 +19,12 @@ if TYPE_CHECKING:
     from bench.plugins.capabilities import Edits, Pairs
 
 
+_DRAWN = (
+    "{} has token ids, which only what this run's own model drew can have: leave {} out, and the "
+    "text is tokenised"
+)
+
+
 def build_given_pairs(context: Context, out: Path, inputs: list[Path]) -> dict[str, Any]:
     """The suite's own pairs, the training ones first."""
     rows = drawn_pairs(context.suite, context.config.preferences, context.config.seed)
@@ -37,8 +43,8 @@ def drawn_pairs(suite: Pairs, config: PreferenceConfig, seed: int) -> list[Prefe
     """The training pairs, then those held out.
 
     Raises:
-        UserError: the suite has fewer than are asked for, a prompt is in both parts, or two pairs
-            have one id.
+        UserError: the suite has fewer than are asked for, a prompt is in both parts, two pairs
+            have one id, or one has token ids.
     """
     name = getattr(suite, "name", "")
     train, held_out = (
@@ -51,6 +57,8 @@ def drawn_pairs(suite: Pairs, config: PreferenceConfig, seed: int) -> list[Prefe
             f"{len(shared)} prompts of the suite {name} are in training pairs and in held-out "
             f"ones, {min(shared)!r} among them: split its pairs by prompt"
         )
+    if any(pair.chosen_ids or pair.rejected_ids for pair in (*train, *held_out)):
+        raise UserError(_DRAWN.format(f"a pair of the suite {name}", "chosen_ids and rejected_ids"))
     ids = Counter(pair.id for pair in (*train, *held_out) if pair.id is not None)
     if twice := [one for one, n in ids.items() if n > 1]:
         raise UserError(f"two pairs of the suite {name} have the id {twice[0]!r}")
@@ -61,8 +69,8 @@ def joined_edits(suite: Edits, pairs: Sequence[Preference], max_missing: float) 
     """One edit a pair, in the pairs' order; a pair that the suite has none for stays as it was.
 
     Raises:
-        UserError: an edit is not of the pair that has its id, two have one id, or more than the
-            share `max_missing` of the pairs have no edit.
+        UserError: an edit is not of the pair that has its id, has token ids, two have one id, or
+            more than the share `max_missing` of the pairs have no edit.
     """
     name = getattr(suite, "name", "")
     by_id = {pair.id: pair for pair in pairs if pair.id is not None}
@@ -72,6 +80,8 @@ def joined_edits(suite: Edits, pairs: Sequence[Preference], max_missing: float) 
         if edit.id is None or edit.id in by_id:
             if problem := mismatch(edit, by_id):
                 raise UserError(f"an edit of the suite {name}, {problem}")
+            if edit.original_ids:
+                raise UserError(_DRAWN.format(f"an edit of the suite {name}", "original_ids"))
             if edit.id in found:
                 raise UserError(f"two edits of the suite {name} have the id {edit.id!r}")
             found[str(edit.id)] = edit

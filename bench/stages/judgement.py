@@ -110,8 +110,8 @@ def _items(
             "prompt_sha": prompt_sha(prompt),
             "win_rate": _mean([_share(judged[i]) for judged in sampled]),
             "win_rate_greedy": _share(greedy[i]),
-            "length": fmean(lengths[i] for lengths in outputs["lengths"]),
-            "length_greedy": float(outputs["greedy_lengths"][i]),
+            "length": fmean(len(ids[i]) for ids in outputs["sampled_ids"]),
+            "length_greedy": float(len(outputs["greedy_ids"][i])),
             "kl": outputs["kl"][i],
         }
         if greedy[i].score is not None:
@@ -186,15 +186,15 @@ def _score_with(
     """Put token rewards into `shown`; returns how the reward model's score follows gold."""
     backbone = load_sft(context, inputs[1])
     model = RewardModel.load(backbone, REWARD, inputs[2])
-    batch = backbone.batch_of([(row["prompt"], row["output"]) for row in shown])
-    rewards = model.token_scores(batch).cpu()
-    for i, row in enumerate(shown):
-        _, ids = backbone.pair(row["prompt"], row["output"])
+    sampled_ids, greedy_ids = outputs["sampled_ids"][0], outputs["greedy_ids"]
+    shown_ids = [*sampled_ids[:SHOWN_SAMPLES], *greedy_ids[:SHOWN_SAMPLES]]  # as `_shown` has them
+    asked = [(row["prompt"], ids) for row, ids in zip(shown, shown_ids, strict=True)]
+    rewards = model.token_scores(backbone.batch_of(asked)).cpu()
+    for i, (row, ids) in enumerate(zip(shown, shown_ids, strict=True)):
         row["tokens"] = backbone.tokens.pieces(ids)
         row["token_rewards"] = [round(x, 4) for x in rewards[i, : len(ids)].tolist()]
-    prompts = outputs["prompts"]["test"]
-    texts = list(zip(prompts, outputs["sampled"][0], strict=True))
-    proxy = model.scores(backbone.batch_of(texts)).cpu().tolist()
+    asked = list(zip(outputs["prompts"]["test"], sampled_ids, strict=True))
+    proxy = model.scores(backbone.batch_of(asked)).cpu().tolist()
     backbone.drop_adapter(REWARD)
     gold = [v.score for v in sampled[0]]
     if any(x is None for x in gold) or len(set(gold)) < 2:

@@ -61,20 +61,21 @@ def build_outputs(context: Context, out: Path, inputs: list[Path]) -> dict[str, 
                 checkpoints.write({"drawn": drawn, "rng": rng.get_state()})
         kl = _kl(backbone, adapter, splits["test"], config.max_new_tokens, rng)
         task.advance(1)
-    *sampled, (greedy_texts, greedy_lengths), (unseen, _) = drawn
+    # A text a response, and beside it the ids that were drawn: what a reward model scores.
+    texts = [[backbone.tokens.text(response) for response in part] for part in drawn]
     outputs = {
         "prompts": splits,
-        "sampled": [texts for texts, _ in sampled],
-        "lengths": [lengths for _, lengths in sampled],
-        "greedy": greedy_texts,
-        "greedy_lengths": greedy_lengths,
-        "unseen": unseen,
+        "sampled": texts[:-2],
+        "sampled_ids": drawn[:-2],
+        "greedy": texts[-2],
+        "greedy_ids": drawn[-2],
+        "unseen": texts[-1],
         "kl": kl,
     }
     (out / OUTPUTS).write_text(json.dumps(outputs) + "\n")
     backbone.drop_adapter(POLICY)
     cut = backbone.tokens.cut_prompts([*splits["test"], *splits["unseen"]])
-    return {"tokens": sum(sum(lengths) for _, lengths in sampled)} | cut
+    return {"tokens": sum(len(ids) for part in drawn[:-2] for ids in part)} | cut
 
 
 def _responses(
@@ -83,11 +84,10 @@ def _responses(
     prompts: list[str],
     sampling: Sampling,
     rng: torch.Generator,
-) -> tuple[list[str], list[int]]:
-    """Texts and lengths in tokens."""
+) -> list[list[int]]:
+    """Ids of a response to each prompt."""
     ids = [backbone.tokens.prompt(text) for text in prompts]
-    drawn = sample(backbone, adapter, ids, sampling, rng)
-    return [backbone.tokens.text(response) for response in drawn], [len(r) for r in drawn]
+    return sample(backbone, adapter, ids, sampling, rng)
 
 
 def _kl(

@@ -9,34 +9,46 @@ from bench.data import Comparison, Demonstration, Edit, Preference, Ranking, rea
 
 if TYPE_CHECKING:
     from bench.config.run import PreferenceConfig
+    from bench.models.tokens import Tokens
 
 SAMPLES, PREFERENCES, EDITS = "samples.jsonl", "preferences.jsonl", "edits.jsonl"
 RANKINGS = "rankings.jsonl"  # beside the pairs where there are more than two responses
 RESPONSES = "responses.jsonl"  # instead of samples, where no pairs are made of them
 
 
-def read_pairs(folder: Path) -> list[Preference]:
+def read_pairs(folder: Path, tokens: Tokens) -> list[Preference]:
     """The pairs of a preferences or an edits artifact; an edit is preferred to its original."""
     if (folder / EDITS).exists():
-        return [
-            Preference(id=row.id, prompt=row.prompt, chosen=row.edited, rejected=row.original)
-            for row in read_rows(folder / EDITS, Edit)
-        ]
+        return [edited_pair(row, tokens) for row in read_rows(folder / EDITS, Edit)]
     return read_rows(folder / PREFERENCES, Preference)
 
 
-def sft_samples(folder: Path, n: int) -> list[tuple[str, str]]:
-    """The first n (prompt, response) of a samples artifact; of each pair the first response."""
+def edited_pair(row: Edit, tokens: Tokens) -> Preference:
+    """An edit and its original; where that was drawn, the edit ends as it does."""
+    drawn = row.original_ids
+    same = drawn if row.edited == row.original else None  # what nobody changed is what was drawn
+    return Preference(
+        id=row.id,
+        prompt=row.prompt,
+        chosen=row.edited,
+        rejected=row.original,
+        chosen_ids=tokens.response(row.edited, same, edit_of=drawn),
+        rejected_ids=drawn,
+    )
+
+
+def sft_samples(folder: Path, n: int, tokens: Tokens) -> list[tuple[str, list[int]]]:
+    """Prompts and ids of the first n responses of a samples artifact; of each pair the first."""
     if (folder / RESPONSES).exists():
         single = read_rows(folder / RESPONSES, Demonstration)
-        return [(row.prompt, row.response) for row in single[:n]]
+        return [(row.prompt, tokens.response(row.response, row.response_ids)) for row in single[:n]]
     pairs = read_rows(folder / SAMPLES, Comparison)
-    return [(row.prompt, row.output_1) for row in pairs[:n]]
+    return [(row.prompt, tokens.response(row.output_1, row.ids_1)) for row in pairs[:n]]
 
 
-def training_pairs(folder: Path, config: PreferenceConfig) -> list[Preference]:
+def training_pairs(folder: Path, config: PreferenceConfig, tokens: Tokens) -> list[Preference]:
     """The pairs that reward models learn from: the first `pairs`."""
-    return read_pairs(folder)[: config.pairs]
+    return read_pairs(folder, tokens)[: config.pairs]
 
 
 def training_rankings(folder: Path, config: PreferenceConfig) -> list[Ranking]:
@@ -46,6 +58,6 @@ def training_rankings(folder: Path, config: PreferenceConfig) -> list[Ranking]:
     return read_rows(folder / RANKINGS, Ranking)[: config.pairs]
 
 
-def held_out_pairs(folder: Path, config: PreferenceConfig) -> list[Preference]:
+def held_out_pairs(folder: Path, config: PreferenceConfig, tokens: Tokens) -> list[Preference]:
     """The pairs kept back, about other prompts."""
-    return read_pairs(folder)[config.pairs :]
+    return read_pairs(folder, tokens)[config.pairs :]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,29 +24,44 @@ def build_preferences(context: Context, out: Path, inputs: list[Path]) -> dict[s
     config, seed = context.config.preferences, context.config.seed
     rng = random.Random(f"annotate:{seed}")
     rows, rankings = [], []
-    for prompt, responses in _samples(inputs[0]):
+    for row in _samples(inputs[0]):
+        prompt, responses = row.prompt, row.responses
+        ids: Sequence[list[int] | None] = row.response_ids or [None] * len(responses)
         verdicts = {
             (i, j): (i, j)[context.suite.prefer(prompt, first, second, rng, config.flip)]
             for (i, first), (j, second) in combinations(enumerate(responses), 2)
         }
         chosen = verdicts[0, 1]
         rows.append(
-            Preference(prompt=prompt, chosen=responses[chosen], rejected=responses[1 - chosen])
+            Preference(
+                prompt=prompt,
+                chosen=responses[chosen],
+                rejected=responses[1 - chosen],
+                chosen_ids=ids[chosen],
+                rejected_ids=ids[1 - chosen],
+            )
         )
         ranks = ranks_of_winners(list(verdicts.values()), len(responses))
-        rankings.append(Ranking(prompt=prompt, responses=responses, ranks=ranks))
+        rankings.append(row.model_copy(update={"ranks": ranks}))
     write_rows(out / PREFERENCES, rows)
     if config.responses > 2:
         write_rows(out / RANKINGS, rankings)
     return {"pairs": len(rows)}
 
 
-def _samples(folder: Path) -> list[tuple[str, list[str]]]:
-    """Every prompt with its responses."""
+def _samples(folder: Path) -> list[Ranking]:
+    """Every prompt with its responses, all tied."""
     if (folder / RANKINGS).exists():
-        return [(row.prompt, row.responses) for row in read_rows(folder / RANKINGS, Ranking)]
-    rows = read_rows(folder / SAMPLES, Comparison)
-    return [(row.prompt, [row.output_1, row.output_2]) for row in rows]
+        return read_rows(folder / RANKINGS, Ranking)
+    return [
+        Ranking(
+            prompt=row.prompt,
+            responses=[row.output_1, row.output_2],
+            ranks=[0, 0],
+            response_ids=[row.ids_1, row.ids_2] if row.ids_1 and row.ids_2 else None,
+        )
+        for row in read_rows(folder / SAMPLES, Comparison)
+    ]
 
 
 def ranks_of_winners(winners: list[int], responses: int) -> list[int]:

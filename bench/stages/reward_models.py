@@ -29,7 +29,7 @@ def build_reward_model(
     objective = Objective(granularity, loss)
     backbone = load_sft(context, inputs[0])
     rankings = training_rankings(inputs[1], config.preferences)
-    pairs = training_pairs(inputs[1], config.preferences)
+    pairs = training_pairs(inputs[1], config.preferences, backbone.tokens)
     rows = rankings if rankings and objective.compares_responses else pairs
     settings = config.reward_model
     steps = settings.epochs * -(-len(rows) // settings.batch_size)
@@ -49,7 +49,7 @@ def build_reward_model(
         )
     for text in warnings(counts, settings):
         context.progress.say(f"{name}: {text}")
-    samples = sft_samples(inputs[2], settings.normalisation_samples)
+    samples = sft_samples(inputs[2], settings.normalisation_samples, backbone.tokens)
     normalise(model, backbone.batch_of(samples))
     model.save(out)
     backbone.drop_adapter(REWARD)
@@ -61,7 +61,7 @@ def warnings(counts: dict[str, int], config: RewardModelConfig) -> list[str]:
     found = []
     if n := counts["identical"]:
         total = n + counts["pairs"]
-        found.append(f"{n} of {total} pairs are twice the same response as tokens: left out")
+        found.append(f"{n} of {total} pairs are twice the same response: left out")
     if n := counts["truncated"]:
         found.append(
             f"{n} responses cut to reward_model.max_length = {config.max_length} tokens with "

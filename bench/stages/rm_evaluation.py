@@ -19,7 +19,6 @@ from bench.stats import accuracy_interval, auroc
 from bench.training.reward_model import preference_accuracy
 
 if TYPE_CHECKING:
-    from bench.models.backbone import Backbone
     from bench.pipeline.stage import Context
 
 JACKKNIFE_FOLDS = 20
@@ -33,10 +32,10 @@ def build_rm_evaluation(context: Context, out: Path, inputs: list[Path]) -> dict
     config = context.config
     backbone = load_sft(context, inputs[0])
     model = RewardModel.load(backbone, REWARD, inputs[1])
-    original = held_out_pairs(inputs[2], config.preferences)
+    original = held_out_pairs(inputs[2], config.preferences, backbone.tokens)
     sets = {"rm_accuracy.original": original}
     if len(inputs) > 3:
-        edited = held_out_pairs(inputs[3], config.preferences)
+        edited = held_out_pairs(inputs[3], config.preferences, backbone.tokens)
         sets["rm_accuracy.edited"] = [pair for pair in edited if pair.chosen != pair.rejected]
     metrics: Metrics = {}
     suite = context.suite
@@ -70,7 +69,13 @@ def gold_label(suite: Gold, pair: Preference) -> Preference | None:
         return None
     if gap > 0:
         return pair
-    return Preference(prompt=pair.prompt, chosen=pair.rejected, rejected=pair.chosen)
+    return Preference(
+        prompt=pair.prompt,
+        chosen=pair.rejected,
+        rejected=pair.chosen,
+        chosen_ids=pair.rejected_ids,
+        rejected_ids=pair.chosen_ids,
+    )
 
 
 def _localisation(model: RewardModel, suite: Spans, pairs: list[Preference]) -> Metric | None:
@@ -78,17 +83,23 @@ def _localisation(model: RewardModel, suite: Spans, pairs: list[Preference]) -> 
 
     The standard error is over responses: tokens of one response are not independent.
     """
-    rejected = [(pair.prompt, pair.rejected) for pair in pairs]
-    known = [(text, found) for text in rejected if (found := suite.spans(*text)) is not None]
+    known = [
+        (pair, found)
+        for pair in pairs
+        if (found := suite.spans(pair.prompt, pair.rejected)) is not None
+    ]
     if not known:
         return None
-    batch = model.backbone.batch_of([text for text, _ in known])
+    tokens = model.backbone.tokens
+    batch = model.backbone.batch_of(
+        (pair.prompt, tokens.response(pair.rejected, pair.rejected_ids)) for pair, _ in known
+    )
     rewards = model.token_scores(batch).cpu()
     scores: list[list[float]] = []
     labels: list[list[int]] = []
-    for i, ((_, response), spans) in enumerate(known):
-        wrong = wrong_tokens(model.backbone, response, spans)
-        there = min(len(wrong), int(batch.lengths[i]) - 1)  # fewer where the context cuts it
+    for i, (pair, spans) in enumerate(known):
+        wrong = wrong_tokens(tokens.offsets(pair.rejected, pair.rejected_ids), spans)
+        there = min(len(wrong), int(batch.lengths[i]))  # fewer where the context cuts it
         labels.append([int(flag) for flag in wrong[:there]])
         scores.append((-rewards[i, :there]).tolist())
     return _clustered_auroc(scores, labels)
@@ -114,9 +125,6 @@ def _clustered_auroc(scores: list[list[float]], labels: list[list[int]]) -> Metr
     return Metric(mean=value, standard_error=error, ci95=interval, n=len(scores))
 
 
-def wrong_tokens(backbone: Backbone, response: str, spans: Sequence[Span]) -> list[bool]:
-    """Which tokens of a response, EOS left out, overlap an error."""
-    return [
-        any(start < span.end and span.start < end for span in spans)
-        for start, end in backbone.tokens.offsets(response)
-    ]
+def wrong_tokens(offsets: Sequence[tuple[int, int]], spans: Sequence[Span]) -> list[bool]:
+    """Which tokens, whose character spans these are, overlap an error."""
+    return [any(start < span.end and span.start < end for span in spans) for start, end in offsets]

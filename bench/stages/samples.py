@@ -26,20 +26,27 @@ def build_samples(context: Context, out: Path, inputs: list[Path]) -> dict[str, 
     config = context.config.preferences
     backbone = load_sft(context, inputs[0])
     prompts = draw_prompts(context.suite, "preference", context.config)
-    texts = _drawn(context, backbone, out, prompts * config.responses, "sample pairs")
-    # K rounds over all prompts: response k to prompt i is texts[k * len(prompts) + i].
-    responses = [texts[i :: len(prompts)] for i in range(len(prompts))]
-    rows = [
-        Comparison(prompt=prompt, output_1=y[0], output_2=y[1], preference=None)
-        for prompt, y in zip(prompts, responses, strict=True)
-    ]
+    drawn = _drawn(context, backbone, out, prompts * config.responses, "sample pairs")
+    rows, rankings = [], []
+    # K rounds over all prompts: response k to prompt i is drawn[k * len(prompts) + i].
+    for i, prompt in enumerate(prompts):
+        ids = drawn[i :: len(prompts)]
+        y = [backbone.tokens.text(response) for response in ids]
+        rows.append(
+            Comparison(
+                prompt=prompt,
+                output_1=y[0],
+                output_2=y[1],
+                preference=None,
+                ids_1=ids[0],
+                ids_2=ids[1],
+            )
+        )
+        ties = [0] * len(ids)
+        rankings.append(Ranking(prompt=prompt, responses=y, ranks=ties, response_ids=ids))
     write_rows(out / SAMPLES, rows)
     if config.responses > 2:
-        ties = [0] * config.responses
-        rankings = zip(prompts, responses, strict=True)
-        write_rows(
-            out / RANKINGS, [Ranking(prompt=p, responses=y, ranks=ties) for p, y in rankings]
-        )
+        write_rows(out / RANKINGS, rankings)
     return {"pairs": len(rows)} | backbone.tokens.cut_prompts(prompts)
 
 
@@ -52,39 +59,41 @@ def build_responses(context: Context, out: Path, inputs: list[Path]) -> dict[str
     """
     config = context.config
     backbone = load_sft(context, inputs[0])
-    pairs = training_pairs(inputs[1], config.preferences)
+    pairs = training_pairs(inputs[1], config.preferences, backbone.tokens)
     distinct = list(dict.fromkeys(pair.prompt for pair in pairs))
     prompts = [
         distinct[i % len(distinct)] for i in range(config.reward_model.normalisation_samples)
     ]
-    texts = _drawn(context, backbone, out, prompts, "sample responses")
-    rows = zip(prompts, texts, strict=True)
-    write_rows(out / RESPONSES, [Demonstration(prompt=p, response=y) for p, y in rows])
+    drawn = _drawn(context, backbone, out, prompts, "sample responses")
+    rows = [
+        Demonstration(prompt=prompt, response=backbone.tokens.text(ids), response_ids=ids)
+        for prompt, ids in zip(prompts, drawn, strict=True)
+    ]
+    write_rows(out / RESPONSES, rows)
     return backbone.tokens.cut_prompts(distinct)
 
 
 def _drawn(
     context: Context, backbone: Backbone, out: Path, prompts: list[str], what: str
-) -> list[str]:
-    """A response to each prompt; goes on where an interrupted attempt stopped."""
+) -> list[list[int]]:
+    """Ids of a response to each prompt; goes on where an interrupted attempt stopped."""
     config = context.config.preferences
     ids = [backbone.tokens.prompt(text) for text in prompts]
     sampling = Sampling(config.max_new_tokens, config.temperature)
     rng = generator("samples", context.config.seed)
-    texts: list[str] = []
+    drawn: list[list[int]] = []
     checkpoints = Checkpoints(out, context.progress.say)
     if state := checkpoints.read():
-        texts = state["texts"]
+        drawn = state["drawn"]
         rng.set_state(state["rng"])
     # Decides the texts and is no tuning knob: prompts are sorted by length within a chunk, and so
     # get their random numbers in that order.
     chunk = 8 * sampling.batch_size
     with context.progress.task(what, total=len(ids)) as task:
-        task.reach(len(texts))
-        for start in range(len(texts), len(ids), chunk):
-            drawn = sample(backbone, None, ids[start : start + chunk], sampling, rng)
-            texts += [backbone.tokens.text(response) for response in drawn]
-            task.reach(len(texts))
+        task.reach(len(drawn))
+        for start in range(len(drawn), len(ids), chunk):
+            drawn += sample(backbone, None, ids[start : start + chunk], sampling, rng)
+            task.reach(len(drawn))
             if checkpoints.due():
-                checkpoints.write({"texts": texts, "rng": rng.get_state()})
-    return texts
+                checkpoints.write({"drawn": drawn, "rng": rng.get_state()})
+    return drawn

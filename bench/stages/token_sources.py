@@ -24,10 +24,9 @@ _FLOATS = (torch.float32, torch.float64)  # what `bench.rl` computes with
 
 @dataclass(frozen=True)
 class RewardModelSource:
-    """Pays what a reward model's granularity says; a row sums to the model's R.
+    """Pays what a reward model's granularity says for the tokens that were drawn, and no other.
 
-    A sequence model reads its score off EOS, the one position that it was trained at; a response
-    that was cut off gets one, lest its score be noise (what it lacks is for the penalty to say).
+    A row sums to the model's R.
     """
 
     model: RewardModel
@@ -40,16 +39,11 @@ class RewardModelSource:
 
     def paid(self, rollout: Rollout) -> Tensor:
         """(B, T); see `RewardModel.paid`."""
-        if self.model.granularity == "sequence":
-            return sequence_rewards(self.scores(rollout), rollout.batch.mask)
         return self.model.paid(rollout.batch)
 
     def scores(self, rollout: Rollout) -> Tensor:
         """(B,) normalised R."""
-        if self.model.granularity != "sequence":
-            return self.model.scores(rollout.batch)
-        texts = list(zip(rollout.prompts, rollout.outputs, strict=True))
-        return self.model.scores(self.model.backbone.batch_of(texts))
+        return self.model.scores(rollout.batch)
 
 
 @dataclass(frozen=True)

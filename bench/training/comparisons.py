@@ -10,7 +10,10 @@ from operator import ne
 
 from bench.data import Preference, Ranking
 from bench.editing import align_edit
+from bench.models.sequences import cut
 from bench.models.tokens import Tokens
+
+_Both = tuple[str, list[int]]  # a response's text and ids
 
 
 @dataclass(frozen=True)
@@ -60,18 +63,20 @@ def tokenise(
     Returns:
         The groups that have a preference in them, and counts: "pairs" of unlike rank that they
         hold, "identical" pairs that they do not (the annotator preferred one of two responses that
-        are the same, perhaps since they were cut), "truncated" responses.
+        are the same: as a text, whatever the ids that were drawn for it, or as ids, perhaps since
+        they were cut), "truncated" responses.
     """
     counts = {"pairs": 0, "identical": 0, "truncated": 0}
     groups = []
     for row in rows:
         prompt = tokens.prompt(row.prompt)
-        texts, ranks, margin = _parts(row)
-        whole = [tokens.response(text) for text in texts]
-        responses = [response[: max(1, max_length - len(prompt))] for response in whole]
-        tied = [min(_ranks_of(x, responses, ranks)) for x in responses]
+        texts, drawn, ranks, margin = _parts(row)
+        whole = [tokens.response(*one) for one in zip(texts, drawn, strict=True)]
+        responses = [cut(prompt, response, max_length) for response in whole]
+        both = list(zip(texts, responses, strict=True))
+        tied = [min(_ranks_of(one, both, ranks)) for one in both]
         counts["pairs"] += sum(a != b for a, b in combinations(tied, 2))
-        counts["identical"] += _contradictions(responses, ranks)
+        counts["identical"] += _contradictions(both, ranks)
         counts["truncated"] += sum(map(ne, whole, responses))
         if len(set(tied)) > 1:
             order = sorted(range(len(tied)), key=tied.__getitem__)
@@ -81,19 +86,27 @@ def tokenise(
     return groups, counts
 
 
-def _parts(row: Preference | Ranking) -> tuple[list[str], list[int], float]:
-    """Responses, ranks and margin."""
+def _parts(
+    row: Preference | Ranking,
+) -> tuple[list[str], Sequence[list[int] | None], list[int], float]:
+    """Responses, the ids that they were drawn as, ranks and margin."""
     if isinstance(row, Ranking):
-        return row.responses, row.ranks, 1.0
-    return [row.chosen, row.rejected], [0, 1], 1.0 if row.margin is None else row.margin
+        return row.responses, row.response_ids or [None] * len(row.responses), row.ranks, 1.0
+    margin = 1.0 if row.margin is None else row.margin
+    return [row.chosen, row.rejected], [row.chosen_ids, row.rejected_ids], [0, 1], margin
 
 
-def _ranks_of(response: list[int], responses: list[list[int]], ranks: list[int]) -> list[int]:
+def _same(one: _Both, other: _Both) -> bool:
+    """Whether two responses are one text or, as far as they are not cut, the same ids."""
+    return one[0] == other[0] or one[1] == other[1]
+
+
+def _ranks_of(one: _Both, all_of_them: list[_Both], ranks: list[int]) -> list[int]:
     """The ranks of a response and of its copies."""
-    return [rank for other, rank in zip(responses, ranks, strict=True) if other == response]
+    return [rank for other, rank in zip(all_of_them, ranks, strict=True) if _same(one, other)]
 
 
-def _contradictions(responses: list[list[int]], ranks: list[int]) -> int:
+def _contradictions(all_of_them: list[_Both], ranks: list[int]) -> int:
     """Pairs of one response with itself, ranked apart."""
-    both = combinations(zip(responses, ranks, strict=True), 2)
-    return sum(a == b and i != j for (a, i), (b, j) in both)
+    pairs = combinations(zip(all_of_them, ranks, strict=True), 2)
+    return sum(_same(a, b) and i != j for (a, i), (b, j) in pairs)

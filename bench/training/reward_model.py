@@ -193,11 +193,12 @@ def normalise(model: RewardModel, samples: Sequences) -> None:
 
 def preference_accuracy(model: RewardModel, pairs: Sequence[Preference]) -> list[float]:
     """1 where the chosen response scores higher, 0 where lower, .5 where equal; one a pair."""
+    response = model.backbone.tokens.response
     sides = [
-        model.scores(model.backbone.batch_of(texts))
-        for texts in (
-            [(pair.prompt, pair.chosen) for pair in pairs],
-            [(pair.prompt, pair.rejected) for pair in pairs],
+        model.scores(model.backbone.batch_of(asked))
+        for asked in (
+            [(pair.prompt, response(pair.chosen, pair.chosen_ids)) for pair in pairs],
+            [(pair.prompt, response(pair.rejected, pair.rejected_ids)) for pair in pairs],
         )
     ]
     gaps = (sides[0] - sides[1]).cpu().tolist()

@@ -24,6 +24,7 @@ from bench.running.launch import configurations
 from bench.stages.drawing import draw_prompts
 from bench.stages.pairs import training_pairs
 from tests.suites.filed import Filed, Shorter, write_files
+from tests.tiny import tiny_backbone
 
 SMALL = [
     "sft.steps=2",
@@ -92,7 +93,7 @@ def test_pairs_and_edits_of_the_suite_train_the_three_methods(tmp_path: Path, fi
     assert [(edit.id, edit.original, edit.source) for edit in edits] == [
         (pair.id, pair.rejected, "people") for pair in given
     ]
-    joined = training_pairs(folders["edits"], config().preferences)
+    joined = training_pairs(folders["edits"], config().preferences, tiny_backbone().tokens)
     assert [(pair.id, pair.chosen, pair.rejected) for pair in joined] == [
         (pair.id, pair.rejected.removeprefix("Hello there, "), pair.rejected) for pair in given[:16]
     ]
@@ -129,6 +130,18 @@ BAD: list[tuple[str, Any, list[str], str]] = [
         lambda rows: rows,
         ["preferences.responses=3"],
         "preferences.responses=3: the suite filed brings pairs",
+    ),
+    (
+        "preference.jsonl",
+        lambda rows: [rows[0].model_copy(update={"chosen_ids": [5, 1]}), *rows[1:]],
+        [],
+        "a pair of the suite filed has token ids, .*: leave chosen_ids and rejected_ids out",
+    ),
+    (
+        "edits.jsonl",
+        lambda rows: [rows[0].model_copy(update={"original_ids": [5, 1]}), *rows[1:]],
+        [],
+        "an edit of the suite filed has token ids, .*: leave original_ids out",
     ),
     (
         "edits.jsonl",

@@ -17,10 +17,12 @@ from transformers import (
     Phi3Config,
 )
 
+from bench.data import Preference
 from bench.errors import UserError
 from bench.models.backbone import Backbone
 from bench.models.context import batch_rope, context_length
 from bench.models.rollout import Sampling, sample
+from bench.training.comparisons import tokenise
 from tests.tiny import tiny_backbone
 
 DYNAMIC = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10000.0}
@@ -97,14 +99,15 @@ def test_a_rollout_that_may_leave_the_context_is_refused(short: Backbone) -> Non
         sample(short, None, prompts, Sampling(13), rng)
 
 
-def test_what_is_scored_is_cut_to_the_context_before_its_eos(short: Backbone) -> None:
+def test_what_is_scored_is_cut_to_the_context_as_in_training(short: Backbone) -> None:
+    """It has not ended where it is cut, so no EOS stands there."""
     text = "The capital of Australia is Canberra, and its currency is the dollar. " * 3
-    prompt, response = short.pair("Go.", text)
-    whole = short.tokens.response(text)
-    assert len(prompt) + len(response) == 32
-    assert response == [*whole[: len(response) - 1], short.tokens.eos_id]
-    assert short.pair("Go.", "Red.")[1] == short.tokens.response("Red.")
-    assert short.batch_of([("Go.", text), ("Go.", "Red.")]).lengths.tolist() == [
-        len(response),
-        len(short.tokens.response("Red.")),
-    ]
+    long, red = short.tokens.response(text), short.tokens.response("Red.")
+    batch = short.batch_of([("Go.", long), ("Go.", red)])
+    kept = 32 - len(short.tokens.prompt("Go."))
+    assert batch.lengths.tolist() == [kept, len(red)]
+    assert batch.responses[0].tolist() == long[:kept]
+    pair = Preference(prompt="Go.", chosen=text, rejected="Red.")
+    (group,), counts = tokenise(short.tokens, [pair], short.within(512))
+    assert group.responses == [long[:kept], red]
+    assert counts["truncated"] == 1

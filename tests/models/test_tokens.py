@@ -6,8 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from tokenizers import Tokenizer
+from tokenizers.decoders import ByteLevel as ByteLevelDecoder
+from tokenizers.models import BPE
+from tokenizers.pre_tokenizers import ByteLevel
 from tokenizers.processors import TemplateProcessing
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from bench.config.run import ModelConfig
 from bench.errors import UserError
@@ -105,3 +109,46 @@ def test_a_text_that_ends_in_a_spelled_eos_keeps_it() -> None:
     ids = tokens("<|user|>{prompt}").prompt("Say <|eos|>")
     assert ids[-1] != 1
     assert tokens().text(ids[1:]) == "Say <|eos|>"
+
+
+def test_drawn_ids_are_a_response_as_they_are() -> None:
+    words = tokens()
+    ids = words.response("A red house.")
+    assert words.response("another text", ids[:-1]) == ids[:-1]
+    assert words.response("another text", [0, *ids]) == [0, *ids]
+
+
+def byte_tokens() -> Tokens:
+    """A tokenizer of bytes and nothing else: what is no ASCII has several tokens."""
+    letters = ByteLevel.alphabet()
+    vocabulary = {"<|eos|>": 0, **{letter: i for i, letter in enumerate(sorted(letters), 1)}}
+    model = Tokenizer(BPE(vocabulary, []))
+    model.pre_tokenizer, model.decoder = ByteLevel(add_prefix_space=False), ByteLevelDecoder()
+    return Tokens(PreTrainedTokenizerFast(tokenizer_object=model, eos_token="<|eos|>"), "{prompt}")
+
+
+@pytest.mark.parametrize("text", ["", "Red.", "Za\u00f1a\u2019s 10 \u20ac, \U0001f600!"])
+def test_spans_of_drawn_ids_are_those_of_the_text_where_it_is_tokenised_so(text: str) -> None:
+    for words in (tokens(), byte_tokens()):
+        ids = words.response(text)
+        assert words.text(ids) == text
+        assert words.offsets(text, ids) == words.offsets(text, ids[:-1]) == words.offsets(text)
+
+
+def test_spans_of_drawn_ids_are_in_the_text_of_these_ids() -> None:
+    """The word letter by letter, and a special token in the middle, of which the text has none."""
+    words = tokens()
+    letters = [i for letter in "Red" for i in words.response(letter)[:-1]]
+    drawn = [*letters[:2], words.pad_id, *letters[2:], words.eos_id]
+    assert words.text(drawn) == "Red"
+    assert words.offsets("Red", drawn) == [(0, 1), (1, 2), (2, 2), (2, 3)]
+    assert len(words.offsets("Red")) < 3
+
+
+def test_a_character_that_was_cut_off_is_within_the_text() -> None:
+    words = byte_tokens()
+    cut = words.response("a\U0001f600")[:3]
+    text = words.text(cut)
+    spans = words.offsets(text, cut)
+    assert spans[0] == (0, 1)
+    assert all(0 <= start <= end <= len(text) for start, end in spans)

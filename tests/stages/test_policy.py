@@ -40,20 +40,23 @@ def scored(granularity: Granularity, *, finished: bool) -> tuple[RewardModel, Ro
 
 
 @pytest.mark.parametrize("finished", [True, False])
-def test_a_sequence_model_always_reads_its_score_off_eos(finished: bool) -> None:
-    """A cut-off response gets an EOS: elsewhere the model was never trained, its score is noise."""
-    model, rollout = scored("sequence", finished=finished)
-    expected = model.scores(model.backbone.batch_of(list(zip(PROMPTS, OUTPUTS, strict=True))))
-    torch.testing.assert_close(RewardModelSource(model).scores(rollout), expected)
+@pytest.mark.parametrize("granularity", get_args(Granularity))
+def test_a_model_pays_the_tokens_that_were_drawn(granularity: Granularity, finished: bool) -> None:
+    """A sequence model reads R at the last of them, EOS or not: nothing is added or encoded anew.
 
-
-@pytest.mark.parametrize("finished", [True, False])
-@pytest.mark.parametrize("granularity", ["segment", "token"])
-def test_a_dense_model_pays_the_tokens_that_were_drawn(
-    granularity: Granularity, finished: bool
-) -> None:
+    The texts of the rollout are no longer those of its ids: nobody may look at them.
+    """
     model, rollout = scored(granularity, finished=finished)
-    torch.testing.assert_close(RewardModelSource(model).paid(rollout), model.paid(rollout.batch))
+    other = Rollout(**vars(rollout) | {"outputs": ["something", "else"]})
+    source = RewardModelSource(model)
+    assert torch.equal(source.scores(other), model.scores(rollout.batch))
+    assert torch.equal(source.paid(other), model.paid(rollout.batch))
+    if granularity == "sequence":
+        raw = model.outputs(rollout.batch)
+        last = rollout.batch.lengths - 1
+        assert source.scores(other).tolist() == pytest.approx(
+            raw[torch.arange(2), last].tolist(), rel=1e-5
+        )
 
 
 class Truth:

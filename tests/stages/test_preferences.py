@@ -26,6 +26,8 @@ from bench.stages.samples import build_samples
 from tests.tiny import tiny_backbone
 
 TEXTS = ["red", "blue", "old red", "warm blue red", "far", "near far"]
+TOKENS = tiny_backbone().tokens
+IDS = TOKENS.response
 
 
 class ByLength:
@@ -78,11 +80,22 @@ def test_two_responses_are_pairs_and_nothing_else(
     assert [path.name for path in (folder / "samples").iterdir()] == [SAMPLES]
     assert [path.name for path in (folder / "preferences").iterdir()] == [PREFERENCES]
     first = {"output_1": "red", "output_2": "warm blue red", "preference": None}
-    assert lines(folder / "samples" / SAMPLES)[0] == {"prompt": "preference 0", **first}
+    first_ids = {"ids_1": IDS("red"), "ids_2": IDS("warm blue red")}
+    assert lines(folder / "samples" / SAMPLES)[0] == {
+        "prompt": "preference 0",
+        **first,
+        **first_ids,
+    }
+    chosen = [("warm blue red", "red"), ("blue", "far"), ("near far", "old red")]
     assert lines(folder / "preferences" / PREFERENCES) == [
-        {"prompt": "preference 0", "chosen": "warm blue red", "rejected": "red"},
-        {"prompt": "preference 1", "chosen": "blue", "rejected": "far"},
-        {"prompt": "preference 2", "chosen": "near far", "rejected": "old red"},
+        {
+            "prompt": f"preference {i}",
+            "chosen": y_w,
+            "rejected": y_l,
+            "chosen_ids": IDS(y_w),
+            "rejected_ids": IDS(y_l),
+        }
+        for i, (y_w, y_l) in enumerate(chosen)
     ]
     assert suite.asked == [("red", "warm blue red"), ("blue", "far"), ("old red", "near far")]
     assert training_rankings(folder / "preferences", RunConfig().preferences) == []
@@ -95,14 +108,21 @@ def test_three_responses_are_ranked_by_every_two_of_them(
     folder, suite = build(tmp_path, monkeypatch, 3)
     three = ["red", "warm blue red", "red"]
     samples = read_rows(folder / "samples" / RANKINGS, Ranking)
-    assert samples[0] == Ranking(prompt="preference 0", responses=three, ranks=[0, 0, 0])
+    drawn = {"response_ids": [IDS(text) for text in three]}
+    assert samples[0] == Ranking(prompt="preference 0", responses=three, ranks=[0, 0, 0], **drawn)
     found = read_rows(folder / "preferences" / RANKINGS, Ranking)
-    assert found[0] == Ranking(prompt="preference 0", responses=three, ranks=[1, 0, 2])
+    assert found[0] == Ranking(prompt="preference 0", responses=three, ranks=[1, 0, 2], **drawn)
     assert len(suite.asked) == 9
     config = RunConfig.model_validate({"preferences": {"pairs": 1}}).preferences
     assert training_rankings(folder / "preferences", config) == found[:1]
-    assert training_pairs(folder / "preferences", config) == [
-        Preference(prompt="preference 0", chosen="warm blue red", rejected="red")
+    assert training_pairs(folder / "preferences", config, TOKENS) == [
+        Preference(
+            prompt="preference 0",
+            chosen="warm blue red",
+            rejected="red",
+            chosen_ids=IDS("warm blue red"),
+            rejected_ids=IDS("red"),
+        )
     ]
 
 

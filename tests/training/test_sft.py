@@ -50,10 +50,12 @@ def test_loss_is_on_the_response_alone() -> None:
 def test_a_demonstration_that_is_too_long_is_left_out_and_counted() -> None:
     """Cut, it would lose its EOS: the model would learn to go on where a response ends."""
     backbone = tiny_backbone()
-    lengths = [sum(map(len, backbone.pair(row.prompt, row.response))) for row in ROWS]
+    tokens = backbone.tokens
+    pairs = [(tokens.prompt(row.prompt), tokens.response(row.response)) for row in ROWS]
+    lengths = [sum(map(len, pair)) for pair in pairs]
     assert lengths[0] < lengths[1]
     rows = fitting(backbone, ROWS, SFTConfig(max_length=lengths[1] - 1))
-    assert rows == [backbone.pair(ROWS[0].prompt, ROWS[0].response)]
+    assert rows == pairs[:1]
     assert rows[0][1][-1] == backbone.tokens.eos_id
     assert len(fitting(backbone, ROWS, SFTConfig(max_length=lengths[1]))) == 2
     config = SFTConfig(steps=1, batch_size=2, max_length=lengths[1] - 1)
@@ -63,7 +65,8 @@ def test_a_demonstration_that_is_too_long_is_left_out_and_counted() -> None:
 def test_demonstrations_must_fit_the_context_too() -> None:
     backbone = tiny_backbone()
     config = SFTConfig(max_length=256)
-    backbone.context = sum(map(len, backbone.pair(ROWS[0].prompt, ROWS[0].response)))
+    tokens = backbone.tokens
+    backbone.context = len(tokens.prompt(ROWS[0].prompt)) + len(tokens.response(ROWS[0].response))
     assert len(fitting(backbone, ROWS, config)) == 1
     backbone.context = 4
     with pytest.raises(UserError, match="none of 2 demonstrations fits 4 tokens"):
