@@ -204,12 +204,12 @@ def _check_prompts(
         say.unless(right, f"prompts({split!r}, {n}, seed) are not {n} texts")
         again = suite.prompts(split, n, seeds[0])
         say.unless(again == found, f"prompts({split!r}) differ between two calls with one seed")
+        say.unless(len(set(found)) == n, f"prompts({split!r}) hold a prompt twice")
         drawn[split] = found
     for i, split in enumerate(EVALUATED):
         found = drawn[split]
         other_seed = suite.prompts(split, n, seeds[1])
         say.unless(found == other_seed, f"prompts({split!r}) depend on the seed: no two runs pair")
-        say.unless(len(set(found)) == n, f"prompts({split!r}) hold a prompt twice")
         for other in (*trained, *EVALUATED[:i]):
             both = set(found) & set(drawn[other])
             say.unless(not both, f"splits {other!r} and {split!r} share {min(both, default='')!r}")

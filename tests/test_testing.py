@@ -107,6 +107,12 @@ class Moody(Testbed):
         return [f"{text} {random.random()}" for text in super().prompts(split, n, seed)]
 
 
+class Again(Testbed):
+    def prompts(self, split: str, n: int, seed: int) -> list[str]:
+        found = super().prompts(split, n, seed)
+        return [*found[:-1], found[0]] if split == "ppo" else found
+
+
 class Seeded(Testbed):
     def prompts(self, split: str, n: int, seed: int) -> list[str]:
         return [f"{text} {seed}" for text in super().prompts(split, n, seed)]
@@ -150,6 +156,7 @@ class Unlike(Testbed):
     [
         (Leaky, "splits 'validation' and 'test' share"),
         (Moody, r"prompts\('preference'\) differ between two calls with one seed"),
+        (Again, r"prompts\('ppo'\) hold a prompt twice"),
         (Seeded, r"prompts\('validation'\) depend on the seed"),
         (Counting, "a reference depends on more than its prompt"),
         (Endless, "a gold score is not finite"),

@@ -61,9 +61,9 @@ class Suite(Protocol):
         """n prompts of "preference", "ppo", "validation", "test" or "unseen"; or as many as it has.
 
         Fewer than the configuration asks for are refused by the core, so that no suite has to.
-        "preference" is asked of suites without `Pairs` only. "validation", "test" and "unseen" are
-        the same for every seed, hold no prompt twice, and share none with each other or with what
-        is trained on.
+        No split holds a prompt twice. "preference" is asked of suites without `Pairs` only; the
+        held-out pairs are about its last prompts. "validation", "test" and "unseen" are the same
+        for every seed, and share no prompt with each other or with what is trained on.
         """
         ...
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from bench.data import Demonstration
@@ -17,7 +18,7 @@ def draw_prompts(suite: Any, split: str, config: RunConfig) -> list[str]:
     """The prompts of a split that a run uses.
 
     Raises:
-        UserError: the split has fewer than the configuration asks for.
+        UserError: the split has fewer than the configuration asks for, or one twice.
     """
     pairs, evaluation = config.preferences, config.evaluation
     n, field = {
@@ -27,7 +28,24 @@ def draw_prompts(suite: Any, split: str, config: RunConfig) -> list[str]:
         "test": (evaluation.test_prompts, "evaluation.test_prompts"),
         "unseen": (evaluation.unseen_prompts, "evaluation.unseen_prompts"),
     }[split]
-    return enough(suite, suite.prompts(split, n, config.seed), n, field, f"prompts of {split!r}")
+    return prompts_of(suite, split, n, config.seed, field)
+
+
+def prompts_of(suite: Any, split: str, n: int, seed: int, field: str) -> list[str]:
+    """n prompts of a split, for which `field` asks, no two of them the same.
+
+    Raises:
+        UserError: there are fewer, or one comes twice: held-out pairs would be about prompts that
+            a reward model was trained on.
+    """
+    prompts = enough(suite, suite.prompts(split, n, seed), n, field, f"prompts of {split!r}")
+    if twice := [prompt for prompt, times in Counter(prompts).items() if times > 1]:
+        name = getattr(suite, "name", type(suite).__name__)
+        raise UserError(
+            f"{len(twice)} prompts of {split!r} come twice in the {n} that the suite {name} gives "
+            f"for {field}, {twice[0]!r} among them: its `prompts` must give different ones"
+        )
+    return prompts
 
 
 def draw_demonstrations(suite: Any, wanted: SFTConfig) -> list[Demonstration]:

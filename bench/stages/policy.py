@@ -14,7 +14,7 @@ from bench.models.names import POLICY, REWARD, VALUE
 from bench.models.rollout import Sampling, sample
 from bench.plugins.protocols import TrainingInputs
 from bench.preference import win
-from bench.stages.drawing import draw_demonstrations, draw_prompts, enough
+from bench.stages.drawing import draw_demonstrations, draw_prompts, prompts_of
 from bench.stages.sft import load_sft
 from bench.stages.token_sources import GoldSource, RewardModelSource, pay_by
 from bench.training.checkpoints import Checkpoints
@@ -39,9 +39,8 @@ def build_policy(
     """Train the policy; inputs: SFT and, unless the suite's gold score is the reward, its model."""
     options = algorithm.options
     backbone = load_sft(context, inputs[0])
-    n, field = options.prompts, f"{algorithm.name}.prompts"
-    drawn = context.suite.prompts("ppo", n, context.config.seed)
-    prompts = enough(context.suite, drawn, n, field, "prompts of 'ppo'")
+    field = f"{algorithm.name}.prompts"
+    prompts = prompts_of(context.suite, "ppo", options.prompts, context.config.seed, field)
     trainer = algorithm.make(
         _training_inputs(context, backbone, prompts, inputs, method, algorithm)
     )

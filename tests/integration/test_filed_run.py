@@ -293,3 +293,16 @@ def test_a_split_that_becomes_too_short_meanwhile_is_refused_when_it_is_drawn(
     said = r"preferences.held_out=30, but the suite few has 29 .*: lower preferences.pairs"
     with pytest.raises(UserError, match=said):
         draw_prompts(few, "preference", wanted)
+
+
+@pytest.mark.parametrize(("split", "n"), [("preference", 22), ("ppo", 8)])
+def test_a_prompt_that_comes_twice_is_refused_where_it_is_drawn(split: str, n: int) -> None:
+    """Else a held-out pair would be about what was trained on, and PPO's prompts were fewer."""
+
+    def prompts(split: str, n: int, seed: int) -> list[str]:
+        return [f"Say {i % (n - 1)}." for i in range(n)]
+
+    suite: Any = SimpleNamespace(name="again", prompts=prompts)
+    said = rf"1 prompts of '{split}' come twice in the {n} that the suite again .*'Say 0\.' among"
+    with pytest.raises(UserError, match=said):
+        draw_prompts(suite, split, config())

@@ -105,8 +105,8 @@ def sample_prompts(split: str, n: int, seed: int) -> list[str]:
 
     Args:
         split: one of `SPLITS`.
-        n: how many. Training splits may repeat a prompt; evaluation splits never do, and a smaller
-            n gives a prefix of a larger one, and there are no more than they have.
+        n: how many, all different; a smaller n gives a prefix of a larger one, and there are no
+            more than the split has.
         seed: the run's. Evaluation splits ignore it: they are the same in every run.
 
     Raises:
@@ -116,21 +116,17 @@ def sample_prompts(split: str, n: int, seed: int) -> list[str]:
         raise ValueError(f"unknown split {split!r}: one of {', '.join(SPLITS)}")
     if n < 0:
         raise ValueError(f"cannot draw {n} prompts")
-    if split in TRAINING_SPLITS:
-        prompts, weights = _pool("training")
-        rng = random.Random(f"{split}:{seed}")
-        return rng.choices(prompts, weights, k=n)
-    return list(_evaluation_order(split)[:n])
+    return list(_order(split, seed if split in TRAINING_SPLITS else WORLD_SEED)[:n])
 
 
-@cache
-def _evaluation_order(split: str) -> tuple[str, ...]:
-    """All prompts of an evaluation split, as drawn by weight without replacement.
+@lru_cache(maxsize=16)
+def _order(split: str, seed: int) -> tuple[str, ...]:
+    """All prompts of a split, as drawn by weight without replacement.
 
     Efraimidis and Spirakis (2006): sorting by u^(1/w) is such a draw; no rejection loop is needed.
     """
-    prompts, weights = _pool(split)
-    rng = random.Random(f"{split}:{WORLD_SEED}")
+    prompts, weights = _pool("training" if split in TRAINING_SPLITS else split)
+    rng = random.Random(f"{split}:{seed}")
     keys = [rng.random() ** (1.0 / weight) for weight in weights]
     order = sorted(range(len(prompts)), key=lambda i: keys[i], reverse=True)
     return tuple(prompts[i] for i in order)

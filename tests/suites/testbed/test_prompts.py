@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from bench.suites.testbed.language import CONSTRAINTS, PHRASINGS
 from bench.suites.testbed.prompts import (
     EVALUATION_SPLITS,
+    SIZE_SHARES,
     SPLITS,
     TRAINING_SPLITS,
     Request,
@@ -104,8 +105,22 @@ def test_seeds_move_training_splits_only() -> None:
         assert sample_prompts(split, 50, 3) == sample_prompts(split, 50, 3)
 
 
-def test_a_smaller_evaluation_sample_is_a_prefix_of_a_larger_one() -> None:
-    assert sample_prompts("test", 256, 0)[:40] == sample_prompts("test", 40, 0)
+@pytest.mark.parametrize("split", SPLITS)
+def test_a_smaller_sample_is_a_prefix_of_a_larger_one_and_none_holds_a_prompt_twice(
+    split: str,
+) -> None:
+    """3400 pairs and 1800 prompts of PPO were about 3115 and 1724 prompts, drawn with repeats."""
+    n = 256 if split in EVALUATION_SPLITS else 3400
+    drawn = sample_prompts(split, n, 1)
+    assert len(set(drawn)) == n
+    assert drawn[:40] == sample_prompts(split, 40, 1)
+
+
+def test_training_prompts_are_drawn_by_weight() -> None:
+    """Of those drawn first; of all together, each comes once, most ask for many attributes."""
+    asked = [len(parse_prompt(p).attributes) for p in sample_prompts("ppo", 1800, 0)]
+    shares = {size: asked.count(size) / len(asked) for size in SIZE_SHARES}
+    assert all(abs(shares[size] - share) < 0.07 for size, share in SIZE_SHARES.items())
 
 
 def test_enough_preference_prompts_and_a_clear_end_of_the_others() -> None:
