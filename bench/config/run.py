@@ -176,7 +176,7 @@ class PPOConfig(Section):
         1.0, ge=0, description="price of a response that did not end"
     )
     missing_eos: Literal["subtract", "replace"] = Field(
-        "subtract",
+        "replace",
         description="the penalty comes off the last token's score, or stands instead of all scores",
     )
     kl_kind: KLKind = Field("k1", description="estimator of the per-token KL penalty")

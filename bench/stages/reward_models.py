@@ -14,6 +14,7 @@ from bench.training.reward_model import Objective, normalise, train_reward_model
 if TYPE_CHECKING:
     from bench.config.run import RewardModelConfig
     from bench.models.heads import Granularity
+    from bench.models.tokens import Tokens
     from bench.pipeline.stage import Context
     from bench.training.reward_model import TokenLoss
 
@@ -50,10 +51,24 @@ def build_reward_model(
     for text in warnings(counts, settings):
         context.progress.say(f"{name}: {text}")
     samples = sft_samples(inputs[2], settings.normalisation_samples, backbone.tokens)
-    normalise(model, backbone.batch_of(samples))
+    kept = representative(samples, backbone.tokens)
+    normalise(model, backbone.batch_of(kept))
     model.save(out)
     backbone.drop_adapter(REWARD)
-    return counts
+    return counts | {"normalised_on": len(kept)}
+
+
+def representative(
+    samples: list[tuple[str, list[int]]], tokens: Tokens
+) -> list[tuple[str, list[int]]]:
+    """The samples that ended, or all of them where fewer than half did.
+
+    A sequence model reads R at the last token, and where few responses are cut off it has hardly
+    learned to read at a token that is no end: a few wild scores would then set the scale of R for
+    all others. Where most are cut off, it has, and those that ended are the exception.
+    """
+    finished = [sample for sample in samples if sample[1][-1] in tokens.eos_ids]
+    return finished if 2 * len(finished) >= len(samples) else samples
 
 
 def warnings(counts: dict[str, int], config: RewardModelConfig) -> list[str]:

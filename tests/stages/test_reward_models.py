@@ -17,7 +17,7 @@ from bench.models.heads import Granularity
 from bench.pipeline.progress import Progress
 from bench.stages import reward_models
 from bench.stages.pairs import PREFERENCES, RANKINGS, SAMPLES
-from bench.stages.reward_models import build_reward_model, warnings
+from bench.stages.reward_models import build_reward_model, representative, warnings
 from bench.training.reward_model import TokenLoss
 from tests.tiny import tiny_backbone
 
@@ -38,20 +38,27 @@ def build(
     loss: TokenLoss = "eq3",
     *,
     rankings: bool = False,
+    drawn: list[list[int]] | None = None,
 ) -> tuple[dict[str, Any], str]:
-    """Counts and what was said on standard error."""
+    """Counts and what was said on standard error; `drawn` are the ids of the samples."""
     pairs, samples = tmp_path / "pairs", tmp_path / "samples"
     for folder in (pairs, samples):
         folder.mkdir()
     write_rows(pairs / PREFERENCES, PAIRS)
     if rankings:
         write_rows(pairs / RANKINGS, RANKED)
-    texts = ["red", "blue house", "old"]
-    write_rows(
-        samples / SAMPLES,
-        [Comparison(prompt="Go.", output_1=x, output_2=x, preference=None) for x in texts],
-    )
     backbone = tiny_backbone()
+    tokens = backbone.tokens
+    if drawn is None:
+        drawn = [tokens.response(text) for text in ("red", "blue house", "old")]
+    rows = [
+        Comparison(
+            prompt="Go.", output_1=text, output_2=text, preference=None, ids_1=ids, ids_2=ids
+        )
+        for ids in drawn
+        for text in [tokens.text(ids)]
+    ]
+    write_rows(samples / SAMPLES, rows)
     monkeypatch.setattr(reward_models, "load_sft", lambda context, folder: backbone)
     said = io.StringIO()
     context: Any = SimpleNamespace(
@@ -94,3 +101,31 @@ def test_rankings_take_the_place_of_pairs_unless_the_loss_needs_pairs(
     """Three pairs of the first ranking, two of the second; one pair of the pairs."""
     counts, _ = build(tmp_path, monkeypatch, granularity, loss, rankings=True)
     assert (counts["pairs"], counts["identical"]) == (pairs, 1)
+
+
+@pytest.mark.parametrize(
+    ("finished", "cut_off", "kept"), [(3, 1, 3), (1, 1, 1), (1, 2, 3), (0, 2, 2)]
+)
+def test_cut_off_samples_do_not_set_the_scale_unless_most_are(
+    finished: int, cut_off: int, kept: int
+) -> None:
+    tokens = tiny_backbone().tokens
+    whole = tokens.response("red house")
+    samples = [("Go.", whole)] * finished + [("Go.", whole[:-1])] * cut_off
+    found = representative(samples, tokens)
+    assert found == samples[:kept]
+
+
+def test_a_model_is_normalised_on_the_samples_that_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cut-off sample more changes neither constant."""
+    texts = ["red", "blue house", "old"]
+    ids = [tiny_backbone().tokens.response(text) for text in texts]
+    found = []
+    for folder, samples in (("without", ids), ("with", [*ids, ids[1][:-1]])):
+        (tmp_path / folder).mkdir()
+        counts, _ = build(tmp_path / folder, monkeypatch, "sequence", drawn=samples)
+        assert counts["normalised_on"] == 3
+        found.append(json.loads((tmp_path / folder / "out" / "reward_model.json").read_text()))
+    assert found[0] == found[1]
