@@ -22,7 +22,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from bench.config.presets import FOLDER, preset_names
-from bench.config.run import RunConfig
+from bench.config.run import RunConfig, flatten
 from bench.config.section import NoOptions
 from bench.errors import UserError, unknown
 from bench.plugins.registry import EDITORS, JUDGES, METHODS, SUITES, Registry
@@ -100,12 +100,15 @@ def preset_path(preset: str) -> Path:
 
 
 def config_sha(config: RunConfig) -> str:
-    """Hash a configuration: equal values, equal hash, in whatever order and file they stood."""
-    # The preset's name is in the hashes of published records, so one name stands for all of them.
-    values = config.model_dump(mode="json") | {"preset": "testbed"}
-    if not values["suite_options"]:  # as it was hashed before suites had options
-        del values["suite_options"]
-    text = json.dumps(values, sort_keys=True, separators=(",", ":"))
+    """Hash a configuration: equal values, equal hash, in whatever order and file they stood.
+
+    Of the values that are not the defaults, so that a field which the harness gets later changes no
+    hash: the same run then still has its folder, and is compared bit for bit with its record.
+    """
+    usual = flatten(RunConfig().model_dump(mode="json"))
+    values = flatten(config.model_dump(mode="json", exclude={"preset"}))
+    own = {key: value for key, value in values.items() if value != usual.get(key)}
+    text = json.dumps(own, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -124,11 +124,19 @@ def test_the_hash_depends_on_values_alone() -> None:
     )
 
 
-def test_the_hash_is_that_of_before_suites_had_options() -> None:
-    """Of the testbed preset at commit f2051fd: a record of these values keeps its folder's name."""
-    same_values = load_config("testbed", ["ppo.missing_eos=subtract"])
-    assert config_sha(same_values).startswith("d143cd7269614e82")
-    assert config_sha(load_config("testbed", ["suite.x=1"])) != config_sha(load_config("testbed"))
+def test_a_field_that_is_added_changes_no_hash(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a run has otherwise, and whether it is a field, a section or a suite's options."""
+
+    class Grown(RunConfig):
+        added: int = 3
+        section: dict[str, int] = Field({"a": 1})
+
+    configs = [load_config("testbed", changes) for changes in ([], ["ppo.lr=0.1", "suite.x=1"])]
+    before = [config_sha(config) for config in configs]
+    monkeypatch.setattr("bench.config.loading.RunConfig", Grown)
+    grown = [Grown.model_validate(config.model_dump()) for config in configs]
+    assert [config_sha(config) for config in grown] == before
+    assert len({*before, config_sha(Grown(added=4)), config_sha(Grown(section={"a": 2}))}) == 4
 
 
 def test_every_field_is_described() -> None:
