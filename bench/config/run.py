@@ -212,13 +212,20 @@ class EvaluationConfig(Section):
     """Generation and judging of the final policy."""
 
     judge: str = Field("gold", description="registry name; its own options: judge.*")
+    validation: Literal["judge", "last"] = Field(
+        "judge",
+        description="what chooses the checkpoint: validation_judge, on validation_prompts; "
+        "last: nobody is asked, the policy of the last step is kept",
+    )
     validation_judge: str = Field(
-        "gold", description="who chooses the checkpoint: asked at every validation, so free of cost"
+        "gold", description="judge of the validations: asked at every one, so free of cost"
     )
     max_missing: float = Field(
         0.02, ge=0, le=1, description="share of the instructions that may be without a verdict"
     )
-    validation_prompts: int = Field(128, ge=2, description="choose the checkpoint")
+    validation_prompts: int = Field(
+        128, ge=0, description="choose the checkpoint; 0: none, where validation is last"
+    )
     test_prompts: int = Field(256, ge=2, description="the instructions of the win rate")
     unseen_prompts: int = Field(
         128, ge=2, description="of the suite's split for what is unlike any training prompt"

@@ -36,6 +36,12 @@ class Sequences:
         return self.ids[:, self.prompt_width :]
 
     @property
+    def response_ids(self) -> list[list[int]]:
+        """The ids of each response, without padding."""
+        rows = zip(self.responses.tolist(), self.lengths.tolist(), strict=True)
+        return [row[:length] for row, length in rows]
+
+    @property
     def positions(self) -> Tensor:
         """(B, S) position ids: padding on the left does not shift a row."""
         return positions(self.attention)
@@ -66,6 +72,22 @@ class Sequences:
             mask[:, : mask.shape[1] - unused],
             _first_equal(self.prompt_of[index]),
         )
+
+
+def repeat_share(ids: Sequence[int], n: int = 4) -> float:
+    """How much a response repeats itself: 1 - |different n-grams| / |n-grams|, of token ids.
+
+    0: none comes twice; 0 too where the response has no n-gram at all.
+
+    Args:
+        ids: of the response.
+        n: tokens of an n-gram.
+
+    References:
+        arXiv:1908.04319, Section 6: seq-rep-n.
+    """
+    grams = [tuple(ids[i : i + n]) for i in range(len(ids) - n + 1)]
+    return 1 - len(set(grams)) / len(grams) if grams else 0.0
 
 
 def _first_equal(labels: Tensor) -> Tensor:

@@ -244,7 +244,8 @@ class Algorithm(Protocol):
         """Train to the end, from the start or from what `restore` took; the policy ends as chosen.
 
         Args:
-            validate: judges the policy as it is; the highest "score" is the one to choose.
+            validate: measures the policy as it is; the highest "score" is the one to choose, and
+                where it gives no score, the last policy.
             on_row: takes the numbers of each step, once, in order: "step" from 0, which is the
                 policy before the first, what `validate` gave as "validation_NAME", and "kl",
                 "reward", "reward_mass", "tokens" where they are known, for tables and curves.

@@ -165,7 +165,7 @@ def _check_ready(missing: set[str], policy: Stage, context: Context) -> None:
     check_data(config, context.suite, missing)
     if "judgement" in missing:
         judge_maker(config, config.evaluation.judge)(context).ready()
-    # The method sft trains no policy, so that no judge chooses a checkpoint for it.
+    # The method sft trains no policy, and evaluation.validation=last asks nobody which to keep.
     if policy.name in missing and "judge" in policy.config:
         judge_maker(config, config.evaluation.validation_judge)(context).ready()
     if "edits" in missing and config.preferences.editor is not None:

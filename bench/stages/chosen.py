@@ -18,7 +18,7 @@ from bench.errors import UserError
 from bench.plugins.registry import EDITORS, JUDGES, Registry
 
 if TYPE_CHECKING:
-    from bench.config.run import RunConfig
+    from bench.config.run import EvaluationConfig, RunConfig
     from bench.pipeline.stage import Context
     from bench.plugins.protocols import Algorithm, Editor, Judge, Method, TrainingInputs
 
@@ -67,6 +67,20 @@ def plugin_modules(registry: Registry[Any], name: str, plugin: Any = None) -> tu
     """The modules where a plug-in's code begins: the one that is registered, and its own."""
     plugin = plugin or registry.get(name)
     return registry.entry(name).target.partition(":")[0], plugin.__module__
+
+
+def check_validation(config: EvaluationConfig) -> None:
+    """Refuse to choose a checkpoint on nothing.
+
+    Raises:
+        UserError: there are fewer than two validation prompts.
+    """
+    if config.validation_prompts < 2:
+        raise UserError(
+            f"evaluation.validation_prompts={config.validation_prompts}: evaluation.validation="
+            f"{config.validation} chooses the checkpoint on 2 at least; or set "
+            "evaluation.validation=last"
+        )
 
 
 def check_rewards(method: Method) -> None:

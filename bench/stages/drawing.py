@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 def draw_prompts(suite: Any, split: str, config: RunConfig) -> list[str]:
-    """The prompts of a split that a run uses.
+    """The prompts of a split that a run uses; none where the configuration asks for 0.
 
     Raises:
         UserError: the split has fewer than the configuration asks for, or one twice.
@@ -28,6 +28,8 @@ def draw_prompts(suite: Any, split: str, config: RunConfig) -> list[str]:
         "test": (evaluation.test_prompts, "evaluation.test_prompts"),
         "unseen": (evaluation.unseen_prompts, "evaluation.unseen_prompts"),
     }[split]
+    if n == 0:  # a split that is not asked for; the suite need not have it
+        return []
     return prompts_of(suite, split, n, config.seed, field)
 
 

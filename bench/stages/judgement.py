@@ -13,6 +13,7 @@ from scipy.stats import pearsonr
 
 from bench.models.heads import RewardModel
 from bench.models.names import REWARD
+from bench.models.sequences import repeat_share
 from bench.plugins.capabilities import Measures
 from bench.plugins.protocols import Verdict
 from bench.preference import win
@@ -113,6 +114,7 @@ def _items(
             "length": fmean(len(ids[i]) for ids in outputs["sampled_ids"]),
             "length_greedy": float(len(outputs["greedy_ids"][i])),
             "kl": outputs["kl"][i],
+            "repeat_share": fmean(repeat_share(ids[i]) for ids in outputs["sampled_ids"]),
         }
         if greedy[i].score is not None:
             row["gold_score"] = _mean([judged[i].score for judged in sampled])

@@ -16,6 +16,7 @@ from bench.plugins.registry import ALGORITHMS, EDITORS, JUDGES, METHODS, SUITES
 from bench.stages.chosen import (
     ChosenAlgorithm,
     check_rewards,
+    check_validation,
     editor_maker,
     judge_maker,
     plugin_modules,
@@ -301,22 +302,34 @@ class Stages:
         """
         check_rewards(method)
         config = self.config
-        judge = config.evaluation.validation_judge
+        wanted = config.evaluation
+        judge = wanted.validation_judge if wanted.validation == "judge" else None
         if reward_model is None:
             mend = "choose another method or suite"
             require(self.suite, f"the method {method.name}", Gold, mend=mend)
         parts: dict[str, Any] = {
             "seed": config.seed,
-            "judge": self._judge("validation_judge"),
             "method": method.name,
             "options": method.options.model_dump(),
             algorithm: options.result_fields(),
             "lora": config.lora.model_dump(),
-            "validation": config.evaluation.model_dump(
-                include={"validation_prompts", "temperature", "max_new_tokens", "seed"}
+            "validation": wanted.model_dump(
+                include={
+                    "validation",
+                    "validation_prompts",
+                    "temperature",
+                    "max_new_tokens",
+                    "seed",
+                }
             ),
         }
-        reads: tuple[str, ...] = ("ppo", "validation", "references", "gold")
+        reads: tuple[str, ...] = ("ppo", "gold")
+        if wanted.validation_prompts:
+            reads += ("validation",)
+        if judge is not None:
+            parts["judge"] = self._judge("validation_judge")
+            check_validation(wanted)
+            reads += ("references",)
         if uses_demonstrations:
             reads += ("demonstrations",)
             parts["demonstrations"] = config.sft.model_dump(
@@ -333,12 +346,12 @@ class Stages:
             f"{options.steps} steps of {options.batch_size} prompts",
             method,
             ChosenAlgorithm(algorithm, make, options, uses_demonstrations),
-            judge_maker(config, judge),
+            None if judge is None else judge_maker(config, judge),
             reads=reads,
             plugins=(
                 *own,
                 *plugin_modules(ALGORITHMS, algorithm, make),
-                *plugin_modules(JUDGES, judge),
+                *(() if judge is None else plugin_modules(JUDGES, judge)),
             ),
         )
 

@@ -8,17 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.errors import UserError
 from bench.models.heads import RewardModel
 from bench.models.names import POLICY, REWARD, VALUE
-from bench.models.rollout import Sampling, sample
 from bench.plugins.protocols import TrainingInputs
-from bench.preference import win
-from bench.stages.drawing import draw_demonstrations, draw_prompts, prompts_of
+from bench.stages.drawing import draw_demonstrations, prompts_of
 from bench.stages.sft import load_sft
 from bench.stages.token_sources import GoldSource, RewardModelSource, pay_by
+from bench.stages.validating import validator
 from bench.training.checkpoints import Checkpoints
-from bench.training.optimisation import generator
 from bench.training.sft import fitting
 
 if TYPE_CHECKING:
@@ -34,9 +31,12 @@ def build_policy(
     inputs: list[Path],
     method: Method,
     algorithm: ChosenAlgorithm,
-    make_judge: Callable[[Context], Judge],
+    make_judge: Callable[[Context], Judge] | None,
 ) -> dict[str, Any]:
-    """Train the policy; inputs: SFT and, unless the suite's gold score is the reward, its model."""
+    """Train the policy; `make_judge`: who chooses the checkpoint, None: nobody does.
+
+    Inputs: SFT and, unless the suite's gold score is the reward, its model.
+    """
     options = algorithm.options
     backbone = load_sft(context, inputs[0])
     field = f"{algorithm.name}.prompts"
@@ -60,9 +60,8 @@ def build_policy(
         def on_checkpoint(state: dict[str, Any]) -> None:
             checkpoints.write(state | {"rows": rows})
 
-        best = trainer.run(
-            _validator(context, backbone, make_judge(context)), on_row, on_checkpoint
-        )
+        judge = None if make_judge is None else make_judge(context)
+        best = trainer.run(validator(context, backbone, judge), on_row, on_checkpoint)
     backbone.save_adapter(POLICY, out / "policy")
     text = "".join(json.dumps(row) + "\n" for row in rows)
     (out / "metrics.jsonl").write_text(text)
@@ -104,35 +103,6 @@ def _token_source(
         model = RewardModel.load(backbone, REWARD, inputs[1])
         return RewardModelSource(model), model
     return GoldSource(context.suite), None
-
-
-def _validator(
-    context: Context, backbone: Backbone, judge: Judge
-) -> Callable[[], dict[str, float]]:
-    """Judges the policy on the validation prompts, always with the same random numbers."""
-    config = context.config.evaluation
-    suite = context.suite
-    prompts = draw_prompts(suite, "validation", context.config)
-    references = suite.references(prompts)
-    ids = [backbone.tokens.prompt(text) for text in prompts]
-    sampling = Sampling(config.max_new_tokens, config.temperature)
-
-    def validate() -> dict[str, float]:
-        rng = generator("validation", config.seed)
-        responses = sample(backbone, POLICY, ids, sampling, rng)
-        outputs = [backbone.tokens.text(response) for response in responses]
-        verdicts = judge.compare(prompts, outputs, references)
-        wins = [win(v.preference) for v in verdicts if v.preference is not None]
-        scores = [v.score for v in verdicts if v.score is not None]
-        if not wins:
-            statuses = ", ".join(sorted({v.status for v in verdicts}))
-            raise UserError(f"the judge {judge.name} gave no verdict in validation: {statuses}")
-        row = {"win_rate": sum(wins) / len(wins), "length": sum(map(len, responses)) / len(ids)}
-        if scores:
-            row["gold"] = sum(scores) / len(scores)
-        return {"score": row.get("gold", row["win_rate"]), **row}
-
-    return validate
 
 
 def _note(row: dict[str, float]) -> str:

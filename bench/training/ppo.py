@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,7 +19,7 @@ from bench.models.backbone import Backbone
 from bench.models.heads import RewardModel, ScalarHead, ValueModel, map_rows
 from bench.models.names import POLICY, VALUE
 from bench.models.rollout import Sampling, draw_responses
-from bench.models.sequences import Sequences
+from bench.models.sequences import Sequences, repeat_share
 from bench.rl import (
     AdaptiveKLController,
     FixedKLController,
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Best:
-    """The checkpoint with the highest validation score so far."""
+    """The checkpoint with the highest validation score so far; where none is given, the latest."""
 
     score: float = float("-inf")
     step: int = 0
@@ -100,7 +101,8 @@ class PPO:
         """Train to `config.steps`; the policy adapter ends as the best checkpoint.
 
         Args:
-            validate: judges the policy as it is; its "score" chooses the checkpoint.
+            validate: measures the policy as it is; its "score" chooses the checkpoint, and without
+                one the last is kept.
             on_row: called with the metrics of every step.
             on_checkpoint: called after every validation with what `restore` takes.
 
@@ -123,9 +125,10 @@ class PPO:
 
     def _validate(self, validate: Callable[[], dict[str, float]], step: int) -> dict[str, float]:
         scores = validate()
-        if scores["score"] > self.best.score:
+        score = scores.get("score")
+        if score is None or score > self.best.score:
             weights = [p.detach().clone() for p in self.learner.policy_parameters]
-            self.best = Best(scores["score"], step, weights)
+            self.best = Best(self.best.score if score is None else score, step, weights)
         return {f"validation_{name}": value for name, value in scores.items()}
 
     def step(self) -> dict[str, float]:
@@ -219,6 +222,7 @@ class PPO:
             "reward": masked_sum(rewards.paid, rewards.states, dim=1).mean().item(),
             "reward_mass": masked_sum(rewards.paid.abs(), rewards.states, dim=1).mean().item(),
             "length": batch.lengths.float().mean().item(),
+            "repeat_share": fmean(map(repeat_share, batch.response_ids)),
             "finished": rollout.finished.float().mean().item(),
             "entropy": masked_mean(rollout.entropies, mask).item(),
             "explained_variance": float(explained_variance(values, returns, rewards.states)),

@@ -43,6 +43,7 @@ def sections(table: Table) -> dict[str, dict[str, str]]:
             "gold_score": "gold",
             "kl": "KL",
             "length": "length",
+            "repeat_share": "repeated 4-grams %",
             **shown,
             "reward_mass": "reward mass",
         },

@@ -35,7 +35,7 @@ NUMBERS_WIDTH = 58  # of what stands beside it
 MAX_SAMPLES = 3
 CURVES = (
     "validation_gold", "validation_win_rate", "validation_length", "reward", "reward_mass",
-    "kl", "length", "clip_fraction", "explained_variance",
+    "kl", "length", "repeat_share", "clip_fraction", "explained_variance",
 )  # fmt: skip
 
 
