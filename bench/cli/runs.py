@@ -33,7 +33,9 @@ def run(
     results: Annotated[
         Path, typer.Option(envvar="BENCH_RESULTS", help="Where the records of your runs go.")
     ] = Path("results/runs"),
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the stages, run none.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the stages and what asking costs; run none.")
+    ] = False,
     jobs: Annotated[int, typer.Option(min=1, help="Runs at a time, each a process.")] = 1,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of torch.")] = None,
     rows: Annotated[bool, typer.Option(hidden=True)] = True,
@@ -53,7 +55,7 @@ def run(
     launch.check_folder(stages.root, "store", make=not dry_run)
     if dry_run:
         for one in configs:
-            show(launch.plan_table(one, stages))
+            show(launch.plan_table(one, stages), *launch.estimate_tables(one, stages))
         return
     launch.check_folder(results, "results")
     if jobs > 1 and len(configs) > 1:

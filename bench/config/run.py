@@ -228,9 +228,12 @@ class EvaluationConfig(Section):
     )
     test_prompts: int = Field(256, ge=2, description="the instructions of the win rate")
     unseen_prompts: int = Field(
-        128, ge=2, description="of the suite's split for what is unlike any training prompt"
+        128,
+        ge=0,
+        description="of the suite's split of prompts unlike any that is trained on; 0: none",
     )
     samples: int = Field(2, ge=1, description="sampled responses an instruction")
+    greedy: bool = Field(True, description="whether a greedy response an instruction is judged too")
     temperature: float = Field(0.7, gt=0, description="of the sampled responses (AlpacaFarm: .7)")
     max_new_tokens: int = Field(80, ge=1, description="response tokens at most, EOS included")
     seed: int = Field(0, description="of the sampled responses, together with the run's seed")

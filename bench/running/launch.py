@@ -128,6 +128,13 @@ def plan_table(config: RunConfig, store: Store) -> Grid:
     return words(f"{title(config)} (store: {store.root})", ["stage", "key", "", "what"], rows)
 
 
+def estimate_tables(config: RunConfig, store: Store) -> list[Grid]:
+    """Lay out what a run's judge and editor would cost, where they ask a model; none is asked."""
+    from bench.running.estimates import run_estimates
+
+    return run_estimates(config, store)
+
+
 def examine(
     preset: str,
     suite: str | None,

@@ -37,26 +37,30 @@ def build_judgement(
     """Judge the outputs; inputs: outputs, SFT and, where there is one, the reward model."""
     suite = context.suite
     outputs = json.loads((inputs[0] / OUTPUTS).read_text())
-    prompts, unseen = outputs["prompts"]["test"], outputs["prompts"]["unseen"]
+    prompts, unseen = outputs["prompts"]["test"], outputs["prompts"].get("unseen")
     references = suite.references(prompts)
     judge = make_judge(context)
     sampled = [judge.compare(prompts, texts, references) for texts in outputs["sampled"]]
-    greedy = judge.compare(prompts, outputs["greedy"], references)
-    judged_unseen = judge.compare(unseen, outputs["unseen"], suite.references(unseen))
-    rates = {"win_rate": sampled, "win_rate_greedy": [greedy], "win_rate_unseen": [judged_unseen]}
+    greedy = judge.compare(prompts, outputs["greedy"], references) if "greedy" in outputs else None
+    rates = {"win_rate": sampled} | ({} if greedy is None else {"win_rate_greedy": [greedy]})
+    judged_unseen = []
+    if unseen:
+        judged_unseen = judge.compare(unseen, outputs["unseen"], suite.references(unseen))
+        rates["win_rate_unseen"] = [judged_unseen]
     check_missing(judge, rates, context.config.evaluation.max_missing)
     items = _items(prompts, outputs, sampled, greedy)
     if isinstance(suite, Measures):
         _add_measures(suite, items, prompts, outputs)
     metrics: Metrics = {name: mean_metric([row[name] for row in items]) for name in _numeric(items)}
-    for name, judged in (("win_rate", sampled), ("win_rate_greedy", [greedy])):
-        metrics[name] = _with_outcomes(metrics[name], judged)
+    for name in ("win_rate", "win_rate_greedy"):
+        if name in rates:
+            metrics[name] = _with_outcomes(metrics[name], rates[name])
     metrics["win_rate_unseen"] = mean_metric([_share(v) for v in judged_unseen])
     metrics["gold_score_unseen"] = mean_metric([v.score for v in judged_unseen])
     shown = _shown(prompts, references, outputs, sampled[0], greedy)
     if len(inputs) > 2:
         metrics |= _score_with(context, inputs, outputs, sampled, shown)
-    statuses = Counter(v.status for judged in (*sampled, greedy) for v in judged)
+    statuses = Counter(v.status for judged in (*sampled, greedy or ()) for v in judged)
     details = judge.about()
     judged_by = JudgeRecord(
         name=judge.name,
@@ -101,24 +105,26 @@ def _items(
     prompts: list[str],
     outputs: dict[str, Any],
     sampled: list[list[Verdict]],
-    greedy: list[Verdict],
+    greedy: list[Verdict] | None,
 ) -> list[dict[str, Any]]:
-    """One row an instruction, averaged over its samples."""
+    """One row an instruction, averaged over its samples; of greedy responses, if there are any."""
     items = []
     for i, prompt in enumerate(prompts):
         row: dict[str, Any] = {
             "index": i,
             "prompt_sha": prompt_sha(prompt),
             "win_rate": _mean([_share(judged[i]) for judged in sampled]),
-            "win_rate_greedy": _share(greedy[i]),
             "length": fmean(len(ids[i]) for ids in outputs["sampled_ids"]),
-            "length_greedy": float(len(outputs["greedy_ids"][i])),
             "kl": outputs["kl"][i],
             "repeat_share": fmean(repeat_share(ids[i]) for ids in outputs["sampled_ids"]),
         }
-        if greedy[i].score is not None:
+        if sampled[0][i].score is not None:
             row["gold_score"] = _mean([judged[i].score for judged in sampled])
-            row["gold_score_greedy"] = greedy[i].score
+        if greedy is not None:
+            row["win_rate_greedy"] = _share(greedy[i])
+            row["length_greedy"] = float(len(outputs["greedy_ids"][i]))
+            if greedy[i].score is not None:
+                row["gold_score_greedy"] = greedy[i].score
         items.append(row)
     return items
 
@@ -129,8 +135,10 @@ def _add_measures(
     """What else the suite counts of the responses."""
     for i, prompt in enumerate(prompts):
         sampled = suite.measure(prompt, [texts[i] for texts in outputs["sampled"]])
-        greedy = suite.measure(prompt, [outputs["greedy"][i]])
         items[i] |= {measure.name: sampled[measure.name] for measure in suite.measures}
+        if "greedy" not in outputs:
+            continue
+        greedy = suite.measure(prompt, [outputs["greedy"][i]])
         items[i] |= {
             f"{measure.name}_greedy": greedy[measure.name]
             for measure in suite.measures
@@ -157,10 +165,12 @@ def _shown(
     references: list[str],
     outputs: dict[str, Any],
     sampled: list[Verdict],
-    greedy: list[Verdict],
+    greedy: list[Verdict] | None,
 ) -> list[dict[str, Any]]:
-    """The first responses, sampled and greedy, as people will read them."""
-    kinds = ((False, outputs["sampled"][0], sampled), (True, outputs["greedy"], greedy))
+    """The first responses, sampled and perhaps greedy, as people will read them."""
+    kinds = [(False, outputs["sampled"][0], sampled)]
+    if greedy is not None:
+        kinds.append((True, outputs["greedy"], greedy))
     return [
         {
             "prompt": prompts[i],
@@ -188,7 +198,7 @@ def _score_with(
     """Put token rewards into `shown`; returns how the reward model's score follows gold."""
     backbone = load_sft(context, inputs[1])
     model = RewardModel.load(backbone, REWARD, inputs[2])
-    sampled_ids, greedy_ids = outputs["sampled_ids"][0], outputs["greedy_ids"]
+    sampled_ids, greedy_ids = outputs["sampled_ids"][0], outputs.get("greedy_ids", [])
     shown_ids = [*sampled_ids[:SHOWN_SAMPLES], *greedy_ids[:SHOWN_SAMPLES]]  # as `_shown` has them
     asked = [(row["prompt"], ids) for row, ids in zip(shown, shown_ids, strict=True)]
     rewards = model.token_scores(backbone.batch_of(asked)).cpu()

@@ -25,7 +25,9 @@ OUTPUTS = "outputs.json"
 
 
 def build_outputs(context: Context, out: Path, inputs: list[Path]) -> dict[str, Any]:
-    """Responses to the test prompts (sampled, greedy) and the unseen ones; KL at T = 1.
+    """Responses to the test prompts, sampled and, if asked for, greedy; to unseen ones, likewise.
+
+    And the KL at T = 1, on the test prompts.
 
     Inputs: SFT and, unless SFT itself is evaluated, the policy.
     """
@@ -36,17 +38,21 @@ def build_outputs(context: Context, out: Path, inputs: list[Path]) -> dict[str, 
         adapter = POLICY
         backbone.add_adapter(POLICY, folder=inputs[1] / "policy")
     splits = {
-        split: draw_prompts(context.suite, split, context.config) for split in ("test", "unseen")
+        split: prompts
+        for split in ("test", "unseen")
+        if (prompts := draw_prompts(context.suite, split, context.config))
     }
     warm, greedy = (Sampling(config.max_new_tokens, t) for t in (config.temperature, 0.0))
     rng = generator("evaluate", seed, config.seed)
+    # Each part with the split that it answers; those behind the samples share one generator.
+    parts = ["greedy"] * config.greedy + ["unseen"] * ("unseen" in splits)
     asked = [
         *(
             (splits["test"], warm, generator("evaluate", seed, config.seed, i))
             for i in range(config.samples)
         ),
-        (splits["test"], greedy, rng),
-        (splits["unseen"], warm, rng),
+        *((splits["test"], greedy, rng) for part in parts if part == "greedy"),
+        *((splits["unseen"], warm, rng) for part in parts if part == "unseen"),
     ]
     checkpoints, drawn = Checkpoints(out, context.progress.say), []
     if state := checkpoints.read():
@@ -63,19 +69,14 @@ def build_outputs(context: Context, out: Path, inputs: list[Path]) -> dict[str, 
         task.advance(1)
     # A text a response, and beside it the ids that were drawn: what a reward model scores.
     texts = [[backbone.tokens.text(response) for response in part] for part in drawn]
-    outputs = {
-        "prompts": splits,
-        "sampled": texts[:-2],
-        "sampled_ids": drawn[:-2],
-        "greedy": texts[-2],
-        "greedy_ids": drawn[-2],
-        "unseen": texts[-1],
-        "kl": kl,
-    }
+    n = config.samples
+    outputs = {"prompts": splits, "sampled": texts[:n], "sampled_ids": drawn[:n], "kl": kl}
+    for part, own, ids in zip(parts, texts[n:], drawn[n:], strict=True):
+        outputs |= {part: own, f"{part}_ids": ids}
     (out / OUTPUTS).write_text(json.dumps(outputs) + "\n")
     backbone.drop_adapter(POLICY)
-    cut = backbone.tokens.cut_prompts([*splits["test"], *splits["unseen"]])
-    return {"tokens": sum(len(ids) for part in drawn[:-2] for ids in part)} | cut
+    cut = backbone.tokens.cut_prompts(text for texts in splits.values() for text in texts)
+    return {"tokens": sum(len(ids) for part in drawn[:n] for ids in part)} | cut
 
 
 def _responses(

@@ -362,14 +362,17 @@ class Stages:
             "test_prompts",
             "unseen_prompts",
             "samples",
+            "greedy",
             "temperature",
             "max_new_tokens",
             "seed",
         }
         parts = {"seed": self.config.seed, "evaluation": wanted.model_dump(include=names)}
         inputs = (policy,) if policy.name == "sft" else (self.sft(), policy)
-        summary = f"{wanted.test_prompts} test and {wanted.unseen_prompts} unseen prompts"
-        build, reads = "outputs:build_outputs", ("test", "unseen")
+        asked = {"test": wanted.test_prompts, "unseen": wanted.unseen_prompts}
+        reads = tuple(split for split, n in asked.items() if n)
+        summary = " and ".join(f"{asked[split]} {split}" for split in reads) + " prompts"
+        build = "outputs:build_outputs"
         return self._stage("outputs", build, parts, inputs, summary, reads=reads)
 
     def judgement(self, outputs: Stage, reward_model: Stage | None) -> Stage:

@@ -9,8 +9,8 @@ from bench.llm.money.prices import dollars
 _MOST = "without retries at most"  # an answer that is cut off gets more room, once
 
 
-def estimate_table(found: Estimate) -> Grid:
-    """Calls, tokens, price and time."""
+def estimate_table(found: Estimate, who: str = "") -> Grid:
+    """Calls, tokens, price and time; `who` asks, where a run asks several times."""
     time = "up to 24 hours" if found.seconds is None else f"about {found.seconds / 60:.1f} min"
     rows = [
         ("calls", f"{found.calls:,}"),
@@ -21,4 +21,4 @@ def estimate_table(found: Estimate) -> Grid:
         ("time", time if found.calls else "none"),
         *(("", line) for line in found.basis),
     ]
-    return words(f"dry run: {found.model}, nothing was asked", ["", ""], rows)
+    return words(f"dry run: {who}{' ' * bool(who)}{found.model}, nothing was asked", ["", ""], rows)
