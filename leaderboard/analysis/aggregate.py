@@ -10,7 +10,7 @@ import numpy as np
 
 from bench.records.files import EditorRecord, JudgeRecord, Metric, Run
 from bench.stats import Estimate, TwoWay, over_seeds, rank_groups, two_way
-from leaderboard.analysis.caveats import caveats
+from leaderboard.analysis.caveats import caveats, training_pairs
 from leaderboard.analysis.rows import Cell, Row, Table, is_percent
 from leaderboard.analysis.runs import Comparability, Floats, Group, Instructions, load
 
@@ -141,6 +141,7 @@ def _row(
         metrics[RANKED] = _cell(headline)
     judges = [run.record.judge for run in group.runs if run.record.judge.counts]
     editors = [editor for run in group.runs if (editor := run.record.editor) is not None]
+    pairs = [n for run in ok if (n := training_pairs(run.record)) is not None]
     peaks = [p for run in ok for s in run.record.stages if (p := s.peak_memory_gib) is not None]
     return Row(
         label=group.label,
@@ -160,6 +161,7 @@ def _row(
         peak_memory_gib=max(peaks, default=None),
         cost_usd=_dollars(judges),
         editor_usd=_dollars(editors),
+        pairs=(min(pairs), max(pairs)) if pairs else (),
         devices=tuple(sorted({d for run in ok if (d := _device(run))})),
         failures=tuple(_failure(run) for run in group.runs if run.record.status != "ok"),
     )

@@ -20,12 +20,14 @@ def caveats(groups: list[Group]) -> tuple[str, ...]:
       their times do not average
     - a judge of the family of the model that made the edits
     - a judge whose own diagnostics speak against its verdicts
+    - reward models that learned from unequal numbers of pairs
     """
     labels: dict[str, list[str]] = defaultdict(list)
     for group in groups:
         for line in (*_mixed(group), *_families(group), *_marks(group)):
             labels[line].append(group.label)
-    return tuple(f"{', '.join(own)}: {line}" for line, own in labels.items())
+    own_lines = (f"{', '.join(own)}: {line}" for line, own in labels.items())
+    return (*own_lines, *_unequal(groups))
 
 
 def _mixed(group: Group) -> Iterator[str]:
@@ -80,6 +82,37 @@ _ASPECTS: dict[str, Callable[[Record], Facts | None]] = {
     "on different machines": _machine,
     "whose stages were computed otherwise": _stages,
 }
+
+
+def training_pairs(record: Record) -> int | None:
+    """The pairs that a run's reward model learned from; None: it has none, or that is not told."""
+    counts = (stage.counts for stage in record.stages if stage.name == "reward_model")
+    return next((own["pairs"] for own in counts if "pairs" in own), None)
+
+
+def _unequal(groups: list[Group]) -> Iterator[str]:
+    """Where rows of one seed learned from different numbers of pairs: what equal data would not do.
+
+    Of equal data pairs may be left out of one set and not of another, where both sides are the
+    same (`bench.training.comparisons`).
+    """
+    pairs = {
+        group.label: own
+        for group in groups
+        if (own := {s: n for s, run in group.ok.items() if (n := training_pairs(run.record))})
+    }
+    seeds = {seed for own in pairs.values() for seed in own}
+    if all(len({own[seed] for own in pairs.values() if seed in own}) < 2 for seed in seeds):
+        return
+    labels: dict[str, list[str]] = defaultdict(list)
+    for label, own in pairs.items():
+        few, many = min(own.values()), max(own.values())
+        labels[f"{few:,}" if few == many else f"{few:,} to {many:,} by seed"].append(label)
+    told = "; ".join(f"{', '.join(own)}: {n}" for n, own in labels.items())
+    yield (
+        f"Reward models learned from unequal numbers of pairs ({told}): a pair whose sides are the "
+        "same teaches nothing and is left out, and what else is missing is a difference in data."
+    )
 
 
 def _families(group: Group) -> Iterator[str]:

@@ -37,6 +37,7 @@ class Row:
         peak_memory_gib: largest of any stage and seed.
         cost_usd: judge's, summed over the runs; None where one of them is not known.
         editor_usd: editor's, likewise; None too where a suite edits itself.
+        pairs: fewest and most that a seed's reward model learned from; none where there is none.
         devices: where it ran.
         failures: seed and reason of each run that did not end ok.
     """
@@ -58,6 +59,7 @@ class Row:
     peak_memory_gib: float | None = None
     cost_usd: float | None = None
     editor_usd: float | None = None
+    pairs: tuple[int, ...] = ()
     devices: tuple[str, ...] = ()
     failures: tuple[str, ...] = ()
 

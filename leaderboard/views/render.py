@@ -154,16 +154,19 @@ def _cost_grid(table: Table) -> Grid:
             DASH if row.peak_memory_gib is None else f"{row.peak_memory_gib:.2f}",
             DASH if row.cost_usd is None else f"{row.cost_usd:.2f}",
             DASH if row.editor_usd is None else f"{row.editor_usd:.2f}",
+            DASH if not row.pairs else " to ".join(f"{n:,}" for n in dict.fromkeys(row.pairs)),
             ", ".join(row.devices) or DASH,
         ]
         for row in table.rows
         if row.stage_seconds
     ]
     headers = ["Method", "steps to 90 %", "time to 90 %", "peak GiB", "judge USD", "editor USD"]
+    headers.append("training pairs")
     headers, rows = drop_empty([*headers, "device"], rows)
     note = (
         "90 % of the way to the run's best validation score: mean over seeds, PPO alone. Peak: of "
-        "any stage and seed. USD: all seeds; a dash where a price is not known or nobody was asked."
+        "any stage and seed. USD: all seeds; a dash where a price is not known or nobody was "
+        "asked. Training pairs: fewest and most that a seed's reward model learned from."
     )
     return Grid("Convergence and cost", headers, rows, [note], level=4)
 
@@ -183,7 +186,7 @@ def to_csv(tables: list[Table]) -> str:
     header += [f"{name}{end}" for name in names for end in ("", ".se", ".ci_low", ".ci_high")]
     header += [f"seconds.{name}" for name in stages]
     header += ["seconds", "steps_to_90", "seconds_to_90", "peak_memory_gib", "judge_cost_usd"]
-    header += ["editor_cost_usd", "devices", "warnings"]
+    header += ["editor_cost_usd", "pairs_fewest", "pairs_most", "devices", "warnings"]
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(header)
@@ -203,6 +206,7 @@ def _csv_row(
         len(row.seeds), row.instructions, row.missing, row.basis, *cells,
         *(row.stage_seconds.get(name) for name in stages), row.seconds, row.steps_to_90,
         row.seconds_to_90, row.peak_memory_gib, row.cost_usd, row.editor_usd,
+        *(row.pairs or (None, None)),
         "; ".join(row.devices), " ".join(_warnings(table)),
     ]  # fmt: skip
 

@@ -131,3 +131,36 @@ def test_what_a_judge_says_against_its_verdicts_is_named(make_run, tmp_path):
 def test_a_judge_may_mean_something_else_by_marks(make_run, tmp_path, marks):
     make_run("sft", 0, judge=JudgeRecord(name="mine", details={"marks": marks}))
     assert warnings(tmp_path / "results") == ()
+
+
+def learned(pairs: int) -> list[StageRecord]:
+    counts = {"pairs": pairs, "identical": 3000 - pairs}
+    return [StageRecord(name="reward_model", key="k", seconds=1, cached=False, counts=counts)]
+
+
+def test_unequal_numbers_of_training_pairs_are_named(make_run, tmp_path):
+    for seed in range(2):
+        make_run("sft", seed)
+        make_run("ppo_rlhf", seed, stages=learned(2998 + seed))
+        for label in ("fine_grained_ppo", "token_ppo"):
+            make_run(label, seed, stages=learned(2974))
+    results = tmp_path / "results"
+    (line,) = warnings(results)
+    assert line.startswith(
+        "Reward models learned from unequal numbers of pairs (fine_grained_ppo, token_ppo: 2,974; "
+        "ppo_rlhf: 2,998 to 2,999 by seed): "
+    )
+    assert line in leaderboard(results, fmt="csv")[0]
+    shown = leaderboard(results, fmt="md")[0]
+    assert f"**Warning:** {line}" in shown
+    assert "training pairs" in shown
+    assert "2,998 to 2,999" in shown.split("training pairs")[1]
+
+
+def test_equal_numbers_of_pairs_need_no_warning(make_run, tmp_path):
+    """Numbers may differ from seed to seed; a seed that one row lacks compares nothing."""
+    make_run("ppo_rlhf", 0, stages=learned(2998))
+    make_run("ppo_rlhf", 1, stages=learned(2990))
+    make_run("token_ppo", 0, stages=learned(2998))
+    make_run("sft", 0)
+    assert not [line for line in warnings(tmp_path / "results") if "pairs" in line]
