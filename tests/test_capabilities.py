@@ -98,7 +98,7 @@ def invoke(suite: str, method: str, *arguments: str) -> tuple[int, str]:
         (
             "scored",
             "token_ppo",
-            ["--set", "preferences.editor=claude"],
+            ["--set", "edits.source=claude"],
             "the method token_ppo needs .*an annotator",
         ),
         ("chosen", "token_ppo", JUDGED, "the method token_ppo needs .*an editor of its own"),
@@ -129,9 +129,9 @@ def test_a_suite_plans_what_needs_no_more_than_it_can_do() -> None:
 
 def test_a_reward_model_is_evaluated_without_edits_where_nobody_edits() -> None:
     settings = load_config(overrides=[value for value in JUDGED if value != "--set"])
-    for editor, expected in ((None, ["preferences"]), ("claude", ["preferences", "edits"])):
-        preferences = settings.preferences.model_copy(update={"editor": editor})
-        changed = {"preferences": preferences, "suite": "chosen", "method": "ppo_rlhf"}
+    for source, expected in (("auto", ["preferences"]), ("claude", ["preferences", "edits"])):
+        edits = settings.edits.model_copy(update={"source": source})
+        changed = {"edits": edits, "suite": "chosen", "method": "ppo_rlhf"}
         plan, _ = make_plan(settings.model_copy(update=changed))
         assert plan.rm_evaluation is not None
         assert [stage.name for stage in plan.rm_evaluation.inputs[2:]] == expected

@@ -133,7 +133,7 @@ def plugin_name(config: RunConfig, section: str) -> str | None:
     names = {
         "reward": config.method,
         "judge": config.evaluation.judge,
-        "editor": config.preferences.editor,
+        "editor": config.edits.editor,
         "suite": config.suite,
     }
     return names[section]
@@ -310,7 +310,8 @@ def _unknown_key(model: type[BaseModel], key: str, section: str) -> str:
     A key that the section had under this name is not guessed at: the section says what it is now.
     """
     if now := getattr(model, "renamed", {}).get(key):
-        return f"{section}.{key} is now {section}.{now}"
+        moved = "." in now.split()[0]
+        return f"{section}.{key} is now {now if moved else f'{section}.{now}'}"
     leaves = {doc.path.split(".")[-1]: doc.path for doc in describe() if "." in doc.path}
     near = difflib.get_close_matches(key, model.model_fields, n=1, cutoff=0.6)
     hint = [".".join(filter(None, [section, match])) for match in near]

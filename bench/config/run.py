@@ -8,7 +8,7 @@ methods but `reward`, which holds the chosen method's own options and is validat
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -66,8 +66,18 @@ class SFTConfig(Section):
 
 
 class PreferenceConfig(Section):
-    """Sampling, annotation and minimal editing of response pairs."""
+    """Response pairs: sampled and annotated, or a suite's own."""
 
+    renamed: ClassVar = {
+        "editor": "edits.source",
+        "miss": "edits.miss",
+        "max_missing": "edits.max_missing",
+    }
+    source: Literal["auto", "sampled", "files"] = Field(
+        "auto",
+        description="sampled: two responses of the SFT model, between which the suite's annotator "
+        "chooses; files: the suite's own pairs; auto: files where it has any",
+    )
     pairs: int = Field(3000, ge=1, description="training pairs")
     held_out: int = Field(400, ge=2, description="pairs kept back to measure the reward model")
     responses: int = Field(
@@ -76,15 +86,40 @@ class PreferenceConfig(Section):
     temperature: float = Field(1.2, gt=0, description="of the SFT model's samples")
     max_new_tokens: int = Field(80, ge=1, description="response tokens at most, EOS included")
     flip: float = Field(0.1, ge=0, le=0.5, description="share of labels that are wrong (noise)")
-    editor: str | None = Field(
-        None, description="registry name of who edits; none: the suite's own editor"
+
+
+OWN_EDITS = ("auto", "suite", "files")
+
+
+class EditConfig(Section):
+    """Minimal edits of the less preferred responses."""
+
+    source: str = Field(
+        "auto",
+        description="files: the suite's own edits of its pairs; suite: its program edits; else the "
+        "registry name of an editor; auto: files where it has any, else suite",
     )
     max_missing: float = Field(
-        0.02, ge=0, le=1, description="share of responses that an editor may leave unanswered"
+        0.02, ge=0, le=1, description="share of responses that may be without an edit"
     )
     miss: float = Field(
-        0.1, ge=0, le=1, description="share of errors that the suite's editor overlooks"
+        0.1, ge=0, le=1, description="share of errors that the suite's program overlooks"
     )
+    max_changed: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="largest share of words and marks that an edit may change; a response with a "
+        "larger one stays as it was and is counted; none: no limit",
+    )
+    always_allowed: int = Field(
+        4, ge=0, description="changed words and marks that are allowed in the shortest response too"
+    )
+
+    @property
+    def editor(self) -> str | None:
+        """Registry name of who edits; None: the suite, by its program or with edits it has."""
+        return None if self.source in OWN_EDITS else self.source
 
 
 class RewardModelConfig(Section):
@@ -251,6 +286,7 @@ class RunConfig(Section):
     lora: LoRAConfig = LoRAConfig()
     sft: SFTConfig = SFTConfig()
     preferences: PreferenceConfig = PreferenceConfig()
+    edits: EditConfig = EditConfig()
     reward_model: RewardModelConfig = RewardModelConfig()
     ppo: PPOConfig = PPOConfig()
     evaluation: EvaluationConfig = EvaluationConfig()

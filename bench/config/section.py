@@ -22,7 +22,8 @@ class Section(BaseModel):
     """A part of the configuration: unknown fields are errors, values do not change.
 
     Attributes:
-        renamed: what fields were once called, each with what to write now; a message says so.
+        renamed: what fields were once called, each with what to write now, and its section where
+            that is another one (as "edits.source"); a message says so.
     """
 
     renamed: ClassVar[Mapping[str, str]] = {}

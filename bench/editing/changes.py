@@ -35,10 +35,12 @@ class TextChanges:
         changes: in the order of the text.
         fraction: changed tokens of the longer side, of all its tokens: (L - LCS) / L, where L is
             the larger number of tokens and LCS that of the kept ones; 0 where there are none.
+        tokens: L - LCS, the changed tokens themselves.
     """
 
     changes: tuple[Change, ...]
     fraction: float
+    tokens: int
 
 
 def text_changes(original: str, edited: str) -> TextChanges:
@@ -70,7 +72,8 @@ def text_changes(original: str, edited: str) -> TextChanges:
             changes.append(Change(_span(before, i, i_end), _span(after, j, j_end)))
             i, j = i_end, j_end
     longer = max(before_changed, after_changed, key=len)
-    return TextChanges(tuple(changes), sum(longer) / len(longer) if longer else 0.0)
+    fraction = sum(longer) / len(longer) if longer else 0.0
+    return TextChanges(tuple(changes), fraction, sum(longer))
 
 
 def _end_of_run(changed: list[bool], start: int) -> int:

@@ -61,9 +61,10 @@ class Suite(Protocol):
         """n prompts of "preference", "ppo", "validation", "test" or "unseen"; or as many as it has.
 
         Fewer than the configuration asks for are refused by the core, so that no suite has to.
-        No split holds a prompt twice. "preference" is asked of suites without `Pairs` only; the
-        held-out pairs are about its last prompts. "validation", "test" and "unseen" are the same
-        for every seed, and share no prompt with each other or with what is trained on.
+        No split holds a prompt twice. "preference" is asked where pairs are sampled, not where they
+        are the suite's; the held-out pairs are about its last prompts. "validation", "test" and
+        "unseen" are the same for every seed, and share no prompt with each other or with what is
+        trained on.
         """
         ...
 
@@ -151,7 +152,7 @@ class SimulatedEditor(Protocol):
             prompt: of the suite.
             response: any text.
             rng: source of randomness.
-            miss: share of the errors that are to be overlooked (`preferences.miss`).
+            miss: share of the errors that are to be overlooked (`edits.miss`).
         """
         ...
 

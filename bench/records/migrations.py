@@ -52,6 +52,21 @@ _CONFIG_OF_1: Body = {
 _CONFIG_OF_2: Body = {"model": {"prompt_max_tokens": None}, "suite_options": {}}
 
 
+# Likewise of schema 3, whose pairs and edits came from where the suite had them.
+_CONFIG_OF_3: Body = {
+    "preferences": {"source": "auto"},
+    "edits": {"source": "auto", "max_changed": None, "always_allowed": 4},
+    "evaluation": {"validation": "judge", "greedy": True},
+}
+
+# What schema 4 has moved into the section `edits`, by its dotted name of before.
+_MOVED_IN_4 = {
+    "preferences.editor": "edits.source",
+    "preferences.miss": "edits.miss",
+    "preferences.max_missing": "edits.max_missing",
+}
+
+
 def migrate(body: Body) -> Body:
     """Bring a record to today's schema; one without a version is of schema 1.
 
@@ -115,6 +130,61 @@ def flat_config_of_3(config: Body) -> Body:
     return _paid_at(config, "reward.") if config.get("method") == "token_ppo" else config
 
 
+def to_4(body: Body) -> Body:
+    """Schema 4 has a section `edits`, with what of `preferences` was about them; in labels too.
+
+    `run_id` and `config_sha` stay, as in `to_3`.
+    """
+    body = body | {"schema_version": 4}
+    config, label = body.get("config"), body.get("label")
+    if isinstance(config, dict):
+        body["config"] = _fill(_with_edits(config), _CONFIG_OF_3)
+    if isinstance(label, str):
+        body["label"] = label_of_4(label)
+    return body
+
+
+def label_of_4(label: str) -> str:
+    """The row of schema 4 for one of 3: what differs from a preset is sorted, at its end."""
+    parts = label.split(" ")
+    moved = [part for part in parts if part.split("=", 1)[0] in _MOVED_IN_4]
+    if not moved:
+        return label
+    first = next(i for i, part in enumerate(parts) if "." in part.split("=", 1)[0] and i > 0)
+    renamed = []
+    for part in parts[first:]:
+        name, equals, value = part.partition("=")
+        renamed.append(f"{_MOVED_IN_4.get(name, name)}{equals}{value}")
+    return " ".join([*parts[:first], *sorted(renamed)])
+
+
+def flat_config_of_4(config: Body) -> Body:
+    """As `to_4`, of a configuration under dotted names."""
+    return {
+        _MOVED_IN_4.get(name, name): _source(value) if name == "preferences.editor" else value
+        for name, value in config.items()
+    }
+
+
+def _with_edits(config: Body) -> Body:
+    """The configuration with its section `edits`, taken out of `preferences`."""
+    preferences = config.get("preferences")
+    if not isinstance(preferences, dict):
+        return config
+    dotted = flat_config_of_4({f"preferences.{name}": x for name, x in preferences.items()})
+    found: dict[str, Body] = {"preferences": {}, "edits": {}}
+    for name, value in dotted.items():
+        section, _, key = name.partition(".")
+        found[section][key] = value
+    edits = config.get("edits")
+    return config | found | {"edits": found["edits"] | (edits if isinstance(edits, dict) else {})}
+
+
+def _source(editor: Any) -> Any:
+    """Who edits, by its name; of nobody's name, what the suite has."""
+    return "auto" if editor is None else editor
+
+
 def _paid_at(options: Body, prefix: str = "") -> Body:
     """The options of `token_ppo` with `granularity` as `paid_at`, whose "end" was "sequence"."""
     old = f"{prefix}granularity"
@@ -137,4 +207,4 @@ def _fill(values: Mapping[str, Any], missing: Mapping[str, Any]) -> Body:
     return filled
 
 
-MIGRATIONS: dict[int, Callable[[Body], Body]] = {1: to_2, 2: to_3}
+MIGRATIONS: dict[int, Callable[[Body], Body]] = {1: to_2, 2: to_3, 3: to_4}

@@ -17,7 +17,7 @@ from pydantic import (
     model_validator,
 )
 
-SCHEMA_VERSION: Final = 3
+SCHEMA_VERSION: Final = 4
 
 Status = Literal["ok", "diverged", "out_of_memory", "failed", "interrupted"]
 
@@ -68,8 +68,8 @@ class StageRecord(_Strict):
     """One stage; the cost is that of computing it, also where it was found in the store.
 
     Attributes:
-        counts: of its data, as "pairs", "identical" and "dropped" (left out), "truncated"
-            (responses cut) and "cut_prompts".
+        counts: of its data, as "pairs", "unchanged" and "changed_too_much" (edits), "identical" and
+            "dropped" (left out), "truncated" (responses cut) and "cut_prompts".
         peak_memory_since: whether the peak is the stage's own or that of its process so far.
     """
 
@@ -201,7 +201,7 @@ class EditorRecord(_Strict):
 class Record(_Strict):
     """One run of one method with one seed."""
 
-    schema_version: Literal[3] = SCHEMA_VERSION
+    schema_version: Literal[4] = SCHEMA_VERSION
     run_id: str
     suite: str
     method: str

@@ -15,9 +15,8 @@ from bench.llm.money.estimate import ASSUMED_OUTPUT_TOKENS, BYTES_PER_TOKEN, est
 from bench.llm.money.show import estimate_table
 from bench.pipeline.progress import Progress
 from bench.pipeline.stage import Context, Stage
-from bench.plugins.capabilities import Pairs
 from bench.running.runner import Plan, make_plan
-from bench.stages.chosen import editor_maker, judge_maker
+from bench.stages.chosen import editor_maker, judge_maker, uses_pairs_of
 from bench.stages.drawing import draw_prompts
 from bench.stages.given import drawn_pairs
 from bench.stages.pairs import PREFERENCES
@@ -89,7 +88,7 @@ def _edited(edits: Stage, context: Context, store: Store) -> Grid | None:
     found = store.find(preferences.name, preferences.key)
     if found is not None:
         pairs = _responses(read_rows(found.path / PREFERENCES, Preference))
-    elif isinstance(suite, Pairs):
+    elif uses_pairs_of(suite, config):
         pairs = _responses(drawn_pairs(suite, config.preferences, config.seed))
     else:
         prompts = draw_prompts(suite, "preference", config)

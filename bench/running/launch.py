@@ -67,7 +67,7 @@ def configurations(
     registry.SUITES.entry(configs[0].suite)
     registry.JUDGES.entry(configs[0].evaluation.judge)
     registry.JUDGES.entry(configs[0].evaluation.validation_judge)
-    if editor := configs[0].preferences.editor:
+    if editor := configs[0].edits.editor:
         registry.EDITORS.entry(editor)
     return [_checked(config) for config in configs]
 

@@ -24,7 +24,15 @@ from bench.stages.planning import Stages
 from bench.stages.reading import pinned
 
 # of a stage's data, for the record
-COUNTS = ("pairs", "unchanged", "identical", "truncated", "dropped", "cut_prompts")
+COUNTS = (
+    "pairs",
+    "unchanged",
+    "changed_too_much",
+    "identical",
+    "truncated",
+    "dropped",
+    "cut_prompts",
+)
 
 if TYPE_CHECKING:
     from bench.pipeline.progress import Progress
@@ -168,7 +176,7 @@ def _check_ready(missing: set[str], policy: Stage, context: Context) -> None:
     # The method sft trains no policy, and evaluation.validation=last asks nobody which to keep.
     if policy.name in missing and "judge" in policy.config:
         judge_maker(config, config.evaluation.validation_judge)(context).ready()
-    if "edits" in missing and config.preferences.editor is not None:
+    if "edits" in missing and config.edits.editor is not None:
         editor_maker(config)(context).ready()
     check_model(config, context.suite, missing)
 
@@ -227,7 +235,9 @@ def _record(
             "judge": judged.get("judge", _no_judge(config)),
             "editor": _editor(executed),
             "stages": [_stage_record(done) for done in executed.values()],
-            "metrics": judged.get("metrics", {}) | _reward_metrics(planned, executed),
+            "metrics": judged.get("metrics", {})
+            | _edit_metrics(executed)
+            | _reward_metrics(planned, executed),
             "convergence": _convergence(planned, executed),
             "started_at": started.isoformat(timespec="seconds"),
             "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -264,6 +274,18 @@ def _reward_metrics(planned: Plan, executed: dict[str, Executed]) -> dict[str, A
         if mass:
             metrics["reward_mass"] = {"mean": sum(mass) / len(mass), "n": len(mass)}
     return metrics
+
+
+def _edit_metrics(executed: dict[str, Executed]) -> dict[str, Any]:
+    """How much of a response its edit changed, over those that are changed."""
+    edits = next((done for done in executed.values() if done.stage.name == "edits"), None)
+    changed = {} if edits is None else edits.artifact.meta["stats"].get("changed", {})
+    if not changed:
+        return {}
+    return {
+        "edit_changed_share": {"mean": changed["mean"], "n": changed["n"]},
+        "edit_changed_median_share": {"mean": changed["median"], "n": changed["n"]},
+    }
 
 
 def _no_judge(config: RunConfig) -> dict[str, Any]:

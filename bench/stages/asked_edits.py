@@ -33,8 +33,8 @@ def build_asked_edits(
     pairs = read_rows(inputs[0] / PREFERENCES, Preference)
     results = editor.edit([(pair.prompt, pair.rejected) for pair in pairs])
     # As a stage's artifact they would be final.
-    limit = context.config.preferences.max_missing
-    require_answers(results, limit, "no edits are kept (preferences.max_missing)")
+    config = context.config.edits
+    require_answers(results, config.max_missing, "no edits are kept (edits.max_missing)")
     rows = [
         edit_of(pair, pair.rejected if result.edited is None else result.edited, editor.source)
         for pair, result in zip(pairs, results, strict=True)
@@ -46,4 +46,4 @@ def build_asked_edits(
         "cost_usd": about.pop("cost_usd", None),
         "details": about,
     }
-    return write_edits(out, rows) | {"editor": record}
+    return write_edits(out, rows, config) | {"editor": record}

@@ -11,7 +11,7 @@ from bench.models.adapters import attach
 from bench.models.context import batch_rope, context_length
 from bench.models.loading import load_outline, load_tokenizer
 from bench.models.tokens import Tokens
-from bench.plugins.capabilities import Edits, Pairs
+from bench.stages.chosen import uses_edits_of, uses_pairs_of
 from bench.stages.drawing import draw_demonstrations, draw_prompts
 from bench.stages.given import drawn_pairs, joined_edits
 
@@ -65,12 +65,12 @@ def check_data(config: RunConfig, suite: Any, missing: set[str]) -> None:
     if "sft" in missing:
         draw_demonstrations(suite, config.sft)
     for stage, split, _ in SPLITS:
-        if stage in missing and not (stage == "samples" and isinstance(suite, Pairs)):
+        if stage in missing and not (stage == "samples" and uses_pairs_of(suite, config)):
             draw_prompts(suite, split, config)
-    if isinstance(suite, Pairs) and missing & {"preferences", "edits"}:
+    if uses_pairs_of(suite, config) and missing & {"preferences", "edits"}:
         pairs = drawn_pairs(suite, wanted, config.seed)
-        if "edits" in missing and wanted.editor is None and isinstance(suite, Edits):
-            joined_edits(suite, pairs, wanted.max_missing)
+        if "edits" in missing and uses_edits_of(suite, config):
+            joined_edits(suite, pairs, config.edits.max_missing)
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def context_needs(
     needs = []
     for stage, split, section in SPLITS:
         if stages is None or stage in stages:
-            if stage == "samples" and isinstance(suite, Pairs):
+            if stage == "samples" and uses_pairs_of(suite, config):
                 own = drawn_pairs(suite, config.preferences, config.seed)
                 prompts = [pair.prompt for pair in own]
             else:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.config.loading import judge_options, plugin_options
 from bench.errors import UserError
+from bench.plugins.capabilities import Edits, Pairs, require
 from bench.plugins.registry import EDITORS, JUDGES, Registry
 
 if TYPE_CHECKING:
@@ -59,8 +60,39 @@ def editor_maker(config: RunConfig) -> Callable[[Context], Editor]:
     """
     from bench.stages.asked_edits import make_editor
 
-    editor = EDITORS.get(str(config.preferences.editor))
+    editor = EDITORS.get(str(config.edits.editor))
     return partial(make_editor, editor, plugin_options(config, "editor"))
+
+
+def uses_pairs_of(suite: Any, config: RunConfig) -> bool:
+    """Whether the pairs are the suite's own; else they are sampled and annotated.
+
+    Raises:
+        UserError: they shall be, and it has none.
+    """
+    source = config.preferences.source
+    if source == "files":
+        mend = "set preferences.source=sampled, or choose another suite"
+        require(suite, "preferences.source=files", Pairs, mend=mend)
+    return source != "sampled" and isinstance(suite, Pairs)
+
+
+def uses_edits_of(suite: Any, config: RunConfig) -> bool:
+    """Whether the edits are those that the suite has; else a program or an editor makes them.
+
+    Raises:
+        UserError: they shall be, and it has none, or the pairs are not its own.
+    """
+    source, own_pairs = config.edits.source, uses_pairs_of(suite, config)
+    if source == "files":
+        mend = "choose an editor with edits.source, or another suite"
+        require(suite, "edits.source=files", Edits, mend=mend)
+        if not own_pairs:
+            raise UserError(
+                "edits.source=files: they join the pairs that the suite has, and these are "
+                "sampled: set preferences.source=files, or another edits.source"
+            )
+    return source in ("auto", "files") and own_pairs and isinstance(suite, Edits)
 
 
 def plugin_modules(registry: Registry[Any], name: str, plugin: Any = None) -> tuple[str, ...]:

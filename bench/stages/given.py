@@ -35,8 +35,8 @@ def build_given_pairs(context: Context, out: Path, inputs: list[Path]) -> dict[s
 def build_given_edits(context: Context, out: Path, inputs: list[Path]) -> dict[str, Any]:
     """The suite's own edits of the pairs; inputs: preferences."""
     pairs = read_rows(inputs[0] / PREFERENCES, Preference)
-    limit = context.config.preferences.max_missing
-    return write_edits(out, joined_edits(context.suite, pairs, limit))
+    config = context.config.edits
+    return write_edits(out, joined_edits(context.suite, pairs, config.max_missing), config)
 
 
 def drawn_pairs(suite: Pairs, config: PreferenceConfig, seed: int) -> list[Preference]:
@@ -89,8 +89,7 @@ def joined_edits(suite: Edits, pairs: Sequence[Preference], max_missing: float) 
     if missing > max_missing * len(pairs):
         raise UserError(
             f"the suite {name} has no edit of {missing} of {len(pairs)} pairs, more than "
-            f"preferences.max_missing={max_missing:g}: raise it, or choose an editor with "
-            "preferences.editor"
+            f"edits.max_missing={max_missing:g}: raise it, or choose an editor with edits.source"
         )
     return [
         found[pair.id] if pair.id in found else edit_of(pair, pair.rejected, f"{name}: no edit")

@@ -11,7 +11,7 @@ from bench.config.loading import judge_options, plugin_options
 from bench.errors import UserError
 from bench.models.devices import dtype_name, pick_device
 from bench.pipeline.stage import Stage
-from bench.plugins.capabilities import Annotator, Edits, Gold, Pairs, SimulatedEditor, require
+from bench.plugins.capabilities import Annotator, Gold, Pairs, SimulatedEditor, require
 from bench.plugins.registry import ALGORITHMS, EDITORS, JUDGES, METHODS, SUITES
 from bench.stages.chosen import (
     ChosenAlgorithm,
@@ -20,6 +20,8 @@ from bench.stages.chosen import (
     editor_maker,
     judge_maker,
     plugin_modules,
+    uses_edits_of,
+    uses_pairs_of,
 )
 from bench.stages.reading import Reads, read_base, read_by_suite
 
@@ -125,10 +127,10 @@ class Stages:
     def samples(self) -> Stage:
         """Two samples, or `preferences.responses`, of the SFT model to each preference prompt.
 
-        Where the suite has pairs, just what a reward model's output is normalised on.
+        Where the pairs are the suite's, just what a reward model's output is normalised on.
         """
         wanted = self.config.preferences
-        if isinstance(self.suite, Pairs):
+        if uses_pairs_of(self.suite, self.config):
             return self._responses()
         names = {"pairs", "held_out", "responses", "temperature", "max_new_tokens"}
         parts = {"seed": self.config.seed, "preferences": wanted.model_dump(include=names)}
@@ -157,12 +159,13 @@ class Stages:
             UserError: the suite has no pairs and nobody can prefer, or it has pairs and rankings
                 are asked for.
         """
-        if isinstance(self.suite, Pairs):
+        if uses_pairs_of(self.suite, self.config):
             return self._given_pairs()
+        sampled = self.config.preferences.source == "sampled"
         require(
             self.suite,
-            f"the method {self.config.method}",
-            Pairs,
+            "preferences.source=sampled" if sampled else f"the method {self.config.method}",
+            *(() if sampled else (Pairs,)),
             Annotator,
             mend="choose another suite, or a method that learns from no preferences",
         )
@@ -190,29 +193,31 @@ class Stages:
         Raises:
             UserError: nobody can edit.
         """
-        config, inputs = self.config.preferences, (self.preferences(),)
-        parts: dict[str, Any]
-        if config.editor is None and self.brings_edits:
-            parts = {"max_missing": config.max_missing}
+        config, inputs = self.config.edits, (self.preferences(),)
+        # What is left out of them, whoever made them.
+        parts: dict[str, Any] = config.model_dump(include={"max_changed", "always_allowed"})
+        if uses_edits_of(self.suite, self.config):
+            parts["max_missing"] = config.max_missing
             build, summary = "given:build_given_edits", "edits of the suite"
             return self._stage("edits", build, parts, inputs, summary, reads=("edits",))
         if config.editor is None:
+            asked = config.source == "suite"
             require(
                 self.suite,
-                f"the method {self.config.method}",
+                "edits.source=suite" if asked else f"the method {self.config.method}",
                 SimulatedEditor,
-                mend="choose an editor with preferences.editor, or another suite or method",
+                mend="choose an editor with edits.source, or another suite or method",
             )
-            parts = {"seed": self.config.seed, "miss": config.miss}
+            parts |= {"seed": self.config.seed, "miss": config.miss}
             summary = f"{config.miss:.0%} of the errors overlooked"
             build, reads = "edits:build_edits", ("edit",)
             return self._stage("edits", build, parts, inputs, summary, reads=reads)
         options = plugin_options(self.config, "editor").result_fields()
-        parts = {"editor": config.editor, "options": options, "max_missing": config.max_missing}
+        asking = {"editor": config.editor, "options": options, "max_missing": config.max_missing}
         return self._stage(
             "edits",
             "asked_edits:build_asked_edits",
-            parts,
+            parts | asking,
             inputs,
             f"by {config.editor}",
             editor_maker(self.config),
@@ -391,15 +396,11 @@ class Stages:
         )
 
     @property
-    def brings_edits(self) -> bool:
-        """Whether the suite has edits of pairs that it has."""
-        return isinstance(self.suite, Pairs) and isinstance(self.suite, Edits)
-
-    @property
     def has_edits(self) -> bool:
         """Whether there are edits of the less preferred responses, or somebody who edits."""
-        can_edit = self.brings_edits or isinstance(self.suite, SimulatedEditor)
-        return can_edit or self.config.preferences.editor is not None
+        if self.config.edits.editor is not None or uses_edits_of(self.suite, self.config):
+            return True
+        return self.config.edits.source == "suite" or isinstance(self.suite, SimulatedEditor)
 
     def _judge(self, field: str) -> dict[str, Any]:
         """What of the options decides the verdicts of the judge that a field of `evaluation` names.

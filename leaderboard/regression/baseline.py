@@ -11,7 +11,12 @@ from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError, model_
 
 from bench.errors import UserError
 from bench.records.files import RECORD, Damage, Metric, Record, Run, explain, find_runs, read_record
-from bench.records.migrations import flat_config_of_3, label_of_3
+from bench.records.migrations import (
+    flat_config_of_3,
+    flat_config_of_4,
+    label_of_3,
+    label_of_4,
+)
 from leaderboard.analysis.rows import is_percent
 from leaderboard.analysis.runs import Comparability
 from leaderboard.regression.environment import Facts, changes, configuration, environment, measured
@@ -277,8 +282,12 @@ def _read_file(file: Path) -> Baseline:
 
 def _of_today(baseline: Baseline) -> Baseline:
     """With today's names in its label and configurations: records are read with them, too."""
-    runs = [r.model_copy(update={"config": flat_config_of_3(r.config)}) for r in baseline.runs]
-    return baseline.model_copy(update={"label": label_of_3(baseline.label), "runs": runs})
+    runs = [
+        run.model_copy(update={"config": flat_config_of_4(flat_config_of_3(run.config))})
+        for run in baseline.runs
+    ]
+    label = label_of_4(label_of_3(baseline.label))
+    return baseline.model_copy(update={"label": label, "runs": runs})
 
 
 def _read_runs(path: Path) -> list[Run]:

@@ -25,6 +25,8 @@ HELD_OUT = {
     "rm_localisation": "localisation",
 }
 
+EDITS = {"edit_changed_share": "mean %", "edit_changed_median_share": "median %"}
+
 
 def sections(table: Table) -> dict[str, dict[str, str]]:
     """The metrics of each section of a table with their headings, by the section's title."""
@@ -37,6 +39,7 @@ def sections(table: Table) -> dict[str, dict[str, str]]:
     }
     planted = {metric: f"{kind(metric)} %" for metric in probes(table.suite, table.rows)}
     return {
+        "What edits change, of words and marks": EDITS,
         "Reward model on held-out pairs": HELD_OUT,
         "Reward model on planted errors": planted,
         "Policy, sampled": {

@@ -149,6 +149,26 @@ def test_every_field_is_described() -> None:
 
 
 @pytest.mark.parametrize("spelling", ["--set", "a preset's file"])
+@pytest.mark.parametrize(
+    ("old", "now"),
+    [
+        ("preferences.editor=claude", "preferences.editor is now edits.source"),
+        ("preferences.miss=0.2", "preferences.miss is now edits.miss"),
+        ("preferences.max_missing=0.2", "preferences.max_missing is now edits.max_missing"),
+    ],
+)
+def test_a_field_that_moved_is_answered_with_its_new_place(
+    old: str, now: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=now):
+        load_config("testbed", [old])
+    preset = tmp_path / "mine.yaml"
+    section, _, rest = old.partition(".")
+    preset.write_text(f"{section}:\n  {rest.replace('=', ': ')}\n")
+    with pytest.raises(UserError, match=now):
+        load_config(str(preset))
+
+
 def test_a_renamed_option_is_answered_with_its_new_name(spelling: str, tmp_path: Path) -> None:
     preset, overrides = "testbed", ["reward.granularity=sequence"]
     if spelling != "--set":

@@ -22,7 +22,7 @@ from tests.llm.server import Server
 
 ASKED = ("evaluation.judge=claude", "judge.canaries=0", "judge.max_retries=0")
 MINE = """Which is better for {instruction}? A: {output_1} B: {output_2} ({nonce})"""
-EDITED = ("preferences.editor=claude", "editor.max_retries=0", "method=fine_grained_ppo")
+EDITED = ("edits.source=claude", "editor.max_retries=0", "method=fine_grained_ppo")
 
 
 def answer(body: dict[str, Any]) -> dict[str, Any]:
@@ -135,7 +135,7 @@ def test_edits_without_an_answer_are_asked_for_again(
 ) -> None:
     server.answer = answer
     asked = (*EDITED, "editor.max_changed=0.9")
-    with pytest.raises(UserError, match=r"32 skipped_budget.*preferences.max_missing") as caught:
+    with pytest.raises(UserError, match=r"32 skipped_budget.*edits.max_missing") as caught:
         run(store, tmp_path, *asked, "editor.max_usd=0", "editor.max_tokens=2048")
     assert caught.value.exit_code == 3
     record = run(store, tmp_path, *asked, "editor.max_tokens=2048")

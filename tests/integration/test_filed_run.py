@@ -147,7 +147,7 @@ BAD: list[tuple[str, Any, list[str], str]] = [
         "edits.jsonl",
         lambda rows: rows[:-1],
         [],
-        "no edit of 1 of 22 pairs, more than preferences.max_missing=0.02",
+        "no edit of 1 of 22 pairs, more than edits.max_missing=0.02",
     ),
     (
         "edits.jsonl",
@@ -176,7 +176,7 @@ def test_pairs_and_edits_that_do_not_fit_are_refused_before_anything_runs(
 def test_an_edit_that_is_missing_leaves_its_pair_as_it_was(tmp_path: Path, files: Path) -> None:
     rows = read_rows(files / "edits.jsonl", Edit)
     write_rows(files / "edits.jsonl", rows[:-1])
-    settings = config("method=token_ppo", "preferences.max_missing=.1", "ppo.steps=0")
+    settings = config("method=token_ppo", "edits.max_missing=.1", "ppo.steps=0")
     record, folders = run(settings, tmp_path)
     assert {s.name: s.counts for s in record.stages}["edits"] == {"pairs": 22, "unchanged": 1}
     edit = read_rows(folders["edits"] / "edits.jsonl", Edit)[0]

@@ -17,7 +17,7 @@ from bench.pipeline.stage import Stage
 from bench.running.runner import make_plan
 
 REPO = Path(__file__).parents[2]
-ASKED = ("evaluation.judge=claude", "preferences.editor=claude")
+ASKED = ("evaluation.judge=claude", "edits.source=claude")
 # What shows, stores, plans or runs decides no result.
 APART = (
     "bench.cli", "bench.running", "bench.pipeline", "bench.records.provenance",

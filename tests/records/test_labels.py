@@ -30,7 +30,7 @@ def configured(*overrides: str, preset: str = "testbed", method: str = "token_pp
         (["model.path=/home/somebody/models/tiny"], "token_ppo model.path=tiny"),
         (["lora.target_modules=[q_proj, v_proj]"], "token_ppo lora.target_modules=q_proj,v_proj"),
         (["model.device=cpu"], "token_ppo"),
-        (["preferences.editor=claude", "editor.max_usd=5"], "token_ppo preferences.editor=claude"),
+        (["edits.source=claude", "editor.max_usd=5"], "token_ppo edits.source=claude"),
     ],
 )  # fmt: skip
 def test_a_label_is_what_differs_from_the_default_preset(overrides: list[str], said: str) -> None:

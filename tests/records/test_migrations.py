@@ -7,7 +7,17 @@ from bench.config.run import PPOConfig, RunConfig
 from bench.records.files import RecordError, edits, read_record
 from bench.records.labels import label as row_label
 from bench.records.labels import settings
-from bench.records.migrations import MIGRATIONS, flat_config_of_3, label_of_3, migrate, to_2, to_3
+from bench.records.migrations import (
+    MIGRATIONS,
+    flat_config_of_3,
+    flat_config_of_4,
+    label_of_3,
+    label_of_4,
+    migrate,
+    to_2,
+    to_3,
+    to_4,
+)
 from bench.records.schema import SCHEMA_VERSION, Record
 
 # Published records, kept here for when `results/` holds newer ones alone.
@@ -145,7 +155,62 @@ def test_the_digest_of_schema_2_is_still_verified(tmp_path):
     path = tmp_path / "record.json"
     path.write_text(text)
     assert edits(path) == []
-    assert read_record(path).schema_version == 3
+    assert read_record(path).schema_version == 4
     path.write_text(text.replace("granularity=sequence", "granularity=token"))
     with pytest.raises(RecordError, match="label: edited or removed"):
         read_record(path)
+
+
+def test_3_to_4_moves_what_is_about_edits_into_its_section():
+    preferences = {"pairs": 3, "editor": "claude", "max_missing": 0.5, "miss": 0.2}
+    old = {
+        "schema_version": 3,
+        "label": "token_ppo loss=eq4 preferences.editor=claude preferences.pairs=3",
+        "run_id": "a",
+        "config": {"preferences": preferences, "evaluation": {"greedy": True, "samples": 2}},
+    }
+    before = json.dumps(old, sort_keys=True)
+    new = to_4(old)
+    assert json.dumps(old, sort_keys=True) == before
+    assert new["label"] == "token_ppo loss=eq4 edits.source=claude preferences.pairs=3"
+    assert new["run_id"] == "a"
+    assert new["config"] == {
+        "preferences": {"pairs": 3, "source": "auto"},
+        "edits": {
+            "source": "claude",
+            "max_missing": 0.5,
+            "miss": 0.2,
+            "max_changed": None,
+            "always_allowed": 4,
+        },
+        "evaluation": {"greedy": True, "samples": 2, "validation": "judge"},
+    }
+    flat = {"preferences.editor": None, "preferences.miss": 0.1, "ppo.lr": 1.0}
+    moved = {"edits.source": "auto", "edits.miss": 0.1, "ppo.lr": 1.0}
+    assert flat_config_of_4(flat) == flat_config_of_4(moved) == moved
+
+
+def test_a_migrated_configuration_is_the_run_that_it_was():
+    """What schema 4 renames is no other run: of the defaults nothing is in the hash."""
+    record = read_record(RUN_2)
+    config = RunConfig.model_validate(record.config)
+    assert config.edits == RunConfig().edits
+    assert config.preferences.source == "auto"
+    assert "editor" not in record.config["preferences"]
+
+
+@pytest.mark.parametrize(
+    ("label", "now"),
+    [
+        ("token_ppo", "token_ppo"),
+        ("token_ppo loss=eq4 ppo.lr=0.1", "token_ppo loss=eq4 ppo.lr=0.1"),
+        ("token_ppo preferences.miss=0.2", "token_ppo edits.miss=0.2"),
+        (
+            "token_ppo [trl-1.12] lora.r=2 preferences.editor=claude",
+            "token_ppo [trl-1.12] edits.source=claude lora.r=2",
+        ),
+        ("token_ppo [config 3f2a]", "token_ppo [config 3f2a]"),
+    ],
+)
+def test_a_label_of_schema_3_reads_as_todays_code_would_write_it(label, now):
+    assert label_of_4(label) == now

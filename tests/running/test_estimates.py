@@ -118,7 +118,7 @@ def test_validations_and_edits_are_estimated_too(tmp_path: Path) -> None:
         "evaluation.validation_judge=claude",
         "evaluation.validation_prompts=4",
         "ppo.steps=25",  # validated at 0, 10, 20 and 25
-        "preferences.editor=claude",
+        "edits.source=claude",
     )
     found = estimated(config(*asked, method="token_ppo"), store)
     assert found == {"judge": "20", "validation judge": "32", "editor": "22"}
