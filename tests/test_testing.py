@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from torch import Tensor
 
 from bench.data import Edit, Span
+from bench.models.heads import RewardModel, ScalarHead
 from bench.plugins.protocols import Verdict
 from bench.plugins.registry import JUDGES, METHODS, SUITES
 from bench.suites.testbed.suite import Testbed
@@ -22,11 +24,13 @@ from judges.claude import Claude
 from judges.gold import Gold
 from judges.openai import OpenAI
 from judges.replay import Replay
+from judges.reward_model import RewardModelJudge
 from methods.gold_ppo import GoldPPO
 from methods.sft import SFT
 from tests.judges.asked import prefers
 from tests.llm.server import Server
 from tests.suites.filed import Filed, FiledOptions, write_files
+from tests.tiny import LORA, stir, tiny_backbone
 
 PROMPTS = ["First?", "Second?", "Third?"]
 OUTPUTS = ["good one", "bad two", "good three"]
@@ -69,10 +73,21 @@ def openai(server: Server, folder: Path) -> Any:
     return OpenAI(None, options, answers=folder / "a.jsonl", say=print)
 
 
+def reward_model(server: Server, folder: Path) -> Any:
+    backbone = tiny_backbone()
+    backbone.add_adapter("heldout", LORA)
+    stir(backbone, "heldout")
+    head = ScalarHead(backbone.hidden_size, generator=torch.Generator().manual_seed(0))
+    judge = RewardModelJudge()
+    judge.use_reward_model(RewardModel(backbone, "heldout", head, "sequence"))
+    return judge
+
+
 ASKED: dict[str, Callable[[Server, Path], Any]] = {
     "claude": claude,
     "openai": openai,
     "replay": replayed,
+    "reward_model": reward_model,
 }
 
 

@@ -247,10 +247,22 @@ class EvaluationConfig(Section):
     """Generation and judging of the final policy."""
 
     judge: str = Field("gold", description="registry name; its own options: judge.*")
-    validation: Literal["judge", "last"] = Field(
+    validation: Literal["judge", "heldout_rm", "last"] = Field(
         "judge",
-        description="what chooses the checkpoint: validation_judge, on validation_prompts; "
-        "last: nobody is asked, the policy of the last step is kept",
+        description="what chooses the checkpoint, on validation_prompts: validation_judge, or a "
+        "reward model of other pairs than the methods' own; last: nothing, the last step is kept",
+    )
+    heldout_pairs: int = Field(
+        0,
+        ge=0,
+        description="pairs set aside for a reward model that no method learns from: for "
+        "validation=heldout_rm and the judge reward_model",
+    )
+    max_kl: float | None = Field(
+        10.0,
+        gt=0,
+        description="nats a response from the SFT model beyond which heldout_rm chooses no "
+        "checkpoint; none: no limit",
     )
     validation_judge: str = Field(
         "gold", description="judge of the validations: asked at every one, so free of cost"

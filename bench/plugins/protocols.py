@@ -74,6 +74,9 @@ class Judge(Protocol):
     A stage that asks a judge is computed again when the code that the judge's module imports
     changes (`bench.pipeline.sources`); likewise with an editor, a method, a suite.
 
+    A judge with a method `use_reward_model(model)` is given the run's held-out reward model
+    (`evaluation.heldout_pairs`) before it compares anything.
+
     A judge that asks a language model may have an attribute `asker` (`bench.llm.Asker`): messages
     about missing verdicts then say how to ask again.
     """

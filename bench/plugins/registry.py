@@ -198,6 +198,12 @@ JUDGES: Registry[Any] = Registry(
             "annotations from a file in AlpacaEval's format",
             "arXiv:2404.04475",
         ),
+        Entry(
+            "reward_model",
+            "judges.reward_model:RewardModelJudge",
+            "a reward model of pairs that no method learns from: a proxy, and said to be one",
+            "arXiv:2210.10760",
+        ),
     ],
 )
 EDITORS: Registry[Any] = Registry(

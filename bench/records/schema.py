@@ -69,7 +69,8 @@ class StageRecord(_Strict):
 
     Attributes:
         counts: of its data, as "pairs", "unchanged" and "changed_too_much" (edits), "identical" and
-            "dropped" (left out), "truncated" (responses cut) and "cut_prompts".
+            "dropped" (left out), "truncated" (responses cut), "cut_prompts" and
+            "set_aside" (pairs that no method learns from).
         peak_memory_since: whether the peak is the stage's own or that of its process so far.
     """
 

@@ -89,7 +89,7 @@ def _edited(edits: Stage, context: Context, store: Store) -> Grid | None:
     if found is not None:
         pairs = _responses(read_rows(found.path / PREFERENCES, Preference))
     elif uses_pairs_of(suite, config):
-        pairs = _responses(drawn_pairs(suite, config.preferences, config.seed))
+        pairs = _responses(drawn_pairs(suite, config))
     else:
         prompts = draw_prompts(suite, "preference", config)
         pairs, said = list(zip(prompts, suite.references(prompts), strict=True)), _STAND_IN

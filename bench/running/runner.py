@@ -32,6 +32,7 @@ COUNTS = (
     "truncated",
     "dropped",
     "cut_prompts",
+    "set_aside",
 )
 
 if TYPE_CHECKING:

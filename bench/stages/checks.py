@@ -12,7 +12,7 @@ from bench.models.context import batch_rope, context_length
 from bench.models.loading import load_outline, load_tokenizer
 from bench.models.tokens import Tokens
 from bench.stages.chosen import uses_edits_of, uses_pairs_of
-from bench.stages.drawing import draw_demonstrations, draw_prompts
+from bench.stages.drawing import draw_demonstrations, draw_prompts, heldout_config
 from bench.stages.given import drawn_pairs, joined_edits
 
 STAGES = ("samples", "ppo", "outputs")  # those that generate
@@ -61,16 +61,17 @@ def check_data(config: RunConfig, suite: Any, missing: set[str]) -> None:
         UserError: there are fewer demonstrations, prompts or pairs than the configuration asks for,
             or the suite's pairs and edits do not fit each other.
     """
-    wanted = config.preferences
     if "sft" in missing:
         draw_demonstrations(suite, config.sft)
     for stage, split, _ in SPLITS:
         if stage in missing and not (stage == "samples" and uses_pairs_of(suite, config)):
             draw_prompts(suite, split, config)
     if uses_pairs_of(suite, config) and missing & {"preferences", "edits"}:
-        pairs = drawn_pairs(suite, wanted, config.seed)
+        pairs = drawn_pairs(suite, config)
         if "edits" in missing and uses_edits_of(suite, config):
             joined_edits(suite, pairs, config.edits.max_missing)
+    if uses_pairs_of(suite, config) and "heldout_preferences" in missing:
+        drawn_pairs(suite, heldout_config(config))
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def context_needs(
     for stage, split, section in SPLITS:
         if stages is None or stage in stages:
             if stage == "samples" and uses_pairs_of(suite, config):
-                own = drawn_pairs(suite, config.preferences, config.seed)
+                own = drawn_pairs(suite, config)
                 prompts = [pair.prompt for pair in own]
             else:
                 prompts = draw_prompts(suite, split, config)

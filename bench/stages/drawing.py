@@ -20,17 +20,47 @@ def draw_prompts(suite: Any, split: str, config: RunConfig) -> list[str]:
     Raises:
         UserError: the split has fewer than the configuration asks for, or one twice.
     """
-    pairs, evaluation = config.preferences, config.evaluation
+    pairs, evaluation = pair_fields(config), config.evaluation
     n, field = {
-        "preference": (pairs.pairs + pairs.held_out, "preferences.pairs + preferences.held_out"),
+        "preference": (sum(pairs.values()), " + ".join(filter(None, pairs))),
         "ppo": (config.ppo.prompts, "ppo.prompts"),
         "validation": (evaluation.validation_prompts, "evaluation.validation_prompts"),
         "test": (evaluation.test_prompts, "evaluation.test_prompts"),
         "unseen": (evaluation.unseen_prompts, "evaluation.unseen_prompts"),
     }[split]
+    if split == "preference" and evaluation.heldout_pairs:
+        aside = set(draw_prompts(suite, split, heldout_config(config)))
+        # As many more are drawn as may be among those that are set aside.
+        field = f"{field} + evaluation.heldout_pairs"
+        drawn = prompts_of(suite, split, n + len(aside), config.seed, field)
+        return [prompt for prompt in drawn if prompt not in aside][:n]
     if n == 0:  # a split that is not asked for; the suite need not have it
         return []
     return prompts_of(suite, split, n, config.seed, field)
+
+
+def pair_fields(config: RunConfig) -> dict[str, int]:
+    """The fields that say how many pairs to learn from and to hold out, with their values.
+
+    Of the reward model that no method learns from (`heldout_config`) none are held out.
+    """
+    wanted = config.preferences
+    if wanted.held_out == 0:
+        return {"evaluation.heldout_pairs": wanted.pairs, "": 0}
+    return {"preferences.pairs": wanted.pairs, "preferences.held_out": wanted.held_out}
+
+
+def heldout_config(config: RunConfig) -> RunConfig:
+    """Of the reward model that no method learns from: pairs of its own, the same for every seed."""
+    evaluation = config.evaluation
+    pairs = {"pairs": evaluation.heldout_pairs, "held_out": 0, "responses": 2}
+    return config.model_copy(
+        update={
+            "seed": evaluation.seed,
+            "preferences": config.preferences.model_copy(update=pairs),
+            "evaluation": evaluation.model_copy(update={"heldout_pairs": 0}),
+        }
+    )
 
 
 def prompts_of(suite: Any, split: str, n: int, seed: int, field: str) -> list[str]:

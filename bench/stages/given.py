@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from bench.data import Edit, Preference, mismatch, read_rows, write_rows
 from bench.errors import UserError
-from bench.stages.drawing import enough
+from bench.stages.drawing import enough, heldout_config, pair_fields
 from bench.stages.edits import edit_of, write_edits
 from bench.stages.pairs import PREFERENCES
 
 if TYPE_CHECKING:
-    from bench.config.run import PreferenceConfig
+    from bench.config.run import RunConfig
     from bench.pipeline.stage import Context
     from bench.plugins.capabilities import Edits, Pairs
 
+ALL = 10**9  # more pairs than any suite has: it gives what it has
 
 _DRAWN = (
     "{} has token ids, which only what this run's own model drew can have: leave {} out, and the "
@@ -27,9 +28,12 @@ _DRAWN = (
 
 def build_given_pairs(context: Context, out: Path, inputs: list[Path]) -> dict[str, Any]:
     """The suite's own pairs, the training ones first."""
-    rows = drawn_pairs(context.suite, context.config.preferences, context.config.seed)
+    rows = drawn_pairs(context.suite, context.config)
     write_rows(out / PREFERENCES, rows)
-    return {"pairs": len(rows)}
+    counts = {"pairs": len(rows)}
+    if n := context.config.evaluation.heldout_pairs:
+        counts["set_aside"] = n
+    return counts
 
 
 def build_given_edits(context: Context, out: Path, inputs: list[Path]) -> dict[str, Any]:
@@ -39,17 +43,23 @@ def build_given_edits(context: Context, out: Path, inputs: list[Path]) -> dict[s
     return write_edits(out, joined_edits(context.suite, pairs, config.max_missing), config)
 
 
-def drawn_pairs(suite: Pairs, config: PreferenceConfig, seed: int) -> list[Preference]:
-    """The training pairs, then those held out.
+def drawn_pairs(suite: Pairs, config: RunConfig) -> list[Preference]:
+    """The training pairs, then those held out; none about a prompt that is set aside.
+
+    Set aside are the pairs of the reward model that no method learns from
+    (`evaluation.heldout_pairs`), and with them all others that the suite has about their prompts.
 
     Raises:
         UserError: the suite has fewer than are asked for, a prompt is in both parts, two pairs
             have one id, or one has token ids.
     """
-    name = getattr(suite, "name", "")
+    name, aside = getattr(suite, "name", ""), frozenset[str]()
+    if config.evaluation.heldout_pairs:
+        aside = frozenset(pair.prompt for pair in drawn_pairs(suite, heldout_config(config)))
+    fields = pair_fields(config)
     train, held_out = (
-        _drawn(suite, split, getattr(config, field), seed, f"preferences.{field}")
-        for split, field in (("preference", "pairs"), ("held_out", "held_out"))
+        _drawn(suite, split, n, config.seed, field, aside)
+        for split, (field, n) in zip(("preference", "held_out"), fields.items(), strict=True)
     )
     shared = {pair.prompt for pair in train} & {pair.prompt for pair in held_out}
     if shared:
@@ -97,5 +107,13 @@ def joined_edits(suite: Edits, pairs: Sequence[Preference], max_missing: float) 
     ]
 
 
-def _drawn(suite: Pairs, split: str, n: int, seed: int, field: str) -> list[Preference]:
-    return enough(suite, suite.pairs(split, n, seed), n, field, f"pairs of {split!r}")
+def _drawn(
+    suite: Pairs, split: str, n: int, seed: int, field: str, aside: frozenset[str]
+) -> list[Preference]:
+    if n == 0:  # of the reward model that no method learns from, no pair is held out
+        return []
+    if not aside:
+        return enough(suite, suite.pairs(split, n, seed), n, field, f"pairs of {split!r}")
+    found = [pair for pair in suite.pairs(split, ALL, seed) if pair.prompt not in aside]
+    what = f"pairs of {split!r} beside those that evaluation.heldout_pairs sets aside"
+    return enough(suite, found, n, field, what)

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 from scipy.stats import pearsonr
 
 from bench.models.heads import RewardModel
-from bench.models.names import REWARD
+from bench.models.names import HELDOUT, REWARD
 from bench.models.sequences import repeat_share
 from bench.plugins.capabilities import Measures
 from bench.plugins.protocols import Verdict
 from bench.preference import win
 from bench.records.schema import JudgeRecord, Metric, prompt_sha, texts_sha
-from bench.stages.judging import check_missing, say_marks
+from bench.stages.judging import check_missing, say_marks, use_reward_model
 from bench.stages.measures import Metrics, mean_metric, to_json
 from bench.stages.outputs import OUTPUTS
 from bench.stages.sft import load_sft
@@ -32,14 +32,26 @@ SHOWN_SAMPLES = 16  # of each kind, sampled and greedy
 
 
 def build_judgement(
-    context: Context, out: Path, inputs: list[Path], make_judge: Callable[[Context], Judge]
+    context: Context,
+    out: Path,
+    inputs: list[Path],
+    make_judge: Callable[[Context], Judge],
+    held_out: bool,
 ) -> dict[str, Any]:
-    """Judge the outputs; inputs: outputs, SFT and, where there is one, the reward model."""
+    """Judge the outputs.
+
+    Inputs: outputs; SFT; where there is one, the reward model; last, where `held_out`, the reward
+    model that no method learns from, which the judge asks.
+    """
     suite = context.suite
     outputs = json.loads((inputs[0] / OUTPUTS).read_text())
     prompts, unseen = outputs["prompts"]["test"], outputs["prompts"].get("unseen")
     references = suite.references(prompts)
     judge = make_judge(context)
+    if held_out:
+        *inputs, folder = inputs
+        backbone = load_sft(context, inputs[1])
+        use_reward_model(judge, RewardModel.load(backbone, HELDOUT, folder))
     sampled = [judge.compare(prompts, texts, references) for texts in outputs["sampled"]]
     greedy = judge.compare(prompts, outputs["greedy"], references) if "greedy" in outputs else None
     rates = {"win_rate": sampled} | ({} if greedy is None else {"win_rate_greedy": [greedy]})
@@ -60,6 +72,8 @@ def build_judgement(
     shown = _shown(prompts, references, outputs, sampled[0], greedy)
     if len(inputs) > 2:
         metrics |= _score_with(context, inputs, outputs, sampled, shown)
+    if held_out:
+        backbone.drop_adapter(HELDOUT)
     statuses = Counter(v.status for judged in (*sampled, greedy or ()) for v in judged)
     details = judge.about()
     judged_by = JudgeRecord(

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from bench.models.heads import map_rows
 from bench.models.names import POLICY
 from bench.models.rollout import Sampling, sample
-from bench.rl import masked_sum
+from bench.stages.distance import sampled_kl
 from bench.stages.drawing import draw_prompts
 from bench.stages.sft import load_sft
 from bench.training.checkpoints import Checkpoints
@@ -65,7 +64,7 @@ def build_outputs(context: Context, out: Path, inputs: list[Path]) -> dict[str, 
             task.reach(len(drawn))
             if checkpoints.due():
                 checkpoints.write({"drawn": drawn, "rng": rng.get_state()})
-        kl = _kl(backbone, adapter, splits["test"], config.max_new_tokens, rng)
+        kl = sampled_kl(backbone, adapter, splits["test"], config.max_new_tokens, rng)
         task.advance(1)
     # A text a response, and beside it the ids that were drawn: what a reward model scores.
     texts = [[backbone.tokens.text(response) for response in part] for part in drawn]
@@ -89,23 +88,3 @@ def _responses(
     """Ids of a response to each prompt."""
     ids = [backbone.tokens.prompt(text) for text in prompts]
     return sample(backbone, adapter, ids, sampling, rng)
-
-
-def _kl(
-    backbone: Backbone,
-    adapter: str | None,
-    prompts: list[str],
-    max_new_tokens: int,
-    rng: torch.Generator,
-) -> list[float]:
-    """Log-ratio to the reference of one T = 1 sample a prompt, nats: unbiased for the KL."""
-    if adapter is None:
-        return [0.0] * len(prompts)
-    ids = [backbone.tokens.prompt(text) for text in prompts]
-    drawn = sample(backbone, adapter, ids, Sampling(max_new_tokens), rng)
-    batch = backbone.tokens.join(ids, drawn).to(backbone.device)
-    ratio = map_rows(
-        lambda rows: backbone.logprobs(rows, adapter) - backbone.logprobs(rows, None), batch
-    )
-    kl: list[float] = masked_sum(ratio, batch.mask, dim=1).tolist()
-    return kl

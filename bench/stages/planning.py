@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
@@ -23,6 +24,7 @@ from bench.stages.chosen import (
     uses_edits_of,
     uses_pairs_of,
 )
+from bench.stages.drawing import heldout_config
 from bench.stages.reading import Reads, read_base, read_by_suite
 
 if TYPE_CHECKING:
@@ -42,10 +44,12 @@ class Stages:
     Args:
         config: the run's configuration.
         suite: its world.
+        own: where it is not the run's configuration that they see, but one made from it: what
+            their names begin with.
     """
 
-    def __init__(self, config: RunConfig, suite: Any) -> None:
-        self.config, self.suite = config, suite
+    def __init__(self, config: RunConfig, suite: Any, own: str = "") -> None:
+        self.config, self.suite, self._own = config, suite, own
         self._read: dict[str, Reads] = {}
 
     def _stage(
@@ -78,15 +82,22 @@ class Stages:
         if data:
             parts = parts | {"data": {part: read.key for part, read in data.items()}}
         base = (self._base,) if name == "sft" else ()  # later stages read the whole SFT model
+        own = self._own if name != "sft" else ""
         return Stage(
-            name,
+            own + name,
             self._common | parts,
             inputs,
             (module, *self._suite_modules, *plugins),
-            _lazy(module, function, *arguments),
+            _lazy(module, function, *arguments, config=self.config if own else None),
             summary,
             {file: state for read in (*data.values(), *base) for file, state in read.files.items()},
         )
+
+    @property
+    def _aside(self) -> dict[str, Any]:
+        """What decides which pairs are set aside: no field where none are, and no other key."""
+        wanted = self.config.evaluation
+        return {"aside": [wanted.heldout_pairs, wanted.seed]} if wanted.heldout_pairs else {}
 
     @cached_property
     def _common(self) -> dict[str, Any]:
@@ -134,6 +145,7 @@ class Stages:
             return self._responses()
         names = {"pairs", "held_out", "responses", "temperature", "max_new_tokens"}
         parts = {"seed": self.config.seed, "preferences": wanted.model_dump(include=names)}
+        parts |= self._aside
         summary = f"{wanted.pairs} + {wanted.held_out} held-out pairs, T = {wanted.temperature}"
         build, reads = "samples:build_samples", ("preference",)
         return self._stage("samples", build, parts, (self.sft(),), summary, reads=reads)
@@ -183,6 +195,7 @@ class Stages:
                 "pairs, of which no rankings are made: set preferences.responses=2"
             )
         parts = {"seed": self.config.seed, **wanted.model_dump(include={"pairs", "held_out"})}
+        parts |= self._aside
         summary = f"{wanted.pairs} + {wanted.held_out} held-out pairs of the suite"
         build, reads = "given:build_given_pairs", ("pairs",)
         return self._stage("preferences", build, parts, (), summary, reads=reads)
@@ -257,6 +270,24 @@ class Stages:
             granularity,
             loss,
         )
+
+    def heldout_reward_model(self, who: str) -> Stage:
+        """A sequence reward model of pairs that no method learns from; one for all and every seed.
+
+        Args:
+            who: needs it, for the message.
+
+        Raises:
+            UserError: no pairs are set aside for it.
+        """
+        n = self.config.evaluation.heldout_pairs
+        if n < 2:
+            raise UserError(
+                f"evaluation.heldout_pairs={n}: {who} needs a reward model of pairs that no method "
+                "learns from; say how many pairs are set aside for it"
+            )
+        own = Stages(heldout_config(self.config), self.suite, "heldout_")
+        return own.reward_model(own.preferences(), granularity="sequence")
 
     def rm_evaluation(self, reward_model: Stage) -> Stage:
         """Accuracy on held-out pairs, and on their edits if there are any; localisation, probes."""
@@ -341,17 +372,25 @@ class Stages:
                 include={"demonstrations", "seed", "max_length"}
             )
         inputs = (self.sft(),) if reward_model is None else (self.sft(), reward_model)
+        heldout: tuple[Stage, ...] = ()
+        if wanted.validation == "heldout_rm":
+            check_validation(wanted)
+            parts["max_kl"] = wanted.max_kl
+            heldout = (self.heldout_reward_model("evaluation.validation=heldout_rm"),)
+        elif judge is not None:
+            heldout = self._heldout_of("validation_judge")
         make = ALGORITHMS.get(algorithm)
         own = plugin_modules(METHODS, config.method, type(method))
         return self._stage(
             algorithm,
             "policy:build_policy",
             parts,
-            inputs,
+            inputs + heldout,
             f"{options.steps} steps of {options.batch_size} prompts",
             method,
             ChosenAlgorithm(algorithm, make, options, uses_demonstrations),
             None if judge is None else judge_maker(config, judge),
+            bool(heldout),
             reads=reads,
             plugins=(
                 *own,
@@ -382,15 +421,16 @@ class Stages:
 
     def judgement(self, outputs: Stage, reward_model: Stage | None) -> Stage:
         """Verdicts against the references and what else is measured of the outputs."""
-        wanted = self.config.evaluation
+        wanted, heldout = self.config.evaluation, self._heldout_of("judge")
         inputs = (outputs, self.sft()) + (() if reward_model is None else (reward_model,))
         return self._stage(
             "judgement",
             "judgement:build_judgement",
             {"judge": self._judge("judge"), "max_missing": wanted.max_missing},
-            inputs,
+            inputs + heldout,
             f"judge {wanted.judge}",
             judge_maker(self.config, wanted.judge),
+            bool(heldout),
             reads=("references", "gold"),
             plugins=plugin_modules(JUDGES, wanted.judge),
         )
@@ -401,6 +441,17 @@ class Stages:
         if self.config.edits.editor is not None or uses_edits_of(self.suite, self.config):
             return True
         return self.config.edits.source == "suite" or isinstance(self.suite, SimulatedEditor)
+
+    def _heldout_of(self, field: str) -> tuple[Stage, ...]:
+        """The held-out reward model, if the judge that a field of `evaluation` names asks for it.
+
+        Raises:
+            UserError: no pairs are set aside for it.
+        """
+        name = getattr(self.config.evaluation, field)
+        if not hasattr(JUDGES.get(name), "use_reward_model"):
+            return ()
+        return (self.heldout_reward_model(f"evaluation.{field}={name}"),)
 
     def _judge(self, field: str) -> dict[str, Any]:
         """What of the options decides the verdicts of the judge that a field of `evaluation` names.
@@ -415,13 +466,17 @@ class Stages:
         return {"name": name, "options": judge_options(self.config, name).result_fields()}
 
 
-def _lazy(module: str, function: str, *arguments: Any) -> Build:
+def _lazy(module: str, function: str, *arguments: Any, config: RunConfig | None = None) -> Build:
+    """A build function that is imported when it runs; `config`: instead of the run's own."""
+
     def build(context: Context, out: Path, inputs: list[Path]) -> dict[str, Any]:
         from importlib import import_module
 
+        seen = context if config is None else replace(context, config=config)
         result: dict[str, Any] = getattr(import_module(module), function)(
-            context, out, inputs, *arguments
+            seen, out, inputs, *arguments
         )
+        context.packed = seen.packed
         return result
 
     return build

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.models.heads import RewardModel
-from bench.models.names import POLICY, REWARD, VALUE
+from bench.models.names import HELDOUT, POLICY, REWARD, VALUE
 from bench.plugins.protocols import TrainingInputs
 from bench.stages.drawing import draw_demonstrations, prompts_of
 from bench.stages.sft import load_sft
 from bench.stages.token_sources import GoldSource, RewardModelSource, pay_by
-from bench.stages.validating import validator
+from bench.stages.validating import NOT_CHOSEN, validator
 from bench.training.checkpoints import Checkpoints
 from bench.training.sft import fitting
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from bench.plugins.protocols import Judge, Method, TokenSource
     from bench.stages.chosen import ChosenAlgorithm
 
+_SCORE = "validation_score"  # what chose the checkpoint, in a row of the curve
+
 
 def build_policy(
     context: Context,
@@ -32,13 +34,18 @@ def build_policy(
     method: Method,
     algorithm: ChosenAlgorithm,
     make_judge: Callable[[Context], Judge] | None,
+    held_out: bool,
 ) -> dict[str, Any]:
-    """Train the policy; `make_judge`: who chooses the checkpoint, None: nobody does.
+    """Train the policy; `make_judge`: who chooses the checkpoint, None: no judge does.
 
-    Inputs: SFT and, unless the suite's gold score is the reward, its model.
+    Inputs: SFT; unless the suite's gold score is the reward, its model; last, where `held_out`, the
+    reward model that no method learns from.
     """
     options = algorithm.options
-    backbone = load_sft(context, inputs[0])
+    backbone, heldout = load_sft(context, inputs[0]), None
+    if held_out:  # before the trainer makes its own adapters, as the reward model is
+        *inputs, folder = inputs
+        heldout = RewardModel.load(backbone, HELDOUT, folder)
     field = f"{algorithm.name}.prompts"
     prompts = prompts_of(context.suite, "ppo", options.prompts, context.config.seed, field)
     trainer = algorithm.make(
@@ -54,6 +61,7 @@ def build_policy(
         task.advance(max(0, len(rows) - 1))
 
         def on_row(row: dict[str, float]) -> None:
+            row = {name: x for name, x in row.items() if not (name == _SCORE and x == NOT_CHOSEN)}
             rows.append(row | {"seconds": round(time.perf_counter() - began, 2)})
             task.advance(int(row["step"] > 0), note=_note(row))
 
@@ -61,11 +69,11 @@ def build_policy(
             checkpoints.write(state | {"rows": rows})
 
         judge = None if make_judge is None else make_judge(context)
-        best = trainer.run(validator(context, backbone, judge), on_row, on_checkpoint)
+        best = trainer.run(validator(context, backbone, judge, heldout), on_row, on_checkpoint)
     backbone.save_adapter(POLICY, out / "policy")
     text = "".join(json.dumps(row) + "\n" for row in rows)
     (out / "metrics.jsonl").write_text(text)
-    for name in (POLICY, VALUE, REWARD):
+    for name in (POLICY, VALUE, REWARD, HELDOUT):
         backbone.drop_adapter(name)
     stats = {"tokens": trainer.tokens, "steps": options.steps, "best_step": best.step}
     return stats | backbone.tokens.cut_prompts(prompts)

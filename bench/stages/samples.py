@@ -47,7 +47,9 @@ def build_samples(context: Context, out: Path, inputs: list[Path]) -> dict[str, 
     write_rows(out / SAMPLES, rows)
     if config.responses > 2:
         write_rows(out / RANKINGS, rankings)
-    return {"pairs": len(rows)} | backbone.tokens.cut_prompts(prompts)
+    aside = context.config.evaluation.heldout_pairs
+    counts = {"pairs": len(rows)} | ({"set_aside": aside} if aside else {})
+    return counts | backbone.tokens.cut_prompts(prompts)
 
 
 def build_responses(context: Context, out: Path, inputs: list[Path]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from statistics import fmean
 from typing import TYPE_CHECKING
 
@@ -11,18 +11,26 @@ from bench.models.names import POLICY
 from bench.models.rollout import Sampling, sample
 from bench.models.sequences import repeat_share
 from bench.preference import win
+from bench.stages.distance import sampled_kl
 from bench.stages.drawing import draw_prompts
+from bench.stages.judging import use_reward_model
 from bench.training.optimisation import generator
 
 if TYPE_CHECKING:
     from bench.models.backbone import Backbone
+    from bench.models.heads import RewardModel
     from bench.pipeline.stage import Context
     from bench.plugins.protocols import Judge
 
 Row = dict[str, float]
+Score = Callable[[list[list[int]]], Row]  # of the responses' ids
+
+NOT_CHOSEN = float("-inf")  # the score of a policy that is not to be kept
 
 
-def validator(context: Context, backbone: Backbone, judge: Judge | None) -> Callable[[], Row]:
+def validator(
+    context: Context, backbone: Backbone, judge: Judge | None, model: RewardModel | None = None
+) -> Callable[[], Row]:
     """Measures the policy on the validation prompts, always with the same random numbers.
 
     What its method pays is never looked at: a proxy cannot choose its own checkpoint.
@@ -30,8 +38,10 @@ def validator(context: Context, backbone: Backbone, judge: Judge | None) -> Call
     Args:
         context: of the stage.
         backbone: with the adapter "policy".
-        judge: whose verdicts are the "score" that chooses the checkpoint; None: there is none, and
-            no reference is needed.
+        judge: whose verdicts are the "score" that chooses the checkpoint; None: no reference is
+            needed.
+        model: the reward model that no method learns from. The judge asks it; where there is no
+            judge, its mean is the score. None, and no judge: there is no score.
     """
     config = context.config.evaluation
     prompts = draw_prompts(context.suite, "validation", context.config)
@@ -39,7 +49,11 @@ def validator(context: Context, backbone: Backbone, judge: Judge | None) -> Call
         return dict
     ids = [backbone.tokens.prompt(text) for text in prompts]
     sampling = Sampling(config.max_new_tokens, config.temperature)
-    judged = None if judge is None else _judged(context, judge, prompts)
+    score: Score | None = None
+    if judge is not None:
+        score = _judged(context, backbone, judge, prompts, model)
+    elif model is not None:
+        score = _scored(context, model, prompts)
 
     def validate() -> Row:
         rng = generator("validation", config.seed)
@@ -48,19 +62,26 @@ def validator(context: Context, backbone: Backbone, judge: Judge | None) -> Call
             "length": sum(map(len, responses)) / len(ids),
             "repeat_share": fmean(map(repeat_share, responses)),
         }
-        if judged is None:
-            return row
-        return judged([backbone.tokens.text(response) for response in responses]) | row
+        return row if score is None else score(responses) | row
 
     return validate
 
 
-def _judged(context: Context, judge: Judge, prompts: list[str]) -> Callable[[Sequence[str]], Row]:
-    """The score of outputs: the mean gold score where the judge gives one, else the win rate."""
+def _judged(
+    context: Context,
+    backbone: Backbone,
+    judge: Judge,
+    prompts: list[str],
+    model: RewardModel | None,
+) -> Score:
+    """The judge's score: the mean gold score where it gives one, else the win rate."""
     references = context.suite.references(prompts)
+    if model is not None:
+        use_reward_model(judge, model)
 
-    def score(outputs: Sequence[str]) -> Row:
-        verdicts = judge.compare(prompts, list(outputs), references)
+    def score(responses: list[list[int]]) -> Row:
+        outputs = [backbone.tokens.text(response) for response in responses]
+        verdicts = judge.compare(prompts, outputs, references)
         wins = [win(v.preference) for v in verdicts if v.preference is not None]
         scores = [v.score for v in verdicts if v.score is not None]
         if not wins:
@@ -70,5 +91,23 @@ def _judged(context: Context, judge: Judge, prompts: list[str]) -> Callable[[Seq
         if scores:
             row["gold"] = sum(scores) / len(scores)
         return {"score": row.get("gold", row["win_rate"]), **row}
+
+    return score
+
+
+def _scored(context: Context, model: RewardModel, prompts: list[str]) -> Score:
+    """The model's mean R, unless the policy is farther from the SFT model than is allowed.
+
+    The KL is that of one sample a prompt at T = 1, whatever the temperature of the responses.
+    """
+    config, backbone = context.config.evaluation, model.backbone
+
+    def score(responses: list[list[int]]) -> Row:
+        asked = list(zip(prompts, responses, strict=True))
+        mean = model.scores(backbone.batch_of(asked)).mean().item()
+        rng = generator("validation_kl", config.seed)
+        kl = fmean(sampled_kl(backbone, POLICY, prompts, config.max_new_tokens, rng))
+        too_far = config.max_kl is not None and kl > config.max_kl
+        return {"score": NOT_CHOSEN if too_far else mean, "heldout_rm": mean, "kl": kl}
 
     return score

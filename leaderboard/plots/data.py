@@ -17,7 +17,11 @@ ACCURACIES = {
     "rm_accuracy.original_clean": "original,\nclean labels",
     "rm_accuracy.edited": "edits",
 }
-SCORES = {"validation_gold": "gold score", "validation_win_rate": "win rate"}
+SCORES = {
+    "validation_gold": "gold score",
+    "validation_heldout_rm": "held-out reward model's score",
+    "validation_win_rate": "win rate",
+}
 ROLLOUTS = {
     "kl": ("kl", "KL to the SFT policy", "KL of the rollouts, nats a response"),
     "reward_mass": ("reward-mass", "Reward mass", "sum of |reward| over tokens"),

@@ -34,8 +34,8 @@ WIDTH, MIN_WIDTH = 60, 12  # of a sparkline
 NUMBERS_WIDTH = 58  # of what stands beside it
 MAX_SAMPLES = 3
 CURVES = (
-    "validation_gold", "validation_win_rate", "validation_length", "reward", "reward_mass",
-    "kl", "length", "repeat_share", "clip_fraction", "explained_variance",
+    "validation_gold", "validation_heldout_rm", "validation_win_rate", "validation_length",
+    "reward", "reward_mass", "kl", "length", "repeat_share", "clip_fraction", "explained_variance",
 )  # fmt: skip
 
 
