@@ -18,7 +18,7 @@ from bench.plugins.capabilities import Measures
 from bench.plugins.protocols import Verdict
 from bench.preference import win
 from bench.records.schema import JudgeRecord, Metric, prompt_sha, texts_sha
-from bench.stages.judging import check_missing, say_marks, use_reward_model
+from bench.stages.judging import check_missing, say_marks
 from bench.stages.measures import Metrics, mean_metric, to_json
 from bench.stages.outputs import OUTPUTS
 from bench.stages.sft import load_sft
@@ -47,11 +47,11 @@ def build_judgement(
     outputs = json.loads((inputs[0] / OUTPUTS).read_text())
     prompts, unseen = outputs["prompts"]["test"], outputs["prompts"].get("unseen")
     references = suite.references(prompts)
-    judge = make_judge(context)
+    judge: Any = make_judge(context)
     if held_out:
         *inputs, folder = inputs
         backbone = load_sft(context, inputs[1])
-        use_reward_model(judge, RewardModel.load(backbone, HELDOUT, folder))
+        judge.use_reward_model(RewardModel.load(backbone, HELDOUT, folder))
     sampled = [judge.compare(prompts, texts, references) for texts in outputs["sampled"]]
     greedy = judge.compare(prompts, outputs["greedy"], references) if "greedy" in outputs else None
     rates = {"win_rate": sampled} | ({} if greedy is None else {"win_rate_greedy": [greedy]})

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from bench.errors import UserError
 
 if TYPE_CHECKING:
-    from bench.models.heads import RewardModel
     from bench.pipeline.stage import Context
     from bench.plugins.protocols import Judge, Verdict
     from bench.records.schema import JudgeRecord
@@ -25,11 +24,6 @@ def make_judge(judge: type[Judge], options: Any, context: Context) -> Judge:
     """
     answers = context.answers / "judge.jsonl"
     return judge(context.suite, options, answers=answers, say=context.progress.say)
-
-
-def use_reward_model(judge: Any, model: RewardModel) -> None:
-    """Hand a judge the reward model that it asked for by having a method of this name."""
-    judge.use_reward_model(model)
 
 
 def check_missing(judge: Judge, judged: Mapping[str, list[list[Verdict]]], limit: float) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from statistics import fmean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bench.errors import UserError
 from bench.models.names import POLICY
@@ -13,7 +13,6 @@ from bench.models.sequences import repeat_share
 from bench.preference import win
 from bench.stages.distance import sampled_kl
 from bench.stages.drawing import draw_prompts
-from bench.stages.judging import use_reward_model
 from bench.training.optimisation import generator
 
 if TYPE_CHECKING:
@@ -70,14 +69,17 @@ def validator(
 def _judged(
     context: Context,
     backbone: Backbone,
-    judge: Judge,
+    judge: Any,
     prompts: list[str],
     model: RewardModel | None,
 ) -> Score:
-    """The judge's score: the mean gold score where it gives one, else the win rate."""
+    """The judge's score: the mean gold score where it gives one, else the win rate.
+
+    A judge that asks a reward model (`bench.plugins.protocols.Judge`) is given it.
+    """
     references = context.suite.references(prompts)
     if model is not None:
-        use_reward_model(judge, model)
+        judge.use_reward_model(model)
 
     def score(responses: list[list[int]]) -> Row:
         outputs = [backbone.tokens.text(response) for response in responses]
