@@ -148,7 +148,6 @@ def test_every_field_is_described() -> None:
         describe(section="lorra")
 
 
-@pytest.mark.parametrize("spelling", ["--set", "a preset's file"])
 @pytest.mark.parametrize(
     ("old", "now"),
     [
@@ -169,6 +168,7 @@ def test_a_field_that_moved_is_answered_with_its_new_place(
         load_config(str(preset))
 
 
+@pytest.mark.parametrize("spelling", ["--set", "a preset's file"])
 def test_a_renamed_option_is_answered_with_its_new_name(spelling: str, tmp_path: Path) -> None:
     preset, overrides = "testbed", ["reward.granularity=sequence"]
     if spelling != "--set":
