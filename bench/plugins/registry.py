@@ -219,7 +219,12 @@ SUITES: Registry[Any] = Registry(
             "bench.suites.testbed.suite:Testbed",
             "a small world whose truth is known; needs no download",
             "arXiv:2210.10760",
-        )
+        ),
+        Entry(
+            "jsonl",
+            "bench.suites.jsonl:Jsonl",
+            "your own prompts, pairs, edits and spans, named by a YAML file (docs/data.md)",
+        ),
     ],
 )
 REGISTRIES: tuple[Registry[Any], ...] = (METHODS, ALGORITHMS, JUDGES, EDITORS, SUITES)
