@@ -225,6 +225,12 @@ SUITES: Registry[Any] = Registry(
             "bench.suites.jsonl:Jsonl",
             "your own prompts, pairs, edits and spans, named by a YAML file (docs/data.md)",
         ),
+        Entry(
+            "qa_feedback",
+            "bench.suites.qa_feedback:QAFeedback",
+            "questions with people's preferences, corrections and error spans",
+            "arXiv:2306.01693",
+        ),
     ],
 )
 REGISTRIES: tuple[Registry[Any], ...] = (METHODS, ALGORITHMS, JUDGES, EDITORS, SUITES)
