@@ -226,6 +226,12 @@ SUITES: Registry[Any] = Registry(
             "your own prompts, pairs, edits and spans, named by a YAML file (docs/data.md)",
         ),
         Entry(
+            "alpacafarm",
+            "bench.suites.alpacafarm:AlpacaFarm",
+            "instructions, people's or GPT-4's preferences, 805 instructions to judge",
+            "arXiv:2305.14387",
+        ),
+        Entry(
             "qa_feedback",
             "bench.suites.qa_feedback:QAFeedback",
             "questions with people's preferences, corrections and error spans",
