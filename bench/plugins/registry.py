@@ -237,6 +237,18 @@ SUITES: Registry[Any] = Registry(
             "questions with people's preferences, corrections and error spans",
             "arXiv:2306.01693",
         ),
+        Entry(
+            "hh_rlhf",
+            "bench.suites.hh_rlhf:HHRLHF",
+            "dialogues, of which people chose one of two last turns",
+            "arXiv:2204.05862",
+        ),
+        Entry(
+            "alpaca_eval",
+            "bench.suites.alpaca_eval:AlpacaEval",
+            "annotation files of AlpacaEval as preferences",
+            "arXiv:2404.04475",
+        ),
     ],
 )
 REGISTRIES: tuple[Registry[Any], ...] = (METHODS, ALGORITHMS, JUDGES, EDITORS, SUITES)
