@@ -82,3 +82,55 @@ def _cached(repo: HubRepo, revision: str) -> str | None:
     except (HFValidationError, LocalEntryNotFoundError):
         return None
     return Path(folder).name
+
+
+def fetched(repo: HubRepo, file: str) -> Path:
+    """A file of the repository at the commit that its revision stands for, downloaded once.
+
+    Raises:
+        UserError: it is not there (which says what is), access to it has to be asked for, or there
+            is no network and it is not in the cache.
+    """
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import (
+        EntryNotFoundError,
+        GatedRepoError,
+        HfHubHTTPError,
+        LocalEntryNotFoundError,
+    )
+
+    where = f"the {repo.kind} {repo.name} on the hub"
+    sha = commit(repo)
+    try:
+        return Path(hf_hub_download(repo.name, file, repo_type=repo.kind, revision=sha))
+    except GatedRepoError as error:
+        raise UserError(
+            f"{where} is gated: ask for access on its page, then `hf auth login`"
+        ) from error
+    except LocalEntryNotFoundError as error:
+        listed = ", ".join(_cached_files(repo, sha)) or "none"
+        raise UserError(
+            f"{file} of {where} is not in the cache and cannot be downloaded now; of its files the "
+            f"cache has {listed}"
+        ) from error
+    except EntryNotFoundError as error:
+        raise UserError(f"{where} has no file {file}; it has {_listed(repo, sha)}") from error
+    except (HfHubHTTPError, OSError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"cannot download {file} of {where}: {reason}") from error
+
+
+def _listed(repo: HubRepo, sha: str) -> str:
+    from huggingface_hub import HfApi
+
+    return ", ".join(HfApi().list_repo_files(repo.name, repo_type=repo.kind, revision=sha))
+
+
+def _cached_files(repo: HubRepo, sha: str) -> list[str]:
+    """Names of the files of a commit that are in the cache."""
+    from huggingface_hub import constants
+    from huggingface_hub.file_download import repo_folder_name
+
+    name = repo_folder_name(repo_id=repo.name, repo_type=repo.kind)
+    folder = Path(constants.HF_HUB_CACHE) / name / "snapshots" / sha
+    return sorted(f.relative_to(folder).as_posix() for f in folder.rglob("*") if f.is_file())

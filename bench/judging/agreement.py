@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import UserError
-from bench.judging.alpaca_eval import Annotation, read, shortened
+from bench.judging.alpaca_eval import Annotation, read
 from bench.judging.references import ReferenceSet, identify, require_same
 from bench.preference import side
 from bench.stats import Estimate, cohen_kappa, raw_agreement
+from bench.tables import shortened
 
 SIDES = ("reference", "tie", "model")
 

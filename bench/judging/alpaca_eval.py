@@ -11,10 +11,7 @@ blank line, as in AlpacaEval's own instructions: so joined, AlpacaFarm's are fou
 
 from __future__ import annotations
 
-import gzip
-import json
-import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from bench.data import PreferenceLabel, Text, whole_prompt
 from bench.errors import UserError
 from bench.plugins.protocols import OrderVerdict, Verdict
+from bench.tables import read_table, shortened
 
 
 class Row(BaseModel):
@@ -81,7 +79,7 @@ def read(path: Path, kind: type[RowT]) -> list[RowT]:
     """
     rows: list[RowT] = []
     places: dict[str, str] = {}
-    for place, value in _values(path):
+    for place, value in read_table(path):
         row = _parse(value, kind, f"{path}, {place}")
         if earlier := places.get(row.prompt):
             raise UserError(f"{path}, {place}: has the instruction of {earlier} once more")
@@ -94,7 +92,7 @@ def read(path: Path, kind: type[RowT]) -> list[RowT]:
 
 def compares(path: Path) -> bool:
     """Whether the rows of a file are comparisons, by the first of them."""
-    first: Any = next(_values(path), ("", None))[1]
+    first: Any = next(read_table(path), ("", None))[1]
     return isinstance(first, dict) and "output_2" in first
 
 
@@ -115,11 +113,6 @@ def match(path: Path, rows: Sequence[RowT], other: Path, others: Sequence[Row]) 
                 f"{shortened(these[0])}; both files need the same instructions"
             )
     return [found[row.prompt] for row in others]
-
-
-def shortened(text: str, most: int = 60) -> str:
-    """The beginning of a text, at most `most` characters, quoted for a message."""
-    return repr(text if len(text) <= most else text[:most] + "...")
 
 
 def annotation_rows(
@@ -151,36 +144,3 @@ def _parse(value: Any, kind: type[RowT], where: str) -> RowT:
         first = error.errors()[0]
         field = f", field {first['loc'][0]}" if first["loc"] else ""
         raise UserError(f"{where}{field}: {first['msg']}") from error
-
-
-def _values(path: Path) -> Iterator[tuple[str, Any]]:
-    """The rows as they are in the file, and where in it."""
-    text = _text(path)
-    if ".jsonl" in path.suffixes[-2:]:
-        for number, line in enumerate(text.split("\n"), start=1):  # not splitlines: U+2028 is text
-            if line.strip():
-                yield f"line {number}", _json(line, f"{path}, line {number}")
-        return
-    rows = _json(text, str(path))
-    if not isinstance(rows, list):
-        raise UserError(f"{path} is not a list of rows, but begins with {shortened(text.strip())}")
-    for number, row in enumerate(rows, start=1):
-        yield f"row {number}", row
-
-
-def _text(path: Path) -> str:
-    try:
-        content = path.read_bytes()
-        if path.suffix == ".gz":
-            content = gzip.decompress(content)
-        return content.decode("utf-8-sig")
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise UserError(f"cannot read {path}: {reason}") from error
-
-
-def _json(text: str, where: str) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise UserError(f"{where}: not JSON: {error}") from error

@@ -13,11 +13,11 @@ from statistics import fmean
 from typing import Any
 
 from bench.errors import UserError
-from bench.judging.alpaca_eval import shortened
 from bench.judging.pairs import Pair
 from bench.llm import mending
 from bench.plugins.protocols import OrderVerdict
 from bench.preference import FIRST, SECOND, TIE
+from bench.tables import shortened
 
 NULL_ANSWER = (
     "Thank you for this question. It deserves a complete, accurate and well organised answer, and "

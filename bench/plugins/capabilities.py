@@ -6,6 +6,7 @@ nothing is inherited or registered. What a method, a stage or a judge needs is l
 
     Suite             prompts, demonstrations, references: every suite
     DataSuite         reads files beside its own code
+    Notes             says what it left out of them
     Pairs             has preference pairs; else responses are sampled and an Annotator prefers
     Edits             has minimal edits of its pairs; else a SimulatedEditor makes them
     Spans             knows where in a response the errors are
@@ -87,6 +88,18 @@ class DataSuite(Protocol):
             part: a split of `prompts`, or the method that reads: "demonstrations", "references",
                 "pairs", "edits", "spans", "prefer", "edit"; "gold" for `Gold` and "probes" for
                 `Probes`.
+        """
+        ...
+
+
+@runtime_checkable
+class Notes(Protocol):
+    """A suite that may leave out some of what its files hold, and says so."""
+
+    def notes(self) -> Sequence[str]:
+        """A line for each part that was read so far: what was left out, how much, and why.
+
+        A run says them before anything is computed, and `--dry-run` below the plan.
         """
         ...
 

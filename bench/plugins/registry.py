@@ -225,7 +225,36 @@ SUITES: Registry[Any] = Registry(
             "bench.suites.testbed.suite:Testbed",
             "a small world whose truth is known; needs no download",
             "arXiv:2210.10760",
-        )
+        ),
+        Entry(
+            "jsonl",
+            "bench.suites.jsonl:Jsonl",
+            "your own prompts, pairs, edits and spans, named by a YAML file (docs/data.md)",
+        ),
+        Entry(
+            "alpacafarm",
+            "bench.suites.alpacafarm:AlpacaFarm",
+            "instructions, people's or GPT-4's preferences, 805 instructions to judge",
+            "arXiv:2305.14387",
+        ),
+        Entry(
+            "qa_feedback",
+            "bench.suites.qa_feedback:QAFeedback",
+            "questions with people's preferences, corrections and error spans",
+            "arXiv:2306.01693",
+        ),
+        Entry(
+            "hh_rlhf",
+            "bench.suites.hh_rlhf:HHRLHF",
+            "dialogues, of which people chose one of two last turns",
+            "arXiv:2204.05862",
+        ),
+        Entry(
+            "alpaca_eval",
+            "bench.suites.alpaca_eval:AlpacaEval",
+            "annotation files of AlpacaEval as preferences",
+            "arXiv:2404.04475",
+        ),
     ],
 )
 REGISTRIES: tuple[Registry[Any], ...] = (METHODS, ALGORITHMS, JUDGES, EDITORS, SUITES)

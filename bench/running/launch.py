@@ -7,7 +7,7 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -121,11 +121,13 @@ def plan_table(config: RunConfig, store: Store) -> Grid:
     """Lay out a run's stages, and which of them are in the store."""
     from bench.running.runner import plan
 
+    notes: list[str] = []
     rows = [
         (stage.name, stage.key, "stored" if stage.cached else "to do", stage.summary)
-        for stage in plan(config, store)
+        for stage in plan(config, store, notes.append)
     ]
-    return words(f"{title(config)} (store: {store.root})", ["stage", "key", "", "what"], rows)
+    grid = words(f"{title(config)} (store: {store.root})", ["stage", "key", "", "what"], rows)
+    return replace(grid, notes=notes)
 
 
 def estimate_tables(config: RunConfig, store: Store) -> list[Grid]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +15,7 @@ from bench.config.run import RunConfig
 from bench.errors import Diverged, UserError
 from bench.pipeline.sources import SOURCES
 from bench.pipeline.stage import Context, Executed, Stage, execute
-from bench.plugins.capabilities import require
+from bench.plugins.capabilities import Notes, require
 from bench.plugins.registry import METHODS
 from bench.records.files import Record, read_record, write_record
 from bench.records.labels import folder_of, label, run_id
@@ -105,8 +106,15 @@ def make_plan(config: RunConfig) -> tuple[Plan, Any]:
     )
 
 
-def plan(config: RunConfig, store: Store) -> list[PlannedStage]:
+def plan(
+    config: RunConfig, store: Store, say: Callable[[str], None] = lambda line: None
+) -> list[PlannedStage]:
     """What `run` would do, and what of it is in the store.
+
+    Args:
+        config: of the run.
+        store: of finished stages.
+        say: receives what the suite leaves out of its files, line by line.
 
     Raises:
         UserError: the data, the model or a prompt does not fit, as `run` would say.
@@ -121,6 +129,7 @@ def plan(config: RunConfig, store: Store) -> list[PlannedStage]:
     missing = {line.name for line in lines if not line.cached}
     check_data(planned.config, suite, missing)
     check_model(planned.config, suite, missing)
+    _say_notes(suite, say)
     return lines
 
 
@@ -180,6 +189,13 @@ def _check_ready(missing: set[str], policy: Stage, context: Context) -> None:
     if "edits" in missing and config.edits.editor is not None:
         editor_maker(config)(context).ready()
     check_model(config, context.suite, missing)
+    _say_notes(context.suite, context.progress.say)
+
+
+def _say_notes(suite: Any, say: Callable[[str], None]) -> None:
+    """What the suite left out of what was read for the checks, which is all that will be used."""
+    for line in suite.notes() if isinstance(suite, Notes) else ():
+        say(line)
 
 
 def _status(failure: BaseException | None) -> str:

@@ -19,7 +19,6 @@ from bench.judging.alpaca_eval import (
     compares,
     match,
     read,
-    shortened,
 )
 from bench.judging.pairs import combine
 from bench.plugins.protocols import OrderVerdict, Verdict
@@ -124,10 +123,6 @@ def test_instructions_in_one_file_alone_are_counted() -> None:
         match(Path("m"), rows[:1], Path("r"), rows)
     with pytest.raises(UserError, match="1 instructions of m are not in r, first 'c'"):
         match(Path("m"), rows, Path("r"), rows[:2])
-
-
-def test_shortened() -> None:
-    assert shortened("a\n" * 40) == repr("a\n" * 30 + "...")
 
 
 def test_what_is_written_can_be_read_by_both(tmp_path: Path) -> None:

@@ -1,0 +1,57 @@
+"""Tables in files: .json (a list of rows) or .jsonl (a row a line), either with .gz.
+
+A row comes with its place in the file, so that whoever finds a mistake in it can say where.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from bench.errors import UserError
+
+
+def read_table(path: Path) -> Iterator[tuple[str, Any]]:
+    """The rows as they are in the file, and where in it: "line 7" or "row 7".
+
+    Raises:
+        UserError: it cannot be read, or is no JSON; naming file and place.
+    """
+    text = _text(path)
+    if ".jsonl" in path.suffixes[-2:]:
+        for number, line in enumerate(text.split("\n"), start=1):  # not splitlines: U+2028 is text
+            if line.strip():
+                yield f"line {number}", _json(line, f"{path}, line {number}")
+        return
+    rows = _json(text, str(path))
+    if not isinstance(rows, list):
+        raise UserError(f"{path} is not a list of rows, but begins with {shortened(text.strip())}")
+    for number, row in enumerate(rows, start=1):
+        yield f"row {number}", row
+
+
+def shortened(text: str, most: int = 60) -> str:
+    """The beginning of a text, at most `most` characters, quoted for a message."""
+    return repr(text if len(text) <= most else text[:most] + "...")
+
+
+def _text(path: Path) -> str:
+    try:
+        content = path.read_bytes()
+        if path.suffix == ".gz":
+            content = gzip.decompress(content)
+        return content.decode("utf-8-sig")
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"cannot read {path}: {reason}") from error
+
+
+def _json(text: str, where: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UserError(f"{where}: not JSON: {error}") from error
