@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Literal
 
 from bench.errors import UserError
 
-_TIMEOUT_S = 10.0
+TIMEOUT_S = 10.0
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -22,11 +22,14 @@ class HubRepo:
         name: as "organisation/name".
         revision: branch, tag or commit; None: "main".
         kind: which of the two.
+        files: names or patterns of the files that are read, as "data/*.json"; none: all. The commit
+            stands for the whole repository, so they are no part of what it is.
     """
 
     name: str
     revision: str | None = None
     kind: Literal["model", "dataset"] = "model"
+    files: tuple[str, ...] = field(default=(), compare=False)
 
 
 @cache
@@ -59,7 +62,7 @@ def _asked(repo: HubRepo, revision: str) -> tuple[str | None, str]:
         return None, "HF_HUB_OFFLINE is set"
     try:
         info = HfApi().repo_info(
-            repo.name, repo_type=repo.kind, revision=revision, timeout=_TIMEOUT_S
+            repo.name, repo_type=repo.kind, revision=revision, timeout=TIMEOUT_S
         )
     except Exception as error:  # noqa: BLE001 - whatever the client's HTTP library raises
         return None, f"the hub does not say it: {' '.join(str(error).split())[:200]}"

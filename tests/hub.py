@@ -1,8 +1,14 @@
-"""A cache of the Hugging Face hub as huggingface_hub lays it out."""
+"""The Hugging Face hub: its cache as huggingface_hub lays it out, and a server like it."""
 
 from __future__ import annotations
 
+import hashlib
+import json
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
+from typing import Any, Self
+from urllib.parse import unquote, urlsplit
 
 OLD, NEW = "a" * 40, "b" * 40  # commits
 
@@ -16,3 +22,116 @@ def cache(root: Path, folder: str, refs: dict[str, str]) -> None:
         ref = root / folder / "refs" / revision
         ref.parent.mkdir(exist_ok=True)
         ref.write_text(sha)
+
+
+class Hub:
+    """A hub on 127.0.0.1 with the repositories that it is given, all at the commit `OLD`.
+
+    It answers what huggingface_hub 2.4 asks: a repository's description, its files, and each file.
+
+    Attributes:
+        repositories: by "models/org/name" or "datasets/org/name" the bytes of each file.
+        gated: those that need a token which nobody has.
+        licence: what every card says.
+        asked: the paths that were asked for, in order.
+    """
+
+    def __init__(self, licence: str | None = "apache-2.0") -> None:
+        self.repositories: dict[str, dict[str, bytes]] = {}
+        self.gated: set[str] = set()
+        self.licence = licence
+        self.asked: list[str] = []
+
+    def add(self, kind: str, name: str, files: dict[str, bytes]) -> None:
+        """A repository; `kind` is "models" or "datasets"."""
+        self.repositories[f"{kind}/{name}"] = files
+
+    @property
+    def url(self) -> str:
+        """For HF_ENDPOINT."""
+        return f"http://127.0.0.1:{self._server.server_port}"
+
+    def __enter__(self) -> Self:
+        hub = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                self._answer(*hub.answer(unquote(urlsplit(self.path).path)))
+
+            def do_HEAD(self) -> None:
+                self._answer(*hub.answer(unquote(urlsplit(self.path).path)))
+
+            def log_message(self, format: str, *args: Any) -> None: ...
+
+            def _answer(self, status: int, headers: dict[str, str], body: bytes) -> None:
+                self.send_response(status)
+                for name, value in (headers | {"Content-Length": str(len(body))}).items():
+                    self.send_header(name, value)
+                self.end_headers()
+                if self.command == "GET":
+                    self.wfile.write(body)
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        Thread(target=self._server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def answer(self, path: str) -> tuple[int, dict[str, str], bytes]:
+        """Status, headers and body for a path."""
+        self.asked.append(path)
+        if path.startswith("/api/"):
+            return self._described(path.removeprefix("/api/"))
+        repository, _, file = path.lstrip("/").partition("/resolve/")
+        if not repository.startswith("datasets/"):
+            repository = f"models/{repository}"
+        name = file.partition("/")[2]
+        if refused := self._refused(repository, file.partition("/")[0]):
+            return refused
+        body = self.repositories[repository].get(name)
+        if body is None:
+            return _error(404, "EntryNotFound", "no such file")
+        etag = f'"{hashlib.sha1(body).hexdigest()}"'
+        return 200, {"ETag": etag, "X-Repo-Commit": OLD}, body
+
+    def _described(self, path: str) -> tuple[int, dict[str, str], bytes]:
+        repository, verb, rest = path, "", ""
+        for verb in ("revision", "tree"):
+            if f"/{verb}/" in path:
+                repository, _, rest = path.partition(f"/{verb}/")
+                break
+        if refused := self._refused(repository, rest or "main"):
+            return refused
+        files = self.repositories[repository]
+        if verb == "tree":
+            return _json(
+                [
+                    {"type": "file", "path": name, "size": len(body), "oid": "0" * 40}
+                    for name, body in files.items()
+                ]
+            )
+        card = {} if self.licence is None else {"license": self.licence}
+        siblings = [{"rfilename": name, "size": len(body)} for name, body in files.items()]
+        name = repository.partition("/")[2]
+        return _json({"id": name, "sha": OLD, "siblings": siblings, "cardData": card})
+
+    def _refused(self, repository: str, revision: str) -> tuple[int, dict[str, str], bytes] | None:
+        if repository not in self.repositories:
+            return _error(401, "RepoNotFound", "Repository not found")
+        if repository in self.gated:
+            return _error(401, "GatedRepo", "Access to it is restricted")
+        if revision not in ("main", OLD):
+            return _error(404, "RevisionNotFound", "Invalid rev id")
+        return None
+
+
+def _json(value: Any) -> tuple[int, dict[str, str], bytes]:
+    return 200, {"Content-Type": "application/json"}, json.dumps(value).encode()
+
+
+def _error(status: int, code: str, message: str) -> tuple[int, dict[str, str], bytes]:
+    return status, {"X-Error-Code": code, "X-Error-Message": message}, b""

@@ -128,6 +128,29 @@ def doctor(
         fail(f"doctor: {len(failed)} of {len(findings)} checks failed: {', '.join(failed)}", 1)
 
 
+@app.command()
+@guarded
+def fetch(
+    preset: Preset = "testbed",
+    suite: Annotated[str | None, typer.Option(help="Instead of the preset's.")] = None,
+    overrides: Overrides = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List it; download nothing.")] = False,
+) -> None:
+    """Bring a preset's model and data from the hub into its cache; then HF_HUB_OFFLINE=1 runs."""
+    from bench.config.loading import load_config, load_suite
+    from bench.grid import to_rich
+    from bench.running import fetching
+
+    loaded = load_config(preset, overrides, suite=suite)
+    listings = fetching.listed(loaded, load_suite(loaded))
+    if not listings:
+        typer.echo(f"the suite {loaded.suite} and its model are here: nothing is on the hub")
+        return
+    show(to_rich(fetching.listing_grid(listings)))
+    if not dry_run:
+        fetching.fetch(listings, say=typer.echo)
+
+
 def _print_outcome(configs: list[RunConfig], results: Path) -> None:
     """Print the runs beside the published ones of their rows, then the published leaderboard."""
     from bench.grid import to_rich

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.errors import UserError
@@ -39,7 +39,9 @@ class Source:
     @property
     def read(self) -> Path | HubRepo:
         """What is read, for `DataSuite.data_files`."""
-        return self.repo or self.folder / self.file
+        if self.repo is not None:
+            return replace(self.repo, files=(self.file,))
+        return self.folder / self.file
 
     def path(self) -> Path:
         """The file on this machine, downloaded if need be.
