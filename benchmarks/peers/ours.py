@@ -51,6 +51,7 @@ def ppo_config(work: Work, value_model: Literal["separate", "shared"]) -> PPOCon
         score_position="last" if value_model == "shared" else "first_pad",
         merge_rollouts=False,
         missing_eos_penalty=0.0,
+        missing_eos="subtract",
         kl_kind="k1",
         kl_coef=0.05,
         kl_rate=0.0,

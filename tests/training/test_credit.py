@@ -32,6 +32,7 @@ CONFIG = PPOConfig(
     kl_coef=0.0,
     kl_rate=0.0,
     missing_eos_penalty=0.0,
+    missing_eos="subtract",
     eval_every=100,
 )
 PROMPTS = ["Say red.", "Say blue, please.", "Go.", "Name a colour that you like."]

@@ -34,6 +34,7 @@ SMALL = PPOConfig(
     eval_every=2,
     lr=1e-2,
     value_lr=1e-2,
+    missing_eos="subtract",  # these models hardly ever end, and would be paid nothing else
 )
 
 
