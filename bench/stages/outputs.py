@@ -43,16 +43,16 @@ def build_outputs(context: Context, out: Path, inputs: list[Path]) -> dict[str, 
     }
     warm, greedy = (Sampling(config.max_new_tokens, t) for t in (config.temperature, 0.0))
     rng = generator("evaluate", seed, config.seed)
-    # Each part with the split that it answers; those behind the samples share one generator.
-    parts = ["greedy"] * config.greedy + ["unseen"] * ("unseen" in splits)
     asked = [
-        *(
-            (splits["test"], warm, generator("evaluate", seed, config.seed, i))
-            for i in range(config.samples)
-        ),
-        *((splits["test"], greedy, rng) for part in parts if part == "greedy"),
-        *((splits["unseen"], warm, rng) for part in parts if part == "unseen"),
+        (splits["test"], warm, generator("evaluate", seed, config.seed, i))
+        for i in range(config.samples)
     ]
+    more = {}  # by name; what comes behind the samples shares one generator
+    if config.greedy:
+        more["greedy"] = splits["test"], greedy, rng
+    if "unseen" in splits:
+        more["unseen"] = splits["unseen"], warm, rng
+    asked += more.values()
     checkpoints, drawn = Checkpoints(out, context.progress.say), []
     if state := checkpoints.read():
         drawn = state["drawn"]
@@ -70,8 +70,8 @@ def build_outputs(context: Context, out: Path, inputs: list[Path]) -> dict[str, 
     texts = [[backbone.tokens.text(response) for response in part] for part in drawn]
     n = config.samples
     outputs = {"prompts": splits, "sampled": texts[:n], "sampled_ids": drawn[:n], "kl": kl}
-    for part, own, ids in zip(parts, texts[n:], drawn[n:], strict=True):
-        outputs |= {part: own, f"{part}_ids": ids}
+    for name, own, ids in zip(more, texts[n:], drawn[n:], strict=True):
+        outputs |= {name: own, f"{name}_ids": ids}
     (out / OUTPUTS).write_text(json.dumps(outputs) + "\n")
     backbone.drop_adapter(POLICY)
     cut = backbone.tokens.cut_prompts(text for texts in splits.values() for text in texts)

@@ -46,8 +46,8 @@ def sections(table: Table) -> dict[str, dict[str, str]]:
             "gold_score": "gold",
             "kl": "KL",
             "length": "length",
-            "repeat_share": "repeated 4-grams %",
             **shown,
+            "repeat_share": "repeated 4-grams %",
             "reward_mass": "reward mass",
         },
         "Policy, greedy, and on unseen entities": {

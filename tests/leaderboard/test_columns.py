@@ -100,6 +100,7 @@ def test_the_testbeds_tables_are_those_that_were_published() -> None:
         ("length", "length"),
         ("duplicates", "duplicates"),
         ("omissions", "omissions"),
+        ("repeat_share", "repeated 4-grams %"),
         ("reward_mass", "reward mass"),
     ]
     assert list(found["Policy, greedy, and on unseen entities"].values())[2:] == [

@@ -85,7 +85,7 @@ def test_an_unknown_version_is_refused(version):
 
 
 def test_a_newer_version_asks_for_an_update():
-    with pytest.raises(ValueError, match=r"99 is newer than 3, .* update GrainBench"):
+    with pytest.raises(ValueError, match=r"99 is newer than 4, .* update GrainBench"):
         migrate({"schema_version": 99})
 
 

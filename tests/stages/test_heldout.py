@@ -16,7 +16,7 @@ from bench.errors import UserError
 from bench.pipeline.progress import Progress
 from bench.pipeline.stage import Stage
 from bench.pipeline.store import Store
-from bench.plugins.registry import SUITES, Entry
+from bench.plugins.registry import JUDGES, SUITES
 from bench.records.files import read_curves
 from bench.running import runner
 from bench.running.runner import make_plan
@@ -27,7 +27,7 @@ from bench.stages.validating import NOT_CHOSEN, validator
 from bench.suites.testbed.suite import Testbed
 from bench.training.ppo import PPO, Best
 from judges.reward_model import RewardModelJudge
-from tests.stages.test_validation import TINY
+from tests.stages.test_validation import TINY, register
 from tests.suites.filed import Filed, write_files
 from tests.tiny import LORA, tiny_backbone
 
@@ -39,17 +39,14 @@ BEFORE = "heldout_reward_model"
 def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_files(tmp_path / "files")
     monkeypatch.chdir(tmp_path)
-    Path("none.json").write_text("[]")
-    entry = Entry("filed", "tests.suites.filed:Filed", "")
-    monkeypatch.setattr(SUITES, "_builtins", (*SUITES._builtins, entry))
+    register(monkeypatch, SUITES, "filed", "tests.suites.filed:Filed")
+    register(monkeypatch, JUDGES, "shorter", "tests.suites.filed:Shorter")
     return tmp_path / "files"
 
 
 def settings(*overrides: str, suite: str = "filed", method: str = "token_ppo") -> RunConfig:
     given = [one for one in TINY if suite == "filed" or not one.startswith("suite.")]
-    return load_config(
-        "testbed", [*given, "judge.annotations=none.json", *overrides], suite=suite, method=method
-    )
+    return load_config("testbed", [*given, *overrides], suite=suite, method=method)
 
 
 def stages(config: RunConfig) -> dict[str, Stage]:

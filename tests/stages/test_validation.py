@@ -16,7 +16,7 @@ from bench.models.sequences import repeat_share
 from bench.pipeline.progress import Progress
 from bench.pipeline.store import Store
 from bench.plugins.protocols import Verdict
-from bench.plugins.registry import SUITES, Entry
+from bench.plugins.registry import JUDGES, SUITES, Entry, Registry
 from bench.records.files import read_curves
 from bench.running import runner
 from bench.running.runner import make_plan
@@ -40,7 +40,7 @@ TINY = [
     "ppo.prompts=8",
     "ppo.max_new_tokens=8",
     "ppo.eval_every=1",
-    "evaluation.judge=replay",
+    "evaluation.judge=shorter",
     "evaluation.test_prompts=2",
     "evaluation.unseen_prompts=2",
     "evaluation.max_new_tokens=8",
@@ -59,25 +59,30 @@ class Unreferenced(Filed):
         return super().references(prompts)
 
 
+def register(
+    monkeypatch: pytest.MonkeyPatch, registry: Registry[Any], name: str, target: str
+) -> None:
+    entry = Entry(name, target, "")
+    monkeypatch.setattr(registry, "_builtins", (*registry._builtins, entry))
+
+
 @pytest.fixture
 def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_files(tmp_path / "files")
     monkeypatch.chdir(tmp_path)
-    Path("none.json").write_text("[]")
-    entry = Entry("unreferenced", f"{__name__}:Unreferenced", "")
-    monkeypatch.setattr(SUITES, "_builtins", (*SUITES._builtins, entry))
+    register(monkeypatch, SUITES, "unreferenced", f"{__name__}:Unreferenced")
+    register(monkeypatch, JUDGES, "shorter", "tests.suites.filed:Shorter")
     return tmp_path / "files"
 
 
 def settings(*overrides: str) -> RunConfig:
-    given = [*TINY, "judge.annotations=none.json", *overrides]
-    return load_config("testbed", given, suite="unreferenced", method="token_ppo")
+    return load_config("testbed", [*TINY, *overrides], suite="unreferenced", method="token_ppo")
 
 
 def test_the_last_policy_is_kept_where_nobody_is_asked(files: Path, tmp_path: Path) -> None:
     """Neither validation prompts nor references are there; what training logs is."""
     (files / "validation.jsonl").unlink()
-    config = settings(*LAST, "evaluation.max_missing=1")
+    config = settings(*LAST)
     store = Store(tmp_path / "store")
     record = runner.run(config, store=store, results=tmp_path, progress=Progress())
     assert record.status == "ok"
@@ -97,7 +102,7 @@ def test_what_validation_reads_is_what_is_asked_for(files: Path) -> None:
     def policy(*overrides: str) -> Any:
         return make_plan(settings(*overrides))[0].policy
 
-    judged = ("evaluation.validation_judge=replay", "evaluation.validation_prompts=4")
+    judged = ("evaluation.validation_judge=shorter", "evaluation.validation_prompts=4")
     assert set(policy(*judged).config["data"]) == {"ppo", "validation"}
     assert set(policy(*LAST).config["data"]) == {"ppo"}
     assert "judge" not in policy(*LAST).config
@@ -110,7 +115,7 @@ def test_a_checkpoint_is_not_chosen_on_nothing(files: Path, n: int) -> None:
     said = rf"evaluation\.validation_prompts={n}: .* on 2 at least; or set .*validation=last"
     with pytest.raises(UserError, match=said):
         make_plan(
-            settings("evaluation.validation_judge=replay", f"evaluation.validation_prompts={n}")
+            settings("evaluation.validation_judge=shorter", f"evaluation.validation_prompts={n}")
         )
 
 
