@@ -21,7 +21,9 @@ class ModelConfig(Section):
     """The base model and where it runs."""
 
     path: str | None = Field(
-        None, description="folder or hub id of the base; none: the suite's own"
+        None,
+        description="folder or hub id of the base, a GGUF file, or package:NAME for the one in a "
+        "Python package; none: the suite's own",
     )
     revision: str | None = Field(
         None, description="on the hub; the commit that it stands for is used and recorded"
