@@ -32,6 +32,12 @@ class ModelConfig(Section):
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="of the frozen base; auto: bfloat16 on a GPU, float32 on a CPU"
     )
+    template: str = Field(
+        "suite",
+        pattern=r"^suite$|^chat$|\{prompt\}",
+        description="how a prompt is put to the model; suite: by the suite's template; chat: by "
+        "the tokenizer's own; else: by this text, in which {prompt} stands for the prompt",
+    )
     prompt_max_tokens: int | None = Field(
         None,
         ge=1,
