@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -16,6 +17,7 @@ from bench.grid import words
 
 if TYPE_CHECKING:
     from bench.config.run import RunConfig
+    from leaderboard.analysis.rows import Table
 
 
 @app.command()
@@ -155,7 +157,7 @@ def _print_outcome(configs: list[RunConfig], results: Path) -> None:
     """Print the runs beside the published ones of their rows, then the published leaderboard."""
     from bench.grid import to_rich
     from bench.records.files import PUBLISHED, RecordError, Run, read_record
-    from bench.records.labels import folder_of
+    from bench.records.labels import folder_of, text
     from leaderboard.views.beside import beside
 
     own = []
@@ -165,15 +167,24 @@ def _print_outcome(configs: list[RunConfig], results: Path) -> None:
             own.append(Run(read_record(folder), folder))
     suite = configs[0].suite
     if len(own) > 1:
-        _print_rows(results, suite, "Yours: ", {run.record.label for run in own})
+        labels = {run.record.label for run in own}
+        _print_rows(results, suite, "Yours: ", lambda board: True, labels)
     if own:
-        show(to_rich(beside(own, PUBLISHED / suite)))
+        show(to_rich(beside(own, PUBLISHED)))
     if (PUBLISHED / suite).is_dir() and results.resolve() != PUBLISHED:
-        _print_rows(PUBLISHED, suite, "Published: ")
+        path = configs[0].model.path
+        base = None if path is None else text(path)
+        _print_rows(PUBLISHED, suite, "Published: ", lambda board: board.base == base)
 
 
-def _print_rows(results: Path, suite: str, whose: str, labels: set[str] | None = None) -> None:
-    """Print the leaderboard's first section, or those of its rows that `labels` names."""
+def _print_rows(
+    results: Path,
+    suite: str,
+    whose: str,
+    wanted: Callable[[Table], bool],
+    labels: set[str] | None = None,
+) -> None:
+    """Print the first section of the wanted tables, or those of its rows that `labels` names."""
     from dataclasses import replace
 
     from bench.grid import to_rich
@@ -181,7 +192,7 @@ def _print_rows(results: Path, suite: str, whose: str, labels: set[str] | None =
     from leaderboard.views.render import result_grid
 
     found, problems = tables(results, suite)
-    for board in found:
+    for board in filter(wanted, found):
         rows = [row for row in board.rows if labels is None or row.label in labels]
         if rows:
             grid = result_grid(replace(board, rows=rows))

@@ -21,7 +21,9 @@ class ModelConfig(Section):
     """The base model and where it runs."""
 
     path: str | None = Field(
-        None, description="folder or hub id of the base; none: the suite's own"
+        None,
+        description="folder or hub id of the base, a GGUF file, or package:NAME for the one in a "
+        "Python package; none: the suite's own",
     )
     revision: str | None = Field(
         None, description="on the hub; the commit that it stands for is used and recorded"
@@ -29,6 +31,12 @@ class ModelConfig(Section):
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="of the frozen base; auto: bfloat16 on a GPU, float32 on a CPU"
+    )
+    template: str = Field(
+        "suite",
+        pattern=r"^suite$|^chat$|\{prompt\}",
+        description="how a prompt is put to the model; suite: by the suite's template; chat: by "
+        "the tokenizer's own; else: by this text, in which {prompt} stands for the prompt",
     )
     prompt_max_tokens: int | None = Field(
         None,

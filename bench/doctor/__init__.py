@@ -18,6 +18,8 @@ from bench.doctor import first_step, invariance, machine, text
 from bench.doctor.findings import Finding
 from bench.doctor.subject import Subject
 from bench.models.backbone import Backbone
+from bench.pipeline.store import Store
+from bench.stages.base import with_base
 
 Check = Callable[[Subject], Finding]
 
@@ -47,13 +49,18 @@ def checks(store: Path) -> dict[str, Check]:
     }
 
 
-def load_subject(config: RunConfig) -> Subject:
+def load_subject(config: RunConfig, store: Store | None = None) -> Subject:
     """The base that `config` names, ready to be looked at.
+
+    Args:
+        config: of the run.
+        store: where a base that is a GGUF file is converted to; None: the default.
 
     Raises:
         UserError: the suite is unknown, or the model cannot be loaded.
     """
     suite = load_suite(config)
+    config = with_base(config, suite, store or Store())
     path = config.model.path or suite.model_path
     return Subject(config, Backbone.load(path, config.model, suite.prompt_template), suite)
 

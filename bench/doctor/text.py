@@ -12,6 +12,7 @@ import torch
 from bench.doctor.findings import Finding, held
 from bench.doctor.subject import PROBE, Subject
 from bench.models.context import batch_rope
+from bench.models.templates import PROMPT
 from bench.stages.checks import context_needs, too_short
 from bench.training.experience import Rollout
 
@@ -150,10 +151,9 @@ def context(subject: Subject) -> Finding:
     )
 
 
-_SHARED = "prompts share their tokens: the suite's prompt_template lacks {prompt}"
+_SHARED = f"prompts share their tokens: the template lacks {PROMPT}"
 _CUT = (
-    "the response begins inside a token of the joined text: let prompt_template end where a "
-    "token ends"
+    "the response begins inside a token of the joined text: let the template end where a token ends"
 )
 _LOST = (
     "responses do not survive tokenizer and back: judges see other text than the demonstrations'"
@@ -165,16 +165,17 @@ def _chat_problems(subject: Subject, prompts: list[list[int]]) -> list[str]:
     tokens, tokenizer = subject.backbone.tokens, subject.backbone.tokens.tokenizer
     bos, problems = tokenizer.bos_token_id, []
     if bos is not None and any(prompt[:2] == [bos, bos] for prompt in prompts):
-        problems.append("prompts begin with BOS twice: take it out of prompt_template")
+        problems.append("prompts begin with BOS twice: take it out of the template")
     if getattr(tokenizer, "chat_template", None):
         asked = subject.texts[0][0]
         rendered = tokenizer.apply_chat_template(
             [{"role": "user", "content": asked}], tokenize=False, add_generation_prompt=True
         )
-        ours = tokens.template.format(prompt=asked)
+        ours = tokens.template.replace(PROMPT, asked)
         if rendered.removeprefix(tokenizer.bos_token or "").strip() != ours.strip():
             problems.append(
-                "the tokenizer has a chat template and the suite's prompt_template differs from "
-                f"it: {ours[:60]!r} against {rendered[:60]!r}; a tuned model expects its own"
+                "the tokenizer has a chat template and the run's differs from it: "
+                f"{ours[:60]!r} against {rendered[:60]!r}; a tuned model expects its own, "
+                "model.template=chat"
             )
     return problems

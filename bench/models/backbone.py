@@ -54,7 +54,7 @@ class Backbone:
 
     @classmethod
     def load(cls, path: str, config: ModelConfig, template: str) -> Backbone:
-        """Load base and tokenizer from a folder or the hub.
+        """Load base and tokenizer from a folder or the hub; `template` is the suite's.
 
         Raises:
             UserError: if they cannot be loaded, or not be sampled from; says from where.
@@ -62,7 +62,7 @@ class Backbone:
         device = pick_device(config.device)
         dtype = pick_dtype(config.dtype, device)
         tokenizer, model = load_tokenizer(path, config), load_model(path, config, dtype)
-        tokens = Tokens(tokenizer, template, eos_ids(model), config.prompt_max_tokens)
+        tokens = Tokens.chosen(tokenizer, config, template, eos_ids(model))
         backbone = cls(model, tokens, device)
         check_decoding(backbone.model)
         return backbone

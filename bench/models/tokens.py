@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from rapidfuzz.distance import Prefix
@@ -13,40 +13,61 @@ from torch import Tensor
 
 from bench.errors import UserError
 from bench.models.sequences import Sequences, join
+from bench.models.templates import PROMPT, Template, chosen
+
+if TYPE_CHECKING:
+    from bench.config.run import ModelConfig
 
 SENTENCE_ENDS = (".", "!", "?", "\n")
 
 
 class Tokens:
-    """A tokenizer with the suite's prompt template: text to ids and back.
+    """A tokenizer with a prompt template: text to ids and back.
 
     Args:
         tokenizer: of the model's library.
-        template: the suite's prompt template.
+        template: how a prompt is put to the model; as a text, "{prompt}" stands for the prompt.
         eos_ids: what else than the tokenizer's EOS ends a response of this model.
         prompt_max_tokens: longer prompts lose the end of their text; None: they do not.
 
     Attributes:
-        eos_id: is put behind a response that is complete, and scored like any other token of it.
-        eos_ids: each ends a response: that one, and what the model says (a turn's end in a chat).
+        eos_id: is put behind a response that is complete, and scored like any other token of it:
+            the tokenizer's EOS, or the end of a turn in the tokenizer's own chat template.
+        eos_ids: each ends a response: that one, the tokenizer's, and what the model says.
         pad_id: fills up batches; which positions are padding is known from masks alone.
     """
 
     def __init__(
         self,
         tokenizer: Any,
-        template: str,
+        template: str | Template,
         eos_ids: Iterable[int] = (),
         prompt_max_tokens: int | None = None,
     ) -> None:
+        if isinstance(template, str):
+            template = Template(template)
         self.tokenizer = tokenizer
-        self.template = template
+        self.template = template.text
+        self._adds_special = not template.whole
         self.prompt_max_tokens = prompt_max_tokens
         if tokenizer.eos_token_id is None:
             raise UserError(f"the tokenizer {tokenizer.name_or_path} has no EOS token: set one")
-        self.eos_id: int = tokenizer.eos_token_id
-        self.eos_ids = sorted({self.eos_id, *(i for i in eos_ids if i < self.size)})
-        self.pad_id: int = self.eos_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+        eos: int = tokenizer.eos_token_id
+        self.eos_id = eos if template.end is None else template.end
+        self.eos_ids = sorted({eos, self.eos_id, *(i for i in eos_ids if i < self.size)})
+        self.pad_id: int = eos if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+
+    @classmethod
+    def chosen(
+        cls, tokenizer: Any, config: ModelConfig, own: str, eos_ids: Iterable[int] = ()
+    ) -> Tokens:
+        """With the template and the limit that the configuration chooses; `own` is the suite's.
+
+        Raises:
+            UserError: the tokenizer's chat template is asked for and cannot be used.
+        """
+        template = chosen(config.template, own, tokenizer)
+        return cls(tokenizer, template, eos_ids, config.prompt_max_tokens)
 
     @cached_property
     def size(self) -> int:
@@ -123,9 +144,10 @@ class Tokens:
     def _templated(self, text: str, behind: str = "") -> list[int]:
         if self._special.search(text) or self._special.search(behind):
             return self._spelled(text, behind)
-        whole = self.template.format(prompt=text) + behind
-        ids: list[int] = self.tokenizer.encode(whole, add_special_tokens=True)
-        return ids[:-1] if len(ids) > 1 and ids[-1] == self.eos_id else ids
+        whole = self.template.replace(PROMPT, text) + behind
+        ids: list[int] = self.tokenizer.encode(whole, add_special_tokens=self._adds_special)
+        added_end = self._adds_special and len(ids) > 1 and ids[-1] == self.tokenizer.eos_token_id
+        return ids[:-1] if added_end else ids
 
     def _spelled(self, text: str, behind: str) -> list[int]:
         """The same where a text spells special tokens: the template's alone are ones.
@@ -134,14 +156,14 @@ class Tokens:
         one that puts a space before a text's first word puts it here before each part's.
         """
         parts = self._special.split(self.template)  # text, token, text, ...
-        parts[-1] += behind.replace("{", "{{").replace("}", "}}")
-        bare, framed = (self.tokenizer.encode("a", add_special_tokens=x) for x in (False, True))
+        parts[::2] = [part.replace(PROMPT, text) for part in parts[::2]]
+        parts[-1] += behind
+        bare, framed = (
+            self.tokenizer.encode("a", add_special_tokens=x) for x in (False, self._adds_special)
+        )
         ids: list[int] = framed[: framed.index(bare[0])]  # BOS, where the tokenizer adds it
         for i, part in enumerate(parts):
-            if i % 2:
-                ids.append(self.tokenizer.convert_tokens_to_ids(part))
-            else:
-                ids += self._plain(part.format(prompt=text))
+            ids += [self.tokenizer.convert_tokens_to_ids(part)] if i % 2 else self._plain(part)
         return ids
 
     @cached_property

@@ -39,7 +39,8 @@ class Suite(Protocol):
     Attributes:
         Options: the suite's own options, set by `--set suite.NAME=VALUE`. What their
             `result_fields` gives is in the key of every stage.
-        prompt_template: how a prompt is put to the model; "{prompt}" stands for its text.
+        prompt_template: how a prompt is put to the model; "{prompt}" stands for its text, and no
+            other brace has a meaning.
         model_path: the default base model, a folder or a hub id.
     """
 

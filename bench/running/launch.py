@@ -161,14 +161,14 @@ def examine(
     config = load_config(preset, overrides, suite=suite)
     registry.SUITES.entry(config.suite)
     from bench import doctor
-    from bench.pipeline.store import default_root
+    from bench.pipeline.store import Store
 
     if report is not None:
         write_json_option(report, "")  # what cannot be written is told before the checks, not after
-    place = store or default_root()
-    width = max(map(len, doctor.checks(place)))
+    stages = Store(store, warn=say)
+    width = max(map(len, doctor.checks(stages.root)))
     findings = doctor.examine(
-        doctor.load_subject(config), place, lambda finding: say(finding.line(width))
+        doctor.load_subject(config, stages), stages.root, lambda finding: say(finding.line(width))
     )
     if report is not None:
         write_json_option(report, json.dumps(_report(config, findings), indent=1) + "\n")

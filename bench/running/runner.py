@@ -15,11 +15,13 @@ from bench.config.run import RunConfig
 from bench.errors import Diverged, UserError
 from bench.pipeline.sources import SOURCES
 from bench.pipeline.stage import Context, Executed, Stage, execute
+from bench.pipeline.store import Store
 from bench.plugins.capabilities import Notes, require
 from bench.plugins.registry import METHODS
 from bench.records.files import Record, read_record, write_record
 from bench.records.labels import folder_of, label, run_id
 from bench.records.provenance import code_state, hardware, package_versions
+from bench.stages.base import with_base
 from bench.stages.chosen import editor_maker, judge_maker
 from bench.stages.planning import Stages
 from bench.stages.reading import pinned
@@ -38,7 +40,6 @@ COUNTS = (
 
 if TYPE_CHECKING:
     from bench.pipeline.progress import Progress
-    from bench.pipeline.store import Store
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,8 @@ class Plan:
     """A run's stages: the judgement, which everything hangs on, and the reward model's own.
 
     Attributes:
-        config: as the stages see it: of a model on the hub, the revision is a commit.
+        config: as the stages see it: of a model on the hub, the revision is a commit; of one in a
+            GGUF file, the path is that of the folder to which it was converted.
     """
 
     method: Any
@@ -76,8 +78,13 @@ class Plan:
         return list({stage.key: stage for t in self.targets for stage in t.graph()}.values())
 
 
-def make_plan(config: RunConfig) -> tuple[Plan, Any]:
+def make_plan(config: RunConfig, store: Store | None = None) -> tuple[Plan, Any]:
     """The stages of `config`, and its suite.
+
+    Args:
+        config: of the run.
+        store: where a base that is a GGUF file is converted to, if it is not there yet; None: the
+            default.
 
     Raises:
         UserError: for an unknown method, suite or judge, an option that one lacks, or a suite that
@@ -89,7 +96,8 @@ def make_plan(config: RunConfig) -> tuple[Plan, Any]:
     for needed in getattr(method, "needs", ()):
         mend = "choose another method or suite"
         require(suite, f"the method {config.method}", needed, mend=mend)
-    config = pinned(config, suite)  # before any key is made: a name on the hub may move
+    # Before any key is made: a name on the hub may move.
+    config = pinned(with_base(config, suite, store or Store()), suite)
     stages = Stages(config, suite)
     policy = method.plan(stages)
     # A method says what makes its policy; what is measured around it is the same for every method.
@@ -121,7 +129,7 @@ def plan(
     """
     from bench.stages.checks import check_data, check_model
 
-    planned, suite = make_plan(config)
+    planned, suite = make_plan(config, store)
     lines = [
         PlannedStage(s.name, s.key, store.find(s.name, s.key) is not None, s.summary)
         for s in planned.stages
@@ -145,7 +153,7 @@ def run(config: RunConfig, *, store: Store, results: Path, progress: Progress) -
             "interrupted" or "failed" was written (unless a finished one is there).
     """
     started, code = datetime.now(UTC), code_state()
-    planned, suite = make_plan(config)
+    planned, suite = make_plan(config, store)
     context = Context(planned.config, suite, progress, store.root / "answers")
     missing = [s for s in planned.stages if store.find(s.name, s.key) is None]
     _check_ready({stage.name for stage in missing}, planned.policy, context)

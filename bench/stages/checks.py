@@ -45,8 +45,8 @@ def check_model(config: RunConfig, suite: Any, missing: set[str]) -> None:
     path = config.model.path or suite.model_path
     outline = load_outline(path, config.model)
     if generating:
-        tokenizer, most = load_tokenizer(path, config.model), config.model.prompt_max_tokens
-        tokens = Tokens(tokenizer, suite.prompt_template, prompt_max_tokens=most)
+        tokenizer = load_tokenizer(path, config.model)
+        tokens = Tokens.chosen(tokenizer, config.model, suite.prompt_template)
         needs = context_needs(config, suite, tokens, generating)
         if problem := too_short(outline.config, needs):
             raise UserError(problem)

@@ -127,6 +127,7 @@ class Stages:
             "device": pick_device(config.model.device).type,
             "dtype": dtype_name(config.model),
             "sft": config.sft.model_dump(),
+            "template": config.model.template,
             "prompt_max_tokens": config.model.prompt_max_tokens,
         }
         if not config.sft.full:

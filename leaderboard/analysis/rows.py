@@ -71,9 +71,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows that may be compared: one suite, one reference, one judge.
+    """Rows that may be compared: one suite, one reference, one judge, one base model.
 
     Attributes:
+        base: the base model, without its folder; None: the suite's own.
         reason: why these rows stand apart from those of the first table; "" in that one.
         warnings: what a reader must know before trusting a row, such as seeds of different code.
     """
@@ -84,6 +85,7 @@ class Table:
     judge: str
     judge_model: str | None
     template_sha: str | None
+    base: str | None
     metric: str
     rows: list[Row]
     reason: str = ""
@@ -91,13 +93,14 @@ class Table:
 
     @property
     def title(self) -> str:
-        """Suite, judge and reference, in words."""
+        """Suite, base model if it is another than the suite's, judge and reference, in words."""
+        world = self.suite if self.base is None else f"{self.suite} on {self.base}"
         model = f" ({self.judge_model})" if self.judge_model else ""
         template = f", prompt {self.template_sha[:8]}" if self.template_sha else ""
         if not self.reference_sha:
-            return f"{self.suite}: {self.judge}{model}{template} has judged no run"
+            return f"{world}: {self.judge}{model}{template} has judged no run"
         reference = f"{self.reference} [{self.reference_sha[:8]}]"
-        return f"{self.suite}: judged by {self.judge}{model}{template} against {reference}"
+        return f"{world}: judged by {self.judge}{model}{template} against {reference}"
 
 
 def is_percent(metric: str) -> bool:

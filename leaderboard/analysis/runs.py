@@ -36,6 +36,7 @@ class Comparability(NamedTuple):
     judge: str
     judge_model: str | None
     template_sha: str | None
+    base: str | None
 
     @classmethod
     def of(cls, run: Run) -> "Comparability":
@@ -43,7 +44,9 @@ class Comparability(NamedTuple):
         record = run.record
         judge = record.judge
         sha = record.reference.sha
-        return cls(record.suite, sha, judge.name, judge.model, judge.template_sha)
+        path = record.config.get("model", {}).get("path")
+        base = None if path is None else text(path)
+        return cls(record.suite, sha, judge.name, judge.model, judge.template_sha, base)
 
     def difference(self, other: "Comparability") -> str:
         """The fields that differ, with both values."""
@@ -108,8 +111,8 @@ def load(results: Path, suite: str | None) -> tuple[dict[Comparability, list[Gro
 def _comparable(runs: list[Run]) -> dict[Comparability, list[Run]]:
     """The runs by what may be compared; what was never judged joins the most similar table.
 
-    Such a run has no reference of its own. It stands with its suite: where the judge is its own,
-    then where its label is, then in the largest table.
+    Such a run has no reference of its own. It stands with its suite: where the base model is its
+    own, then where the judge is, then where its label is, then in the largest table.
     """
     tables: dict[Comparability, list[Run]] = defaultdict(list)
     unjudged = []
@@ -127,12 +130,12 @@ def _comparable(runs: list[Run]) -> dict[Comparability, list[Run]]:
 def _table_of(run: Run, judged: dict[Comparability, list[Run]]) -> Comparability:
     own, label = Comparability.of(run), run.record.label
 
-    def fit(key: Comparability) -> tuple[bool, bool, int, str]:
+    def fit(key: Comparability) -> tuple[bool, bool, bool, int, str]:
         same_judge = (key.judge, key.judge_model) == (own.judge, own.judge_model)
         has_label = any(other.record.label == label for other in judged[key])
-        return same_judge, has_label, len(judged[key]), str(key)
+        return key.base == own.base, same_judge, has_label, len(judged[key]), str(key)
 
-    # In this order: the same judge, then a table with this label, then the largest.
+    # In this order: the same base, the same judge, a table with this label, the largest.
     return max((key for key in judged if key.suite == own.suite), key=fit, default=own)
 
 

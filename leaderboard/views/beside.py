@@ -27,7 +27,7 @@ def beside(own: Sequence[Run], published: Path) -> Grid:
 
     Args:
         own: runs of one suite.
-        published: folder of the published runs of that suite; there may be none.
+        published: folder of the published runs, of this suite among others; there may be none.
     """
     known = find_runs(published)[0] if published.is_dir() else []
     rows = [_row(run, _band(run, known)) for run in own]

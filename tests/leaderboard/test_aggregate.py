@@ -363,3 +363,15 @@ def test_unknown_folder_and_suite(results, tmp_path):
         tables(tmp_path / "nowhere")
     with pytest.raises(UserError, match=r"no run of suite 'x' \(suites there: testbed\)"):
         tables(results, "x")
+
+
+def test_another_base_model_is_another_table(results, make_run):
+    """Also for a run that was never judged, and so has no reference of its own."""
+    base = {"seed": 0, "model": {"path": "/home/somebody/small"}}
+    make_run("sft [small]", 0, 0.9, config=base)
+    make_run("ppo_rlhf [small]", 0, config=base, status="diverged")
+    first, second = tables(results)[0]
+    assert {row.label for row in second.rows} == {"sft [small]", "ppo_rlhf [small]"}
+    assert (first.base, second.base) == (None, "small")
+    assert second.title == first.title.replace("testbed:", "testbed on small:")
+    assert second.reason == "base: small here, None there"

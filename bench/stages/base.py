@@ -1,0 +1,59 @@
+"""The base model as a folder or a hub id; of a GGUF file, its conversion in the store."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.files import FileState
+from bench.models import gguf
+from bench.pipeline.sources import SOURCES
+
+if TYPE_CHECKING:
+    from bench.config.run import RunConfig
+    from bench.pipeline.store import Store
+
+NAME = "base"  # the folder in the store
+MODEL = "model"  # of an artifact: the converted model
+
+
+def with_base(config: RunConfig, suite: Any, store: Store) -> RunConfig:
+    """The configuration with a base that every stage can read; as it is, where it can already.
+
+    What a GGUF file is converted to is kept in the store, whole or not at all, under the hash of
+    the file and of what converts it. It is no stage of the run: nothing can be checked or keyed
+    before it is there, and a stage's key holds the hashes of the files that it came to.
+
+    Raises:
+        UserError: the file cannot be found or read, or the store cannot be written.
+    """
+    path = config.model.path or suite.model_path
+    file = gguf.gguf_file(path)
+    if file is None:
+        return config
+    reader = gguf.reader_version(path)
+    key = _key(file, reader)
+    if store.find(NAME, key) is None:
+        with store.building(NAME, key) as build:
+            if build.artifact is None:
+                store.warn(
+                    f"{path}: converting the GGUF file to safetensors, once; takes about half a "
+                    f"minute for 100 MB ({store.root / NAME / key})"
+                )
+                gguf.convert(file, build.path / MODEL)
+    folder = store.root / NAME / key / MODEL
+    model = config.model.model_copy(update={"path": str(folder)})
+    return config.model_copy(update={"model": model})
+
+
+def _key(file: Path, reader: str) -> str:
+    parts = {
+        "file": FileState.of(file).sha,
+        "packages": {"gguf": reader, "transformers": metadata.version("transformers")},
+        "code": SOURCES.digest((gguf.__name__,)),
+    }
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:20]
