@@ -105,7 +105,7 @@ def test_the_three_methods_run_through_all_stages(name: str, tiny: Path, tmp_pat
     given = SUITES[name](tmp_path / "files")
     overrides = [*SMALL, f"model.path={tiny}", *(f"suite.{k}={v}" for k, v in given.items())]
     if not isinstance(load_suite(load_config("testbed", overrides, suite=name)), Edits):
-        overrides.append("preferences.editor=trimmer")
+        overrides.append("edits.source=trimmer")
     for method in ("ppo_rlhf", "fine_grained_ppo", "token_ppo"):
         settings = load_config("testbed", overrides, suite=name, method=method)
         store = Store(tmp_path / "store")
