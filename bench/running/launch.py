@@ -117,15 +117,46 @@ def title(config: RunConfig) -> str:
     return f"{config.method} seed {config.seed}"
 
 
-def plan_table(config: RunConfig, store: Store) -> Grid:
-    """Lay out a run's stages, and which of them are in the store."""
+def plan_tables(config: RunConfig, store: Store) -> tuple[list[Grid], str | None]:
+    """Lay out a run's stages, which of them are in the store, and the others' memory.
+
+    Returns:
+        The tables; and what to say where a stage does not fit this machine, None where all do.
+    """
     from bench.running.runner import plan
 
+    stages = plan(config, store)
     rows = [
         (stage.name, stage.key, "stored" if stage.cached else "to do", stage.summary)
-        for stage in plan(config, store)
+        for stage in stages
     ]
-    return words(f"{title(config)} (store: {store.root})", ["stage", "key", "", "what"], rows)
+    table = words(f"{title(config)} (store: {store.root})", ["stage", "key", "", "what"], rows)
+    memory, problem = _memory_table(config, {stage.name for stage in stages if not stage.cached})
+    return [table, *memory], problem
+
+
+def _memory_table(config: RunConfig, missing: set[str]) -> tuple[list[Grid], str | None]:
+    """Memory by part of the stages that are not in the store, as far as it is counted."""
+    from bench.config.loading import load_suite
+    from bench.doctor import budget
+    from bench.stages.reading import pinned
+
+    names = [name for name in budget.STAGES if name in missing]
+    if not names:
+        return [], None
+    suite = load_suite(config)
+    counter = budget.outline_counter(pinned(config, suite), suite)
+    try:
+        counts = [counter.stage(name) for name in names]
+    except budget.Uncountable as error:
+        return [words(str(error), ["stage"], [])], None
+    there = budget.memory_there(counter.device)
+    grid = words(
+        f"Memory at most, in GiB ({there / budget.GIB:.3g} GiB there, {counter.device.type})",
+        ["stage", "when", *budget.PARTS, "all"],
+        [(count.stage, count.doing, *count.cells) for count in counts],
+    )
+    return [grid], budget.refusal(counter, counts, there)
 
 
 def examine(
