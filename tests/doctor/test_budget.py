@@ -134,7 +134,7 @@ def test_llama_7b_on_80_gb() -> None:
     assert count.parts["base"] == pytest.approx(13.5e9, rel=0.01)
     said = refusal(at_once, [count], 80e9)
     assert said is not None
-    assert "ppo.rollout_batch_size=64" in said
+    assert "ppo.rollout_batch_size=128" in said
     cut = counter(paper(rollout_batch_size=64), settings, lengths)
     assert cut.stage("ppo").total < 80e9
     again = paper(rollout_batch_size=64)

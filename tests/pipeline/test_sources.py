@@ -29,8 +29,8 @@ APART = (
 )  # fmt: skip
 # At most so many modules. More of them: does the import that was added decide the stage's result?
 SIZES = {
-    "sft": 55, "samples": 55, "preferences": 25, "edits": 25, "reward_model": 60,
-    "rm_evaluation": 75, "ppo": 65, "outputs": 55, "judgement": 75,
+    "sft": 60, "samples": 60, "preferences": 25, "edits": 25, "reward_model": 65,
+    "rm_evaluation": 75, "ppo": 70, "outputs": 60, "judgement": 75,
     "edits by claude": 70, "judgement by claude": 110,
 }  # fmt: skip
 
