@@ -242,7 +242,7 @@ class Backbone:
             # What is not read in the end needs no MLP in the last layer
             # (`bench.models.fast.narrowing`).
             narrow = partial(last_mlp_at, decoder, places, inputs["input_ids"].shape)
-            keep = nullcontext()
+            keep: AbstractContextManager[None] = nullcontext()
             if self.recomputes:
                 keep = recomputed(decoder, lambda: self._again(adapter, narrow))
             with narrow(), keep:
