@@ -316,7 +316,8 @@ def test_memory_that_is_nearly_full_is_a_warning(
     monkeypatch: Patch, there: float, status: str
 ) -> None:
     whom = subject.Subject(SMALL, tiny_backbone(), Testbed())
-    needed = max(count.total for count in machine.memory_counts(whom))
+    counter = machine.memory_counter(whom)
+    needed = max(counter.stage(name).total for name in machine.STAGES)
     monkeypatch.setattr(machine, "memory_there", lambda subject: there * needed)
     assert machine.memory(whom).status == status
 

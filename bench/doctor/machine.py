@@ -20,11 +20,11 @@ ADAPTERS_STORED = 2 + 2 * (2 * 3 + 1)
 
 def memory(subject: Subject) -> Finding:
     """What each stage holds at most, by part, against what is there (`bench.doctor.budget`)."""
+    counter, there = memory_counter(subject), memory_there(subject)
     try:
-        counts = memory_counts(subject)
+        counts = [counter.stage(name) for name in STAGES]
     except budget.Uncountable as error:
         return Finding("warn", str(error), "watch the peak of a short run's record")
-    counter, there = memory_counter(subject), memory_there(subject)
     worst = max(counts, key=lambda count: count.total)
     fits = worst.total <= COMFORT * there
     return held(
@@ -49,12 +49,6 @@ def memory_counter(subject: Subject) -> Counter:
     backbone = subject.backbone
     lengths = Lengths.of(subject.config, subject.suite, backbone.tokens)
     return Counter(subject.config, base_of(backbone.model).config, lengths, backbone.device)
-
-
-def memory_counts(subject: Subject) -> list[Count]:
-    """Every stage's count."""
-    counter = memory_counter(subject)
-    return [counter.stage(name) for name in STAGES]
 
 
 def memory_there(subject: Subject) -> float:

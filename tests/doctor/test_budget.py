@@ -16,7 +16,17 @@ from bench.config.run import (
     RunConfig,
     SFTConfig,
 )
-from bench.doctor.budget import GIB, PARTS, STAGES, Counter, Lengths, refusal, remedy
+from bench.doctor.budget import (
+    GIB,
+    PARTS,
+    STAGES,
+    Counter,
+    Lengths,
+    Uncountable,
+    refusal,
+    remedy,
+)
+from bench.doctor.footprint import Footprint
 from tests.tiny import LORA, tiny_backbone
 
 LENGTHS = Lengths(
@@ -102,6 +112,17 @@ def test_what_nothing_helps_is_said() -> None:
     said = remedy(counter(with_(model={"dtype": "bfloat16"})), "outputs", 1000)
     assert said.startswith("nothing that could be set is enough")
     assert "smaller model.path" in said
+
+
+def test_what_cannot_go_without_numbers_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where tokens are sent to experts by what they say."""
+
+    def routed(*args: Any, **options: Any) -> float:
+        raise NotImplementedError("aten::nonzero is not there on the device meta")
+
+    monkeypatch.setattr(Footprint, "scoring", routed)
+    with pytest.raises(Uncountable, match=r"a llama model needs its weights for that .aten::nonz"):
+        counter().stage("judgement")
 
 
 SEVEN = {

@@ -146,6 +146,22 @@ def test_logits_of_all_tokens_are_never_held_at_once(packs: bool, monkeypatch: P
     assert largest.numel <= max(embedding, 32 * 1024) < tokens * 1024 / 4
 
 
+def test_a_forward_that_somebody_else_put_there_stays(monkeypatch: Patch) -> None:
+    """As accelerate's hooks do: it is asked for the states, and is there afterwards."""
+    backbone, asked = with_policy(True), []
+    decoder = backbone.model.get_base_model().model
+    plain = decoder.forward
+
+    def other(*args: Any, **options: Any) -> Any:
+        asked.append(True)
+        return plain(*args, **options)
+
+    monkeypatch.setattr(decoder, "forward", other)
+    for _ in range(2):
+        backbone.logprobs(random_batch(backbone), "policy")
+    assert len(asked) == 2
+
+
 def test_no_pass_keeps_the_states_of_all_layers() -> None:
     """Where log-probabilities and hidden states are read together, and in generation."""
     backbone, asked = with_policy(True), []

@@ -30,7 +30,7 @@ APART = (
 # At most so many modules. More of them: does the import that was added decide the stage's result?
 SIZES = {
     "sft": 60, "samples": 60, "preferences": 25, "edits": 25, "reward_model": 65,
-    "rm_evaluation": 75, "ppo": 70, "outputs": 60, "judgement": 75,
+    "rm_evaluation": 80, "ppo": 70, "outputs": 60, "judgement": 80,
     "edits by claude": 70, "judgement by claude": 110,
 }  # fmt: skip
 

@@ -18,6 +18,8 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from bench.models.fast.forwards import forwards
+
 
 def layers_of(decoder: nn.Module) -> list[nn.Module]:
     """The layers that a decoder runs one behind the other; none where they cannot be told."""
@@ -36,13 +38,8 @@ def recomputed(
             adapter that was active, and where the last MLP works.
     """
     layers = layers_of(decoder) if torch.is_grad_enabled() else []
-    for layer in layers:
-        layer.forward = _twice(layer.forward, again)
-    try:
+    with forwards({layer: _twice(layer.forward, again) for layer in layers}):
         yield
-    finally:
-        for layer in layers:
-            del layer.forward  # the class's own again
 
 
 def _twice(

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from bench.models.fast.forwards import forwards
+
 LOGITS_AT_ONCE = 2**25  # 128 MiB in float32; what fits is computed in one go, and kept
 
 
@@ -40,14 +42,8 @@ def logits_of(model: Any, output: Any, states: Tensor) -> Tensor:
 
     ids = torch.zeros(1, len(states), dtype=torch.long, device=states.device)  # nobody reads them
     # OPT's forward asks the inner one, the others' the whole.
-    decoders = {model.base_model, model.get_decoder()}
-    for decoder in decoders:
-        decoder.forward = forward
-    try:
+    with forwards(dict.fromkeys((model.base_model, model.get_decoder()), forward)):
         logits: Tensor = model(input_ids=ids, use_cache=False).logits[0]
-    finally:
-        for decoder in decoders:
-            del decoder.forward  # the class's own again
     if not asked:
         raise RuntimeError(f"{type(model).__name__} reads its head's input from elsewhere")
     return logits
