@@ -12,7 +12,7 @@ from torch import nn
 @contextmanager
 def forwards(others: Mapping[nn.Module, Callable[..., Any]]) -> Iterator[None]:
     """While this lasts, modules have other forwards; then what they had before."""
-    before = {module: vars(module).get("forward") for module in others}
+    before: dict[nn.Module, Any] = {module: vars(module).get("forward") for module in others}
     for module, forward in others.items():
         module.forward = forward
     try:
