@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import accumulate
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -155,7 +154,7 @@ def skips_eos(backbone: Backbone, batch: Sequences, *args: Any) -> Tensor:
     return LOGPROBS(backbone, batch, *args) * (batch.responses != backbone.tokens.eos_id)
 
 
-def own_random_numbers(logits: Tensor, temperature: float, generator: object) -> Any:
+def own_random_numbers(logits: Tensor, temperature: float, source: object) -> Any:
     return DRAW(logits, temperature, torch.Generator().manual_seed(torch.seed()))
 
 
@@ -291,36 +290,25 @@ def test_what_does_not_fit_the_context_is_found(
     assert said in finding.measured + finding.remedy
 
 
-def test_memory_is_counted() -> None:
-    """r (d_in + d_out) weights a LoRA layer, 4 bytes each; 16 bytes a weight for full SFT."""
-    backbone = tiny_backbone()
-    weights = backbone.model.num_parameters()
-    frozen = SMALL.model_copy(update={"sft": SFTConfig(full=False)})
-    whom = subject.Subject(frozen, backbone, Testbed())
-    parts = machine.memory_parts(whom)
-    a_layer = 4 * 64 + 3 * 96  # q, k, v, o are 32 x 32; gate, up and down 32 x 64
-    assert parts["base"] == 4 * weights
-    assert parts["adapters"] == 3 * 4 * (2 * 4 * a_layer)
-    assert parts["optimisers"] == 2 * parts["adapters"]
-    assert machine.cache_bytes(whom) == 2 * 2 * 32 * 4  # keys and values of 2 layers
-    whom.config = SMALL.model_copy(update={"sft": SFTConfig(full=True, batch_size=1000)})
-    assert machine.memory_parts(whom)["SFT"] == 16 * weights
+def test_memory_is_said_by_stage_and_part() -> None:
+    whom = subject.Subject(SMALL, tiny_backbone(), Testbed())
+    finding = machine.memory(whom)
+    assert finding.status == "pass"
+    assert [part.split()[0] for part in finding.measured.split("in GiB, ")[1].split("; ")] == [
+        "sft", "samples", "reward_model", "rm_evaluation", "ppo", "outputs", "judgement",
+    ]  # fmt: skip
+    assert "optimiser" in finding.measured
 
 
-def test_a_micro_steps_memory_is_what_the_profiler_counts() -> None:
-    whom = subject.Subject(SMALL, tiny_backbone(hidden=64), Testbed())
-    backbone, batch = whom.backbone, whom.level
-
-    def micro_step() -> None:
-        loss = backbone.logprobs(batch, subject.PROBE).sum()
-        torch.autograd.grad(loss, backbone.parameters(subject.PROBE))
-
-    micro_step()  # the first call allocates what stays
-    with torch.profiler.profile(profile_memory=True) as profile:
-        micro_step()
-    events = profile.profiler.kineto_results.events()
-    held = list(accumulate(event.nbytes() for event in events if event.name() == "[memory]"))
-    assert machine.pass_bytes(whom) * batch.ids.numel() == pytest.approx(max(held), rel=0.1)
+@pytest.mark.parametrize("stage", ["sft", "reward_model"])
+def test_a_batch_of_4096_fails_with_the_setting_that_helps(monkeypatch: Patch, stage: str) -> None:
+    config = SMALL.model_copy(
+        update={stage: getattr(SMALL, stage).model_copy(update={"batch_size": 4096})}
+    )
+    monkeypatch.setattr(machine, "memory_there", lambda subject: 2**28)
+    finding = machine.memory(subject.Subject(config, tiny_backbone(), Testbed()))
+    assert finding.status == "FAIL"
+    assert f"{stage} is too large: set {stage}.microbatch_size=" in finding.remedy
 
 
 @pytest.mark.parametrize(("there", "status"), [(0.9, "FAIL"), (1.1, "warn"), (1.3, "pass")])
@@ -328,7 +316,8 @@ def test_memory_that_is_nearly_full_is_a_warning(
     monkeypatch: Patch, there: float, status: str
 ) -> None:
     whom = subject.Subject(SMALL, tiny_backbone(), Testbed())
-    needed = sum(machine.memory_parts(whom).values())
+    counter = machine.memory_counter(whom)
+    needed = max(counter.stage(name).total for name in machine.STAGES)
     monkeypatch.setattr(machine, "memory_there", lambda subject: there * needed)
     assert machine.memory(whom).status == status
 

@@ -56,8 +56,13 @@ def run(
     stages = Store(store, warn=progress.say)
     launch.check_folder(stages.root, "store", make=not dry_run)
     if dry_run:
+        problems = []
         for one in configs:
-            show(launch.plan_table(one, stages), *launch.estimate_tables(one, stages))
+            tables, problem = launch.plan_tables(one, stages)
+            show(*tables)
+            problems += [problem] if problem else []
+        if problems:
+            raise UserError("; ".join(dict.fromkeys(problems)))
         return
     launch.check_folder(results, "results")
     if jobs > 1 and len(configs) > 1:

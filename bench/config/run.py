@@ -38,6 +38,11 @@ class ModelConfig(Section):
         description="how a prompt is put to the model; suite: by the suite's template; chat: by "
         "the tokenizer's own; else: by this text, in which {prompt} stands for the prompt",
     )
+    gradient_checkpointing: bool = Field(
+        False,
+        description="the backward computes layers again instead of keeping them: a third more "
+        "time, a fraction of the memory, the same numbers",
+    )
     prompt_max_tokens: int | None = Field(
         None,
         ge=1,
@@ -63,6 +68,9 @@ class SFTConfig(Section):
     demonstrations: int = Field(4000, ge=1, description="how many, drawn with `seed`")
     steps: int = Field(150, ge=0, description="optimiser steps; 0: the base is used as it is")
     batch_size: int = Field(64, ge=1, description="demonstrations a step")
+    microbatch_size: int | None = Field(
+        None, ge=1, description="demonstrations a forward pass (gradients add up); none: all"
+    )
     lr: float = Field(1e-3, gt=0, description="peak learning rate (AdamW), annealed to 0")
     seed: int = Field(0, description="its own seed: one SFT model serves all seeds of a benchmark")
     max_length: int = Field(
@@ -135,6 +143,9 @@ class RewardModelConfig(Section):
 
     epochs: int = Field(1, ge=1, description="passes over the pairs")
     batch_size: int = Field(32, ge=1, description="pairs, or rankings, a step")
+    microbatch_size: int | None = Field(
+        None, ge=1, description="pairs, or rankings, a forward pass (gradients add up); none: all"
+    )
     lr: float = Field(3e-3, gt=0, description="peak learning rate (AdamW), annealed to 0")
     head_scale: float = Field(
         10.0, gt=0, description="factor on the head's output, std 1/sqrt(d+1) at initialisation"
@@ -161,6 +172,12 @@ class PPOConfig(Section):
     steps: int = Field(60, ge=0, description="policy steps")
     value_warmup_steps: int = Field(4, ge=0, description="value-only steps before them")
     batch_size: int = Field(48, ge=1, description="prompts a step, one response each")
+    rollout_batch_size: int | None = Field(
+        None,
+        ge=1,
+        description="responses decoded at once, each with random numbers of its own; "
+        "none: all, which share them",
+    )
     minibatch_size: int = Field(8, ge=1, description="responses an optimiser step")
     minibatch_tokens: int | None = Field(
         None, ge=1, description="response tokens an optimiser step at most, instead of responses"

@@ -5,135 +5,57 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-import psutil
 import torch
-from torch import Tensor
 
+from bench.doctor import budget
+from bench.doctor.budget import COMFORT, GIB, STAGES, Count, Counter, Lengths, remedy
 from bench.doctor.findings import Finding, held
 from bench.doctor.subject import PROBE, Subject
-from bench.models.heads import SCORING_CHUNK
+from bench.models.backbone import base_of
 
-GIB = 2**30
-COMFORT = 0.8  # share of the memory above which a run may fail where a batch is a little longer
 # Policy, reward model, and PPO's checkpoint twice (the old one goes when the new one is there):
 # weights and AdamW's two moments of policy and value, and the best policy.
 ADAPTERS_STORED = 2 + 2 * (2 * 3 + 1)
 
 
 def memory(subject: Subject) -> Finding:
-    """What the configured run needs, as far as one micro step shows, against what is there."""
-    parts = memory_parts(subject)
-    needed, there = sum(parts.values()), memory_there(subject)
-    largest = max(parts, key=lambda name: parts[name])
-    listed = ", ".join(f"{name} {size / GIB:.2g}" for name, size in parts.items())
-    remedies = {
-        "working": "lower ppo.microbatch_size, ppo.max_new_tokens or sft.batch_size",
-        "SFT": "train SFT in an adapter with sft.full=false",
-        "base": "take a smaller model.path, or model.dtype=bfloat16",
-    }
+    """What each stage holds at most, by part, against what is there (`bench.doctor.budget`)."""
+    counter, there = memory_counter(subject), memory_there(subject)
+    try:
+        counts = [counter.stage(name) for name in STAGES]
+    except budget.Uncountable as error:
+        return Finding("warn", str(error), "watch the peak of a short run's record")
+    worst = max(counts, key=lambda count: count.total)
+    fits = worst.total <= COMFORT * there
     return held(
-        needed <= COMFORT * there,
-        f"needs about {needed / GIB:.2g} GiB ({listed}), {there / GIB:.3g} GiB there",
-        f"{'too little' if needed > there else 'close'}: "
-        + remedies.get(largest, "lower lora.r or name fewer lora.target_modules"),
-        otherwise="FAIL" if needed > there else "warn",
+        fits,
+        f"at most {worst.total / GIB:.2g} GiB, {there / GIB:.3g} GiB there; in GiB, "
+        + "; ".join(map(_line, counts)),
+        ""
+        if fits
+        else f"{worst.stage} is {'too large' if worst.total > there else 'close'}: "
+        + remedy(counter, worst.stage, there),
+        otherwise="FAIL" if worst.total > there else "warn",
     )
 
 
-def memory_parts(subject: Subject) -> dict[str, float]:
-    """Bytes by purpose; PPO and full SFT are never held at once, so the larger one counts.
-
-    base + 3 adapters (policy, value, reward model) + gradients and AdamW's two moments of policy
-    and value + what the largest pass works on. Full SFT holds weights, gradients and moments in
-    float32: 16 bytes a weight, where PPO has the base and its adapters.
-    """
-    config = subject.config
-    base, adapter = _base_bytes(subject), _adapter_bytes(subject)
-    ppo = {"base": base, "adapters": 3.0 * adapter, "optimisers": 6.0 * adapter}
-    ppo["working"] = _ppo_working_bytes(subject)
-    if not (config.sft.full and config.sft.steps):
-        return ppo
-    rows = config.sft.batch_size * min(config.sft.max_length, subject.level.ids.shape[1])
-    sft = {"SFT": 16.0 * _weights(subject), "working": rows * pass_bytes(subject)}
-    return max(ppo, sft, key=lambda parts: sum(parts.values()))
+def _line(count: Count) -> str:
+    parts = ", ".join(f"{part} {size / GIB:.2g}" for part, size in count.parts.items() if size)
+    return f"{count.stage} {count.total / GIB:.2g} in {count.doing} ({parts})"
 
 
-def _ppo_working_bytes(subject: Subject) -> float:
-    """The largest of what a micro step, scoring and generation hold.
-
-    A micro step holds its activations; scoring the logits of `SCORING_CHUNK` rows, in the base's
-    precision and twice in float32; generation keys and values, and where rollouts are merged a
-    copy of the weights that carry the policy's adapter (at most all of the base).
-    """
-    config, model = subject.config.ppo, subject.backbone.model
-    new = config.max_new_tokens
-    width = new + max(len(prompt) for prompt in subject.tokens[0])
-    rows = config.microbatch_size or config.minibatch_size
-    if config.microbatch_size is None and config.minibatch_tokens is not None:
-        rows = max(1, config.minibatch_tokens // new)
-    merges = (
-        model.dtype == torch.float32 if config.merge_rollouts is None else config.merge_rollouts
-    )
-    merged = _base_bytes(subject) if merges else 0
-    vocabulary, size = model.get_output_embeddings().weight.shape[0], model.dtype.itemsize
-    return max(
-        rows * width * pass_bytes(subject),
-        SCORING_CHUNK * new * vocabulary * (size + 8),
-        config.batch_size * width * cache_bytes(subject) + merged,
-    )
-
-
-def pass_bytes(subject: Subject) -> float:
-    """Bytes a token (padding included) that one forward and backward of the policy adds.
-
-    On a GPU the allocator's peak; on a CPU, which has none, what autograd saves of the forward and
-    the gradients of logits and log-softmax, with which the backward begins.
-    """
-    backbone, batch = subject.backbone, subject.level
-    if backbone.device.type == "cuda":
-        return _cuda_peak(subject) / batch.ids.numel()
-    saved: dict[int, int] = {}
-    weights = {p.untyped_storage().data_ptr() for p in backbone.model.parameters()}
-
-    def keep(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in weights:
-            saved[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        backbone.logprobs(batch, PROBE)
-    vocabulary = backbone.model.get_output_embeddings().weight.shape[0]
-    tokens = int(batch.mask.sum()) if backbone.packs else batch.mask.numel()
-    return (sum(saved.values()) + 2 * 4 * tokens * vocabulary) / batch.ids.numel()
-
-
-def _cuda_peak(subject: Subject) -> int:
-    """Bytes that one forward and backward of the policy add at their peak."""
-    backbone, device = subject.backbone, subject.backbone.device
-    torch.cuda.reset_peak_memory_stats(device)
-    before = torch.cuda.memory_allocated(device)
-    loss = backbone.logprobs(subject.level, PROBE).sum()
-    torch.autograd.grad(loss, backbone.parameters(PROBE))
-    return torch.cuda.max_memory_allocated(device) - before
-
-
-@torch.no_grad()
-def cache_bytes(subject: Subject) -> float:
-    """Bytes of keys and values a token."""
-    ids = subject.level.ids[:1]
-    with subject.backbone.using(None) as model:
-        cache = model(input_ids=ids, use_cache=True).past_key_values
-    kept = [x for layer in cache.layers for x in vars(layer).values() if isinstance(x, Tensor)]
-    return sum(x.nbytes for x in kept) / ids.numel()
+def memory_counter(subject: Subject) -> Counter:
+    """Counts what the run on the subject's model would hold."""
+    backbone = subject.backbone
+    lengths = Lengths.of(subject.config, subject.suite, backbone.tokens)
+    return Counter(subject.config, base_of(backbone.model).config, lengths, backbone.device)
 
 
 def memory_there(subject: Subject) -> float:
     """Bytes that the run could have: what is free, and what this process holds of it."""
     device = subject.backbone.device
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device)
-    return psutil.virtual_memory().available + _base_bytes(subject)
+    loaded = _base_bytes(subject) if device.type == "cpu" else 0
+    return budget.memory_there(device) + loaded
 
 
 def disk(subject: Subject, store: Path) -> Finding:

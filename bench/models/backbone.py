@@ -5,8 +5,9 @@ The reference policy is the base with all adapters off, so it costs no memory an
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,8 @@ from bench.errors import UserError
 from bench.models.adapters import adapter_parameters, attach
 from bench.models.context import context_length
 from bench.models.devices import pick_device, pick_dtype
+from bench.models.fast.checkpointing import layers_of, recomputed
+from bench.models.fast.logits import in_chunks, logits_of
 from bench.models.fast.lora import fuse_lora
 from bench.models.fast.narrowing import last_mlp_at
 from bench.models.fast.packing import Packing, can_pack
@@ -41,6 +44,8 @@ class Backbone:
         packs: whether batches go through without padding (`bench.models.fast.packing`).
         vocabulary: V, the ids that may be drawn; logits beyond, of a vocabulary that was padded
             to a round size, stand for no token and get no probability anywhere.
+        recomputes: whether the backward computes the layers once more instead of keeping what they
+            computed (`bench.models.fast.checkpointing`).
         context: positions that a sequence may have; None: no limit.
     """
 
@@ -49,6 +54,7 @@ class Backbone:
         self.tokens = tokens
         self.device = device
         self.packs = can_pack(self.model)  # adapters leave the attention as it is
+        self.recomputes = False
         self.context = context_length(self.model.config)
         self.vocabulary = min(tokens.size, self.model.get_output_embeddings().weight.shape[0])
 
@@ -65,6 +71,12 @@ class Backbone:
         tokens = Tokens.chosen(tokenizer, config, template, eos_ids(model))
         backbone = cls(model, tokens, device)
         check_decoding(backbone.model)
+        backbone.recomputes = config.gradient_checkpointing
+        if backbone.recomputes and not layers_of(decoder_of(model)):
+            raise UserError(
+                f"model.gradient_checkpointing: {type(model).__name__} has no list of layers that "
+                "could be computed again; set it to false and lower the microbatch_size fields"
+            )
         return backbone
 
     @property
@@ -187,24 +199,23 @@ class Backbone:
         pad = torch.nn.functional.pad
         read = pad(batch.mask, (1, 0), value=True) if hidden else pad(batch.mask, (0, 1))
         packing = Packing.of(batch, read) if self.packs else None
+        output = self._run(batch, packing, adapter, read)
         # Logits are the largest tensor by far: the head works where response tokens are drawn and
-        # nowhere else. The library takes how many last columns, or of packed tokens the indices.
-        keep: Any = (
-            batch.mask.shape[1] + 1 if packing is None else packing.states[:, :-1][batch.mask]
-        )
-        options = {"logits_to_keep": keep, "output_hidden_states": hidden}
-        output = self._run(batch, packing, adapter, read, whole=True, **options)
+        # nowhere else, and at few places at a time. n response tokens, padded or packed alike.
+        last = output.last_hidden_state
         if packing is None:
-            logits = output.logits[:, :-1][batch.mask].unsqueeze(0)
+            before = last[:, batch.prompt_width - 1 : -1][batch.mask]  # (n, d)
         else:
-            logits = output.logits
-        logits = logits[..., : self.vocabulary]
-        tokens = batch.responses[batch.mask].unsqueeze(0)
-        # From here on (1, n, V): one row of the n response tokens, padded or packed alike.
-        found = token_logprobs(logits.float() / temperature, tokens)[0]
+            before = last[0, packing.states[:, :-1][batch.mask]]
+
+        def logprobs_of(states: Tensor, tokens: Tensor) -> Tensor:
+            with self.using(adapter) as model:
+                logits = logits_of(base_of(model), output, states)[:, : self.vocabulary]
+            return token_logprobs((logits.float() / temperature)[None], tokens[None])[0]
+
+        found = in_chunks(logprobs_of, before, batch.responses[batch.mask], self.vocabulary)
         logprobs = found.new_zeros(batch.mask.shape).masked_scatter(batch.mask, found)
-        states = self._states(output.hidden_states[-1], batch, packing) if hidden else logprobs
-        return logprobs, states
+        return logprobs, self._states(last, batch, packing) if hidden else logprobs
 
     def hidden(self, batch: Sequences, adapter: str | None, read: Tensor | None = None) -> Tensor:
         """(B, T + 1, d) last hidden states from the token before the response to its last token.
@@ -216,29 +227,34 @@ class Backbone:
         if read is None:
             read = torch.nn.functional.pad(batch.mask, (1, 0), value=True)
         packing = Packing.of(batch, read) if self.packs else None
-        output = self._run(batch, packing, adapter, read, whole=False)
+        output = self._run(batch, packing, adapter, read)
         return self._states(output.last_hidden_state, batch, packing)
 
     def _run(
-        self,
-        batch: Sequences,
-        packing: Packing | None,
-        adapter: str | None,
-        read: Tensor,
-        *,
-        whole: bool,
-        **options: Any,
+        self, batch: Sequences, packing: Packing | None, adapter: str | None, read: Tensor
     ) -> Any:
-        """Output of the whole model or of the decoder alone, right at the states that are read."""
+        """Output of the decoder, without the LM head, right at the states that are read."""
         self._check_context(batch)
         inputs = _padded(batch) if packing is None else packing.inputs()
         places = _padded_states(batch)[read] if packing is None else packing.read
         with self.using(adapter) as model:
-            decoder = (model.get_base_model() if isinstance(model, PeftModel) else model).base_model
+            decoder = decoder_of(model)
             # What is not read in the end needs no MLP in the last layer
             # (`bench.models.fast.narrowing`).
-            with last_mlp_at(decoder, places, inputs["input_ids"].shape):
-                return (model if whole else decoder)(**inputs, **options)
+            narrow = partial(last_mlp_at, decoder, places, inputs["input_ids"].shape)
+            keep: AbstractContextManager[None] = nullcontext()
+            if self.recomputes:
+                keep = recomputed(decoder, lambda: self._again(adapter, narrow))
+            with narrow(), keep:
+                return decoder(**inputs)
+
+    @contextmanager
+    def _again(
+        self, adapter: str | None, narrow: Callable[[], AbstractContextManager[None]]
+    ) -> Iterator[None]:
+        """What held in a forward, for a layer that is computed again in the backward."""
+        with self.using(adapter), narrow():
+            yield
 
     def within(self, most: int) -> int:
         """`most` tokens, or the model's context where that is less."""
@@ -281,6 +297,16 @@ def eos_ids(model: Any) -> list[int]:
     """What ends a response by the model's own generation settings: none, one or several ids."""
     ids = model.generation_config.eos_token_id
     return [] if ids is None else [ids] if isinstance(ids, int) else list(ids)
+
+
+def base_of(model: Any) -> Any:
+    """The library's model, its adapters left in its layers."""
+    return model.get_base_model() if isinstance(model, PeftModel) else model
+
+
+def decoder_of(model: Any) -> Any:
+    """The model without its LM head."""
+    return base_of(model).base_model
 
 
 def _padded_states(batch: Sequences) -> Tensor:

@@ -5,8 +5,8 @@ Finished responses leave the batch, so that no work goes to positions after EOS.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from bench.errors import Diverged
-from bench.models.backbone import Backbone, too_long
+from bench.models.backbone import Backbone, decoder_of, too_long
 from bench.models.fast.cache import preallocated_cache, select_rows
 from bench.models.sequences import pad_left, positions
 
@@ -28,7 +28,9 @@ class Sampling:
     Attributes:
         max_new_tokens: response tokens at most, EOS included.
         temperature: divides the logits; 0 is greedy.
-        batch_size: prompts decoded together.
+        batch_size: prompts decoded together; the cache of keys and values holds so many.
+        by_row: each response has random numbers of its own, so that a seed gives the same draws
+            whatever `batch_size` is; else rows that are decoded together draw from one stream.
         merge: add the adapter into the weights meanwhile, for a copy of those that carry one;
             None: in float32 only (in bfloat16 the sum is rounded, and another policy drawn from).
     """
@@ -36,6 +38,7 @@ class Sampling:
     max_new_tokens: int
     temperature: float = 1.0
     batch_size: int = 128
+    by_row: bool = False
     merge: bool | None = None
 
 
@@ -102,14 +105,39 @@ def draw_responses(
     responses = [Draw() for _ in prompts]
     # Prompts of like length go together, so that little is padding.
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
-    with _policy(backbone, adapter, sampling) as model:
+    numbers = _numbers(len(prompts), sampling, generator)
+    with _policy(backbone, adapter, sampling) as model, _last_states(model) as last:
+        read = None if value is None else lambda: value(last[0])
         for start in range(0, len(order), sampling.batch_size):
             rows = order[start : start + sampling.batch_size]
             batch = [prompts[i] for i in rows]
-            drawn = _decode(model, backbone, batch, sampling, generator, value)
+            own = generator if numbers is None else numbers[rows]
+            drawn = _decode(model, backbone, batch, sampling, own, read)
             for i, response in zip(rows, drawn, strict=True):
                 responses[i] = response
     return responses
+
+
+def _numbers(n: int, sampling: Sampling, generator: torch.Generator) -> Tensor | None:
+    """(n, T) the uniform number of each row's every draw, where rows have their own."""
+    if not sampling.by_row or sampling.temperature == 0:
+        return None
+    return torch.rand(n, sampling.max_new_tokens, generator=generator, dtype=torch.float64)
+
+
+@contextmanager
+def _last_states(model: Any) -> Iterator[list[Tensor]]:
+    """A list that holds the (B, d) last state of the newest pass; of no other layer and token."""
+    last: list[Tensor] = []
+
+    def keep(_: torch.nn.Module, args: Any, output: Any) -> None:
+        last[:] = [output.last_hidden_state[:, -1]]
+
+    hook = decoder_of(model).register_forward_hook(keep)
+    try:
+        yield last
+    finally:
+        hook.remove()
 
 
 def _policy(
@@ -126,9 +154,10 @@ def _decode(
     backbone: Backbone,
     prompts: list[list[int]],
     sampling: Sampling,
-    generator: torch.Generator,
-    value: Callable[[Tensor], Tensor] | None,
+    source: torch.Generator | Tensor,
+    value: Callable[[], Tensor] | None,
 ) -> list[Draw]:
+    """Draw the responses of one batch, from a generator or from each row's own numbers (B, T)."""
     # Padded on the left, all rows draw their next token in the same column.
     ids, attention = (x.to(backbone.device) for x in pad_left(prompts, backbone.tokens.pad_id))
     position = positions(attention)
@@ -136,7 +165,7 @@ def _decode(
     rows = torch.arange(len(prompts))  # which prompt each row of the shrinking batch belongs to
     running = torch.ones(len(rows), dtype=torch.bool)
     columns = []  # one a step: rows, running, tokens, log-probabilities, entropies
-    for _ in range(sampling.max_new_tokens):
+    for step in range(sampling.max_new_tokens):
         # The first pass reads the prompts; later ones the tokens just drawn, the rest is cached.
         output = model(
             input_ids=ids,
@@ -145,13 +174,12 @@ def _decode(
             past_key_values=cache,
             use_cache=True,
             logits_to_keep=1,
-            output_hidden_states=value is not None,
         )
-        tokens, *measured = draw(
-            output.logits[:, -1, : backbone.vocabulary], sampling.temperature, generator
-        )
+        logits = output.logits[:, -1, : backbone.vocabulary]
+        own = source if isinstance(source, torch.Generator) else source[rows, step]
+        tokens, *measured = draw(logits, sampling.temperature, own)
         if value is not None:
-            measured.append(value(output.hidden_states[-1][:, -1]).cpu())
+            measured.append(value().cpu())
         # A finished row that is still in the batch goes on behind its EOS: that is not used.
         if measured[0][running].isnan().any():
             raise Diverged("the logits of a rollout are not numbers: the run diverged")
@@ -190,11 +218,12 @@ def _gather(n: int, columns: list[tuple[Tensor, ...]]) -> list[Draw]:
 
 
 def draw(
-    logits: Tensor, temperature: float, generator: torch.Generator
+    logits: Tensor, temperature: float, source: torch.Generator | Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Tokens drawn from (B, V) logits at `temperature` (0: the most likely), all (B,) on the CPU.
 
-    The draw inverts the cumulative distribution at one uniform number a row. Returned with it:
+    The draw inverts the cumulative distribution at one uniform number a row, float64 in [0, 1) on
+    the CPU: those given as `source` (B,), or the generator's next. Returned with it:
     the token's log-probability and the distribution's entropy, nats (at temperature 0 those of
     temperature 1, since greedy has none). Of logits with a NaN both are NaN, the token any.
     """
@@ -207,8 +236,9 @@ def draw(
         # and `right`, so that a token of probability 0 is never drawn. One number a row, drawn on
         # the CPU: a seed gives the same numbers on every device.
         cumulative = probabilities.cumsum(dim=-1, dtype=torch.float64)
-        uniform = torch.rand(len(logits), 1, generator=generator, dtype=torch.float64)
-        point = uniform.to(logits.device) * cumulative[:, -1:]
+        if isinstance(source, torch.Generator):
+            source = torch.rand(len(logits), generator=source, dtype=torch.float64)
+        point = source.to(logits.device).unsqueeze(1) * cumulative[:, -1:]
         tokens = torch.searchsorted(cumulative, point, right=True).squeeze(1)
         tokens = tokens.clamp(max=logits.shape[1] - 1)  # NaN is above them all, where no token is
     chosen = logprobs.gather(1, tokens.unsqueeze(1)).squeeze(1)

@@ -149,3 +149,10 @@ def chunks_by_length(lengths: Sequence[int], size: int) -> list[list[int]]:
     """Indices in chunks of like length, so that little of a chunk is padding."""
     order = sorted(range(len(lengths)), key=lambda i: lengths[i])
     return [order[i : i + size] for i in range(0, len(order), size)]
+
+
+def microbatches(lengths: Sequence[int], size: int | None) -> list[list[int]]:
+    """Indices of a batch's rows in forward passes of `size`; all in one, in order, if they fit."""
+    if size is None or size >= len(lengths):
+        return [list(range(len(lengths)))]
+    return chunks_by_length(lengths, size)

@@ -21,8 +21,9 @@ NAMED = 3  # so many differences fit into a label
 _LONGEST = 80  # characters of a folder's name before seed and hash; file systems end at 255 bytes
 
 # Suites and judges have tables of their own, and every label begins with its method. Where values
-# come from, seeds, devices, and how a model is asked make no other row.
+# come from, seeds, devices, what is computed twice, and how a model is asked make no other row.
 _NO_ROW = {"preset", "suite", "method", "seed", "model.device", "evaluation.judge"}
+_NO_ROW |= {"model.gradient_checkpointing"}
 _NO_ROW |= {f"{section}.{name}" for section in ("judge", "editor") for name in OPERATIONAL}
 _DEFAULTS = flatten(RunConfig().model_dump(mode="json"))
 

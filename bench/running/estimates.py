@@ -38,7 +38,7 @@ def run_estimates(config: RunConfig, store: Store) -> list[Grid]:
     Raises:
         UserError: as for `bench.running.runner.plan`.
     """
-    planned, suite = make_plan(config)
+    planned, suite = make_plan(config, store)
     context = Context(planned.config, suite, Progress(), store.root / "answers")
     tables = [_judged(planned, context, store), _validated(planned, context, store)]
     edits = next((stage for stage in planned.stages if stage.name == "edits"), None)

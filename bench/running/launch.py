@@ -117,24 +117,52 @@ def title(config: RunConfig) -> str:
     return f"{config.method} seed {config.seed}"
 
 
-def plan_table(config: RunConfig, store: Store) -> Grid:
-    """Lay out a run's stages, and which of them are in the store."""
+def plan_tables(config: RunConfig, store: Store) -> tuple[list[Grid], str | None]:
+    """Lay out a run's stages, which of them are in the store, and what the others would need.
+
+    Returns:
+        The tables: the stages; their memory; what judge and editor would cost, where they ask a
+        model (none is asked). And what to say where a stage does not fit this machine, None where
+        all do.
+    """
+    from bench.running.estimates import run_estimates
     from bench.running.runner import plan
 
     notes: list[str] = []
+    stages = plan(config, store, notes.append)
     rows = [
         (stage.name, stage.key, "stored" if stage.cached else "to do", stage.summary)
-        for stage in plan(config, store, notes.append)
+        for stage in stages
     ]
     grid = words(f"{title(config)} (store: {store.root})", ["stage", "key", "", "what"], rows)
-    return replace(grid, notes=notes)
+    missing = {stage.name for stage in stages if not stage.cached}
+    memory, problem = _memory_table(config, store, missing)
+    return [replace(grid, notes=notes), *memory, *run_estimates(config, store)], problem
 
 
-def estimate_tables(config: RunConfig, store: Store) -> list[Grid]:
-    """Lay out what a run's judge and editor would cost, where they ask a model; none is asked."""
-    from bench.running.estimates import run_estimates
+def _memory_table(
+    config: RunConfig, store: Store, missing: set[str]
+) -> tuple[list[Grid], str | None]:
+    """Memory by part of the stages that are not in the store, as far as it is counted."""
+    from bench.doctor import budget
+    from bench.running.runner import make_plan
 
-    return run_estimates(config, store)
+    names = [name for name in budget.STAGES if name in missing]
+    if not names:
+        return [], None
+    planned, suite = make_plan(config, store)
+    counter = budget.outline_counter(planned.config, suite)
+    try:
+        counts = [counter.stage(name) for name in names]
+    except budget.Uncountable as error:
+        return [words(str(error), ["stage"], [])], None
+    there = budget.memory_there(counter.device)
+    grid = words(
+        f"Memory at most, in GiB ({there / budget.GIB:.3g} GiB there, {counter.device.type})",
+        ["stage", "when", *budget.PARTS, "all"],
+        [(count.stage, count.doing, *count.cells) for count in counts],
+    )
+    return [grid], budget.refusal(counter, counts, there)
 
 
 def examine(

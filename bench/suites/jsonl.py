@@ -15,6 +15,7 @@ from bench.config.section import Section
 from bench.data import Edit, Preference, mismatch
 from bench.errors import UserError, unknown
 from bench.hub import HubRepo
+from bench.models.templates import PROMPT
 from bench.suites.filed.columns import Fields, rows
 from bench.suites.filed.sources import Source
 from bench.suites.filed.suite import (
@@ -150,13 +151,7 @@ def _check(spec: Spec, path: Path) -> None:
             for name in table.columns:
                 if name not in fields:
                     raise UserError(f"{where}.columns: {unknown('field', name, fields)}")
-    try:
-        shown = spec.template.format(prompt="text")
-    except (LookupError, ValueError) as error:
-        raise UserError(
-            f"{path}, field template: {{prompt}} is the only thing in braces ({error!r})"
-        ) from error
-    if "text" not in shown or "{prompt}" not in spec.template:
+    if PROMPT not in spec.template:
         raise UserError(f"{path}, field template: it must have {{prompt}}, where the prompt goes")
     if spec.edits and not spec.pairs:
         raise UserError(f"{path}, field edits: edits are of pairs' rejected responses; give pairs")

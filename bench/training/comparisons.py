@@ -35,6 +35,11 @@ class Group:
         """Tokens that the group costs a row."""
         return len(self.prompt) + max(map(len, self.responses))
 
+    @property
+    def pairs(self) -> int:
+        """Pairs of responses of unlike rank."""
+        return sum(a != b for a, b in combinations(self.ranks, 2))
+
     @cached_property
     def changed(self) -> tuple[list[bool], list[bool]]:
         """Of a pair: the tokens of chosen and of rejected that the other has not."""

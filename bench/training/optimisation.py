@@ -145,12 +145,20 @@ class Descent:
                     return
             self._place = 0
 
-    def step(self, loss: Tensor) -> None:
-        """One step down the gradient of `loss`."""
-        loss.backward()
+    def step(self, losses: Iterable[Tensor]) -> float:
+        """One step down the gradient of the sum of `losses`; returns that sum.
+
+        They are drawn one by one, each once the one before has given its gradient: of micro-batches
+        only one is in memory.
+        """
+        total = 0.0
+        for loss in losses:
+            loss.backward()
+            total += loss.item()
         step(self.optimiser, self.parameters, self.max_grad_norm)
         self.schedule.step()
         self.done += 1
+        return total
 
     def _state(self) -> dict[str, Any]:
         return {

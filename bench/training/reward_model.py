@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -15,7 +15,7 @@ from bench.errors import Diverged, UserError
 from bench.models.backbone import Backbone
 from bench.models.heads import Granularity, RewardModel, ScalarHead
 from bench.models.names import REWARD
-from bench.models.sequences import Sequences
+from bench.models.sequences import Sequences, microbatches
 from bench.rl import (
     bradley_terry_loss,
     divergence_preference_loss,
@@ -99,9 +99,10 @@ def train_reward_model(
         checkpoints=checkpoints,
     )
     for index in descent.batches([g.length for g in groups], config.batch_size):
-        loss, accuracy = batch_loss(model, [groups[i] for i in index], objective, config)
-        descent.step(finite(loss, "the reward model's loss"))
-        on_step({"step": descent.done, "loss": loss.item(), "accuracy": accuracy.item()})
+        accuracies: list[float] = []
+        parts = _losses(model, [groups[i] for i in index], objective, config, accuracies)
+        loss = descent.step(parts)
+        on_step({"step": descent.done, "loss": loss, "accuracy": sum(accuracies)})
     tokens = config.epochs * sum(len(x) for group in groups for x in group.responses)
     return model, {**counts, "tokens": tokens, "steps": descent.done}
 
@@ -120,6 +121,24 @@ def _check_sizes(sizes: set[int], objective: Objective, config: RewardModelConfi
         raise UserError(
             "a ranking has no margins: set reward_model.margin=0 or preferences.responses=2"
         )
+
+
+def _losses(
+    model: RewardModel,
+    groups: list[Group],
+    objective: Objective,
+    config: RewardModelConfig,
+    accuracies: list[float],
+) -> Iterator[Tensor]:
+    """The micro-batches' parts of the batch's mean loss; their parts of its accuracy are added."""
+    # Every loss is a mean over the groups that have a preference, and each of them has one
+    # (`tokenise`). Accuracy is over pairs, of which rankings with ties have fewer.
+    pairs = sum(group.pairs for group in groups)
+    for index in microbatches([group.length for group in groups], config.microbatch_size):
+        part = [groups[i] for i in index]
+        loss, accuracy = batch_loss(model, part, objective, config)
+        accuracies.append(accuracy.item() * (sum(group.pairs for group in part) / pairs))
+        yield finite(loss, "the reward model's loss") * (len(part) / len(groups))
 
 
 def batch_loss(

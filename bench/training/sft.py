@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
 from bench.data import Demonstration
 from bench.errors import UserError
 from bench.models.backbone import Backbone
 from bench.models.names import SFT
+from bench.models.sequences import microbatches
 from bench.training.optimisation import Descent, finite, generator
 
 if TYPE_CHECKING:
@@ -59,14 +61,26 @@ def train_sft(
     )
     adapter = None if config.full else SFT
     for index in descent.batches([len(p) + len(r) for p, r in rows], config.batch_size):
-        batch = backbone.tokens.join([rows[i][0] for i in index], [rows[i][1] for i in index])
-        batch = batch.to(backbone.device)
-        loss = -backbone.logprobs(batch, adapter).sum() / batch.mask.sum()
-        descent.step(finite(loss, "the SFT loss"))
-        descent.tokens += int(batch.mask.sum())
-        on_step({"step": descent.done, "loss": loss.item()})
+        batch = [rows[i] for i in index]
+        loss = descent.step(_losses(backbone, batch, adapter, config.microbatch_size))
+        descent.tokens += sum(len(response) for _, response in batch)
+        on_step({"step": descent.done, "loss": loss})
     backbone.model.requires_grad_(False)
     return {"tokens": descent.tokens, "dropped": len(demonstrations) - len(rows)}
+
+
+def _losses(
+    backbone: Backbone,
+    rows: Sequence[tuple[list[int], list[int]]],
+    adapter: str | None,
+    microbatch_size: int | None,
+) -> Iterator[Tensor]:
+    """The micro-batches' parts of the mean loss a token: all divide by the batch's tokens."""
+    tokens = sum(len(response) for _, response in rows)
+    for index in microbatches([len(p) + len(r) for p, r in rows], microbatch_size):
+        batch = backbone.tokens.join([rows[i][0] for i in index], [rows[i][1] for i in index])
+        loss = -backbone.logprobs(batch.to(backbone.device), adapter).sum() / tokens
+        yield finite(loss, "the SFT loss")
 
 
 def fitting(

@@ -123,6 +123,18 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "store").exists()
 
 
+def test_a_dry_run_refuses_what_does_not_fit_and_says_what_helps(monkeypatch) -> None:
+    """The tables come first: by part, for every stage that has a model."""
+    monkeypatch.setattr("bench.doctor.budget.memory_there", lambda device: 2**28)
+    result = bench("run", "--method", "token_ppo", "--dry-run", "--set", "sft.batch_size=4096")
+    assert result.exit_code == 2
+    for word in ("reward_model", "optimiser", "activations", "decoding", "0.25 GiB there"):
+        assert word in result.stdout
+    assert "sft (a step) needs about" in result.stderr
+    assert "set sft.microbatch_size=" in result.stderr
+    assert "Traceback" not in result.output
+
+
 def test_every_method_and_seed_is_run(monkeypatch, tmp_path: Path) -> None:
     ran = []
 

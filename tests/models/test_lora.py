@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -142,3 +143,54 @@ def test_merged_in_half_precision_and_beside_a_tied_head() -> None:
         logits = model(input_ids=batch.ids).logits
     assert logits.dtype == torch.bfloat16
     assert backbone.model.get_input_embeddings().weight is embedding
+
+
+def in_bfloat16() -> Backbone:
+    """A bfloat16 base with the float32 adapter that PEFT puts on it."""
+    backbone = tiny_backbone()
+    backbone.model.to(torch.bfloat16)
+    backbone.add_adapter("policy", LORA)
+    stir(backbone, "policy")
+    assert {p.dtype for p in backbone.parameters("policy")} == {torch.float32}
+    return backbone
+
+
+def test_float32_masters_on_a_bfloat16_base_take_the_fast_path(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In every one of the 14 layers, and keep less for the backward than PEFT's own forward."""
+    apply, layers = LoRAProduct.apply, []
+
+    def counted(*tensors: Any) -> Any:
+        layers.append(tensors[1].dtype)
+        return apply(*tensors)
+
+    monkeypatch.setattr(LoRAProduct, "apply", counted)
+    kept = []
+    for backbone in (in_bfloat16(), plain(in_bfloat16())):
+        saved: dict[int, int] = {}
+
+        def keep(tensor: Tensor, saved: dict[int, int] = saved) -> Tensor:
+            saved[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            states = backbone.hidden(random_batch(backbone), "policy")
+        kept.append(sum(saved.values()))
+        assert states.requires_grad
+    assert layers == [torch.bfloat16] * 14
+    assert kept[0] < 0.8 * kept[1]
+
+
+def test_gradients_reach_the_float32_masters() -> None:
+    """They agree with a float32 model's on the same (rounded) weights as well as PEFT's do."""
+    ours, theirs, exact = in_bfloat16(), plain(in_bfloat16()), in_bfloat16()
+    exact.model.float()
+    (_, found), (_, pefts), (_, wanted) = (results(model) for model in (ours, theirs, exact))
+    assert len(found) == len(wanted) == 28
+    for got, other, want in zip(found, pefts, wanted, strict=True):
+        assert got.dtype == torch.float32
+        apart = float((got - want).norm() / want.norm())
+        assert apart <= max(0.1, 1.5 * float((other - want).norm() / want.norm()))
+    flat, reference = (torch.cat([g.flatten() for g in each]) for each in (found, wanted))
+    assert torch.nn.functional.cosine_similarity(flat, reference, dim=0) > 0.99

@@ -57,6 +57,24 @@ def test_a_seed_gives_the_same_text_and_another_seed_another() -> None:
     assert first == again != other
 
 
+def test_rows_of_their_own_draws_do_not_depend_on_what_is_decoded_with_them() -> None:
+    """Nor on the order of the lengths; and what follows in the stream is the same as well."""
+    backbone = tiny_backbone()
+    eager_to_stop(backbone)
+    prompts, _ = random_rows(7)
+    found = []
+    for size in (7, 3, 1):
+        source = rng()
+        sampling = Sampling(12, batch_size=size, by_row=True)
+        drawn = draw_responses(backbone, None, prompts, sampling, source)
+        found.append([one.ids for one in drawn])
+        found.append(torch.rand(3, generator=source).tolist())
+    assert found[0] == found[2] == found[4]
+    assert found[1] == found[3] == found[5]
+    shared = [sample(backbone, None, prompts, Sampling(12, batch_size=n), rng()) for n in (7, 3)]
+    assert shared[0] != shared[1]
+
+
 def test_eos_ends_a_response_and_the_limit_does_too() -> None:
     backbone = tiny_backbone()
     eager_to_stop(backbone)

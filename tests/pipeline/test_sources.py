@@ -30,9 +30,9 @@ APART = (
 )  # fmt: skip
 # At most so many modules. More of them: does the import that was added decide the stage's result?
 SIZES = {
-    "sft": 56, "samples": 56, "preferences": 25, "edits": 30, "reward_model": 61,
-    "rm_evaluation": 76, "ppo": 71, "outputs": 61, "judgement": 76,
-    "edits by claude": 70, "judgement by claude": 111,
+    "sft": 62, "samples": 62, "preferences": 25, "edits": 30, "reward_model": 67,
+    "rm_evaluation": 82, "ppo": 77, "outputs": 62, "judgement": 82,
+    "edits by claude": 70, "judgement by claude": 117,
 }  # fmt: skip
 
 CODE = '''

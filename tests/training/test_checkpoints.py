@@ -151,7 +151,7 @@ def test_how_often_one_is_written_decides_nothing(tmp_path: Path) -> None:
             checkpoints=checkpoints,
         )  # fmt: skip
         for index in descent.batches([1, 2, 3, 4, 5], 2):
-            descent.step((weight * weight).sum() * (1 + index[0]))
+            descent.step([(weight * weight).sum() * (1 + index[0])])
         assert descent.done == 9
         return weight.detach()
 

@@ -22,6 +22,7 @@ from bench.rl import (
 from bench.training.comparisons import Group, tokenise
 from bench.training.reward_model import (
     Objective,
+    _losses,
     batch_loss,
     normalise,
     preference_accuracy,
@@ -257,6 +258,41 @@ def ranked(n: int, k: int = 4) -> list[Ranking]:
         )
         for row in range(n)
     ]
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES, ids=IDS)
+@pytest.mark.parametrize("rankings", [False, True])
+def test_micro_batches_gradients_and_accuracy_are_the_whole_batch_s(
+    objective: Objective, rankings: bool
+) -> None:
+    """Seven groups of unlike lengths, as 7 and as 3 + 3 + 1; rankings with ties and without."""
+    if rankings and not objective.compares_responses:
+        return
+    model = stirred_model(objective.granularity)
+    groups = groups_of(model, ranked(7) if rankings else varied_pairs(7))
+    found = []
+    for size in (None, 7, 3):
+        config = RewardModelConfig(label_smoothing=0.1, microbatch_size=size)
+        accuracies: list[float] = []
+        losses = list(_losses(model, groups, objective, config, accuracies))
+        assert len(losses) == len(accuracies) == (3 if size == 3 else 1)
+        found.append((gradient(model, sum(losses)), float(sum(losses)), sum(accuracies)))
+    whole, same, parts = found
+    assert torch.equal(whole[0], same[0])
+    assert (parts[0] - whole[0]).norm() <= 1e-5 * whole[0].norm()
+    assert parts[1:] == pytest.approx(whole[1:], rel=1e-5)
+
+
+def test_a_whole_training_in_micro_batches_learns_the_same() -> None:
+    scores = []
+    for size in (None, 3):
+        backbone = tiny_backbone()
+        config = RewardModelConfig(epochs=1, batch_size=8, microbatch_size=size)
+        model, _ = train_reward_model(
+            backbone, planted_pairs(24, 0), Objective("token"), config, LORA, seed=0
+        )
+        scores.append(model.scores(batch_of_rejected(backbone.tokens, planted_pairs(6, 1))))
+    torch.testing.assert_close(scores[0], scores[1], rtol=1e-2, atol=1e-2)
 
 
 @pytest.mark.parametrize("granularity", ["sequence", "segment", "token"])

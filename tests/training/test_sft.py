@@ -10,8 +10,8 @@ from bench.data import Demonstration
 from bench.errors import UserError
 from bench.models.names import SFT
 from bench.models.rollout import Sampling, sample
-from bench.training.sft import fitting, train_sft
-from tests.tiny import LORA, random_batch, tiny_backbone
+from bench.training.sft import _losses, fitting, train_sft
+from tests.tiny import LORA, random_batch, stir, tiny_backbone
 
 ROWS = [
     Demonstration(prompt="Name a colour.", response="Red."),
@@ -80,3 +80,40 @@ def test_an_adapter_leaves_the_base_alone() -> None:
     train_sft(backbone, ROWS, SFTConfig(steps=3, batch_size=2, lr=1e-2, full=False), LORA)
     assert torch.equal(backbone.logprobs(batch, None), before)
     assert not torch.equal(backbone.logprobs(batch, SFT).detach(), before)
+
+
+@pytest.mark.parametrize("full", [True, False])
+def test_micro_batches_make_the_steps_of_the_whole_batch(full: bool) -> None:
+    """Of 3 rows with unlike numbers of tokens: each token weighs as much, however they are cut."""
+    rows = [*ROWS, Demonstration(prompt="Go.", response="No, not now, and not here either.")]
+    found = []
+    for size in (None, 3, 2, 1):
+        backbone, losses = tiny_backbone(), []
+        config = SFTConfig(steps=3, batch_size=3, lr=1e-2, full=full, microbatch_size=size)
+        counts = train_sft(backbone, rows, config, LORA, lambda row: losses.append(row["loss"]))  # noqa: B023
+        weights = backbone.model.parameters() if full else backbone.parameters(SFT)
+        found.append((counts["tokens"], losses, [p.detach() for p in weights]))
+    whole, same, *parts = found
+    assert whole[1] == same[1]
+    for tokens, losses, weights in parts:
+        assert tokens == whole[0]
+        assert losses == pytest.approx(whole[1], rel=1e-4)
+        for got, wanted in zip(weights, whole[2], strict=True):
+            torch.testing.assert_close(got, wanted, rtol=1e-2, atol=2e-4)
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_micro_batches_gradients_add_up(size: int) -> None:
+    rows = fitting(
+        tiny_backbone(), ROWS * 2 + [Demonstration(prompt="Go.", response="Not now.")], SFTConfig()
+    )
+    found = []
+    for microbatch in (None, size):
+        backbone = tiny_backbone()
+        backbone.add_adapter(SFT, LORA)
+        stir(backbone, SFT)
+        for loss in _losses(backbone, rows, SFT, microbatch):
+            loss.backward()
+        found.append([p.grad for p in backbone.parameters(SFT)])
+    for whole, parts in zip(*found, strict=True):
+        torch.testing.assert_close(parts, whole, rtol=1e-4, atol=1e-5 * float(whole.abs().max()))

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from bench.config.run import PPOConfig
+from bench.models import rollout as rollout_module
 from bench.models.backbone import Backbone
 from bench.models.heads import RewardModel, ScalarHead
 from bench.models.names import POLICY
@@ -146,6 +147,28 @@ def test_ptx_in_micro_batches_is_ptx() -> None:
 def test_ptx_without_demonstrations_is_refused() -> None:
     with pytest.raises(ValueError, match="demonstrations"):
         trainer(ptx_coef=1.0)
+
+
+@pytest.mark.parametrize("value_model", ["separate", "shared"])
+def test_rollouts_decoded_a_few_at_a_time_are_the_same_rollouts(
+    value_model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each response has draws of its own; the cache never holds more rows than asked for."""
+    decode, sizes, found = rollout_module._decode, [], []
+
+    def counted(model: Any, backbone: Any, prompts: list[Any], *rest: Any) -> Any:
+        sizes.append(len(prompts))
+        return decode(model, backbone, prompts, *rest)
+
+    monkeypatch.setattr(rollout_module, "_decode", counted)
+    for size in (8, 3):
+        ppo = trainer(rollout_batch_size=size, value_model=value_model)
+        found.append(experience(ppo))
+    assert sizes == [8, 3, 3, 2]
+    assert torch.equal(found[0].batch.ids, found[1].batch.ids)
+    for name in ("logprobs", "ref_logprobs", "values", "returns"):
+        got, wanted = getattr(found[1], name), getattr(found[0], name)
+        torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("value_model", ["separate", "shared"])

@@ -23,6 +23,11 @@ class LoRAProduct(torch.autograd.Function):
 
     Shapes: x (N, d_in), W (d_out, d_in), b (d_out) or None, A (r, d_in), B (d_out, r). The products
     with r rows are kept as (r, N): a CPU multiplies those several times as fast as (N, r).
+
+    All products are in the precision of x and W. A and B may be float32 beside a bfloat16 base: the
+    masters that the optimiser moves by less than bfloat16 can tell apart. They are cast here, where
+    PEFT casts x instead and keeps it, and every product, in float32 until the backward. Their
+    gradients come out in their own precision.
     """
 
     @staticmethod
@@ -30,9 +35,9 @@ class LoRAProduct(torch.autograd.Function):
         ctx: Any, x: Tensor, w: Tensor, b: Tensor | None, a_: Tensor, b_: Tensor, scaling: float
     ) -> Tensor:
         """(N, d_out)."""
-        low = a_ @ x.T  # (r, N)
+        low = a_.to(x.dtype) @ x.T  # (r, N)
         y = torch.nn.functional.linear(x, w, b)
-        y.addmm_(low.T, b_.T, alpha=scaling)
+        y.addmm_(low.T, b_.to(x.dtype).T, alpha=scaling)
         ctx.save_for_backward(x, low, w, a_, b_)
         ctx.scaling = scaling
         return y
@@ -43,10 +48,10 @@ class LoRAProduct(torch.autograd.Function):
         """Gradients of x, A and B."""
         (dy,) = gradients
         x, low, w, a_, b_ = ctx.saved_tensors
-        d_low = (b_.T @ dy.T).mul_(ctx.scaling)  # (r, N)
-        dx = (dy @ w).addmm_(d_low.T, a_) if ctx.needs_input_grad[0] else None
+        d_low = (b_.to(dy.dtype).T @ dy.T).mul_(ctx.scaling)  # (r, N)
+        dx = (dy @ w).addmm_(d_low.T, a_.to(dy.dtype)) if ctx.needs_input_grad[0] else None
         d_b = (low @ dy).mul_(ctx.scaling).T
-        return dx, None, None, d_low @ x, d_b, None
+        return dx, None, None, (d_low @ x).to(a_.dtype), d_b.to(b_.dtype), None
 
 
 def fuse_lora(model: torch.nn.Module) -> None:
@@ -78,7 +83,10 @@ def _forward(plain: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 
 def _sole_adapter(layer: Any, x: Tensor, args: Any, kwargs: Any) -> str | None:
-    """The one active adapter where it is LoRA as published and in one precision, else None."""
+    """The one active adapter where it is LoRA as published, else None.
+
+    In the base's precision or, as PEFT keeps it beside a half-precision base, in float32.
+    """
     names = layer.active_adapters
     if len(names) != 1 or layer.merged or args or kwargs or names[0] in layer.lora_variant:
         return None
@@ -87,7 +95,8 @@ def _sole_adapter(layer: Any, x: Tensor, args: Any, kwargs: Any) -> str | None:
         return None
     if not isinstance(layer.lora_dropout[name], torch.nn.Identity) or layer.fan_in_fan_out:
         return None
-    weights = layer.base_layer.weight, layer.lora_A[name].weight
-    same = all(weight.dtype == x.dtype for weight in weights)
-    frozen = not weights[0].requires_grad
-    return str(name) if same and frozen and not torch.is_autocast_enabled(x.device.type) else None
+    weight, master = layer.base_layer.weight, layer.lora_A[name].weight
+    fits = weight.dtype == x.dtype and master.dtype in (x.dtype, torch.float32)
+    # On "meta", where memory is counted, there is no autocast to ask about.
+    cast = not x.is_meta and torch.is_autocast_enabled(x.device.type)
+    return str(name) if fits and not weight.requires_grad and not cast else None

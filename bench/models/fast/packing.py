@@ -242,6 +242,12 @@ AttentionInterface.register(NAME, attention_forward)
 AttentionMaskInterface.register(NAME, sdpa_mask)
 
 
+def may_pack(config: Any) -> bool:
+    """Whether nothing in a configuration speaks against packing; a trial decides (`can_pack`)."""
+    sdpa = config._attn_implementation in ("sdpa", NAME)
+    return sdpa and not any(getattr(config, x, None) for x in UNLIKE)
+
+
 @torch.no_grad()
 def can_pack(model: Any) -> bool:
     """Switch a bare model to the attention of this module, if its numbers stay what they were.
@@ -251,7 +257,7 @@ def can_pack(model: Any) -> bool:
     keeps its own attention.
     """
     config = model.config
-    if config._attn_implementation != "sdpa" or any(getattr(config, x, None) for x in UNLIKE):
+    if not may_pack(config):
         return False
     # Asking the model is surer than a list of architectures: whatever attends otherwise, or drops
     # the option `packing` on its way to the attention, gives other numbers or an error.
