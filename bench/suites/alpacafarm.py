@@ -2,7 +2,7 @@
 
 Hub: tatsu-lab/alpaca_farm (CC BY-NC 4.0). Its loading script is dead with `datasets` >= 4, so the
 files themselves are read. It has no edits: the paper (arXiv:2406.02756) had Claude make them, as
-`preferences.editor=claude` does.
+`edits.source=claude` does.
 
 An instruction and its input are one prompt, joined as AlpacaEval joins them; so the template is
 Alpaca's for instructions without an input.
