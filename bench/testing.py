@@ -13,6 +13,7 @@ import inspect
 import json
 import math
 import random
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ from bench.plugins.capabilities import (
     Edits,
     Gold,
     Measures,
+    PairKinds,
     Pairs,
     Probes,
     SimulatedEditor,
@@ -243,6 +245,10 @@ def _check_pairs(
     evaluated = {prompt for split in EVALUATED for prompt in drawn[split]}
     both = evaluated & {pair.prompt for pair in found["preference"]}
     say.unless(not both, f"a prompt is trained on and evaluated: {min(both, default='')!r}")
+    if isinstance(suite, PairKinds):
+        kinds = {suite.pair_kind(pair) for pair in found["held_out"]} - {None}
+        wrong = sorted(kind for kind in kinds if kind and not re.fullmatch("[a-z][a-z_]*", kind))
+        say.unless(not wrong, f"a kind of pairs is no name of a metric: {wrong}")
     if isinstance(suite, Edits):
         pairs = {pair.id: pair for part in found.values() for pair in part if pair.id}
         say.unless(len(pairs) == n + held, "pairs without an id, or two with one, join no edit")

@@ -8,6 +8,7 @@ nothing is inherited or registered. What a method, a stage or a judge needs is l
     DataSuite         reads files beside its own code
     Notes             says what it left out of them
     Pairs             has preference pairs; else responses are sampled and an Annotator prefers
+    PairKinds         has held-out pairs of several kinds
     Edits             has minimal edits of its pairs; else a SimulatedEditor makes them
     Spans             knows where in a response the errors are
     Annotator         prefers between samples of the policy
@@ -114,6 +115,18 @@ class Pairs(Protocol):
 
         No prompt is in both. Each has an `id` if the suite also has `Edits`.
         """
+        ...
+
+
+@runtime_checkable
+class PairKinds(Protocol):
+    """A suite with held-out pairs of several kinds, say of models that no trained pair is of.
+
+    A reward model's accuracy is told of each kind, beside that of all, as `rm_accuracy.KIND`.
+    """
+
+    def pair_kind(self, pair: Preference) -> str | None:
+        """A held-out pair's kind, in letters and underscores; None: there is nothing to tell."""
         ...
 
 

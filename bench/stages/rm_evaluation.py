@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.data import Preference, Span
 from bench.models.heads import RewardModel
 from bench.models.names import REWARD
-from bench.plugins.capabilities import Gold, Probes, Spans
+from bench.plugins.capabilities import Gold, PairKinds, Probes, Spans
 from bench.records.schema import Metric
 from bench.stages.measures import Metrics, write_metrics
 from bench.stages.pairs import held_out_pairs
@@ -19,13 +20,14 @@ from bench.stats import accuracy_interval, auroc
 from bench.training.reward_model import preference_accuracy
 
 if TYPE_CHECKING:
+    from bench.models.tokens import Tokens
     from bench.pipeline.stage import Context
 
 JACKKNIFE_FOLDS = 20
 
 
 def build_rm_evaluation(context: Context, out: Path, inputs: list[Path]) -> dict[str, Any]:
-    """Accuracy on held-out pairs, localisation and probes.
+    """Accuracy on held-out pairs, beside that of preferring the longer one; localisation; probes.
 
     Inputs: SFT, reward model, preferences and, if there are any, edits.
     """
@@ -33,33 +35,59 @@ def build_rm_evaluation(context: Context, out: Path, inputs: list[Path]) -> dict
     backbone = load_sft(context, inputs[0])
     model = RewardModel.load(backbone, REWARD, inputs[1])
     original = held_out_pairs(inputs[2], config.preferences, backbone.tokens)
-    sets = {"rm_accuracy.original": original}
+    sets = {"original": original}
     if len(inputs) > 3:
         edited = held_out_pairs(inputs[3], config.preferences, backbone.tokens)
-        sets["rm_accuracy.edited"] = [pair for pair in edited if pair.chosen != pair.rejected]
+        sets["edited"] = [pair for pair in edited if pair.chosen != pair.rejected]
     metrics: Metrics = {}
     suite = context.suite
     if isinstance(suite, Gold):
         clean = [pair for row in original if (pair := gold_label(suite, row))]
-        sets["rm_accuracy.original_clean"] = clean
+        sets["original_clean"] = clean
+    if isinstance(suite, PairKinds):
+        sets |= _by_kind(suite, original)
+    asked = {f"rm_accuracy.{name}": pairs for name, pairs in sets.items()}
     if isinstance(suite, Probes):
         rng = random.Random(f"probes:{config.seed}")
         planted = suite.probes([pair.prompt for pair in original], config.evaluation.probes, rng)
-        sets |= {f"probe.{kind}": pairs for kind, pairs in planted.items()}
+        asked |= {f"probe.{kind}": pairs for kind, pairs in planted.items()}
     if isinstance(suite, Spans):
         metrics["rm_localisation"] = _localisation(model, suite, original)
-    metrics |= {name: _accuracy(model, pairs) for name, pairs in sets.items()}
+    for name, pairs in asked.items():
+        metrics[name] = _share(preference_accuracy(model, pairs), pairs)
+    for name, pairs in sets.items():
+        metrics[f"longer_wins.{name}"] = _share(longer_wins(pairs, backbone.tokens), pairs)
     write_metrics(out / "metrics.json", metrics)
     backbone.drop_adapter(REWARD)
     return {}
 
 
-def _accuracy(model: RewardModel, pairs: list[Preference]) -> Metric | None:
-    """Accuracy with its Wilson interval; None where there is no pair to ask about."""
+def _share(correct: Sequence[float], pairs: Sequence[Preference]) -> Metric | None:
+    """The mean with its Wilson interval; None where there is no pair to ask about."""
     if not pairs:
         return None
-    correct = preference_accuracy(model, pairs)
     return Metric.of(accuracy_interval(correct, clusters=[pair.prompt for pair in pairs]))
+
+
+def longer_wins(pairs: Sequence[Preference], tokens: Tokens) -> list[float]:
+    """1 where the chosen response has more tokens, 0 where fewer, .5 where as many; one a pair.
+
+    What a model that looks at nothing but the length would be right on.
+    """
+    found = []
+    for pair in pairs:
+        chosen = len(tokens.response(pair.chosen, pair.chosen_ids))
+        rejected = len(tokens.response(pair.rejected, pair.rejected_ids))
+        found.append(0.5 if chosen == rejected else float(chosen > rejected))
+    return found
+
+
+def _by_kind(suite: PairKinds, pairs: Sequence[Preference]) -> Mapping[str, list[Preference]]:
+    kinds: dict[str, list[Preference]] = defaultdict(list)
+    for pair in pairs:
+        if (kind := suite.pair_kind(pair)) is not None:
+            kinds[kind].append(pair)
+    return kinds
 
 
 def gold_label(suite: Gold, pair: Preference) -> Preference | None:

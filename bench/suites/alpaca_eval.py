@@ -2,8 +2,9 @@
 
 The files are in https://github.com/tatsu-lab/alpaca_eval, results/*/*/annotations.json (CC BY-NC
 4.0); one may hold the verdicts on several models. They are divided by instruction and, where
-`suite.held_out_generators` names some, by model too: then a reward model is measured on models that
-it has never seen, to instructions that it has never seen. The longer output wins most verdicts.
+`suite.held_out_generators` names some, by model too: of the instructions that a reward model has
+never seen, its accuracy is then told of the models that it learned from and of those that it has
+never seen. The longer output wins most verdicts.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class AlpacaEvalOptions(Section):
 
     annotations: str | list[str] = Field(description="file of annotations, or several")
     held_out_generators: list[str] = Field(
-        [], description="models whose outputs are in held-out pairs alone, which have no others"
+        [], description="models that no training pair is of; accuracy on them is told apart"
     )
     seed: int = Field(0, description="by which instructions are divided")
 
@@ -79,20 +80,35 @@ class AlpacaEval(HasPairs):
         return self._verdicts[1]
 
     def read_pairs(self, split: str) -> list[Preference]:
-        """Held out are those to evaluated instructions, of the held-out models if there are any."""
-        found, held_out = [], set(self.options.held_out_generators)
+        """Held out are those to evaluated instructions; the others are trained on.
+
+        Of the others those of a model that is held out are left out.
+        """
+        found = []
         for judged in self._verdicts[0]:
             is_evaluated = self._part_of(judged.pair.prompt) in EVALUATED
-            is_held_out = judged.generator in held_out
-            if split == "held_out":
-                wanted = is_evaluated and (is_held_out or not held_out)
-            else:
-                wanted = not (is_evaluated or is_held_out)
-            if wanted:
+            is_held_out = judged.generator in self.options.held_out_generators
+            if is_evaluated if split == "held_out" else not (is_evaluated or is_held_out):
                 found.append(judged.pair)
         once, twice = numbered(found)
         self.tell(f"{split} pairs", {"that come twice": twice})
         return once
+
+    def pair_kind(self, pair: Preference) -> str | None:
+        """Whether a model was held out, where some are (`bench.plugins.capabilities.PairKinds`)."""
+        if not self.options.held_out_generators:
+            return None
+        texts = (pair.prompt, *sorted((pair.chosen, pair.rejected)))
+        return "unseen_models" if texts in self._of_held_out else "seen_models"
+
+    @cached_property
+    def _of_held_out(self) -> set[tuple[str, ...]]:
+        held_out = self.options.held_out_generators
+        return {
+            (judged.pair.prompt, *sorted((judged.pair.chosen, judged.pair.rejected)))
+            for judged in self._verdicts[0]
+            if judged.generator in held_out
+        }
 
     def _part_of(self, prompt: str) -> str:
         return part_of(prompt, SHARES, "ppo", self.options.seed)

@@ -6,7 +6,7 @@ from bench.grid import DASH
 
 Interval = tuple[float, float]
 
-PERCENT = ("win_rate", "rm_accuracy.", "probe.")
+PERCENT = ("win_rate", "rm_accuracy.", "longer_wins.", "probe.")
 FRACTIONS = ("_accuracy", "_share")  # what a suite's own metric ends in, if it is one
 
 

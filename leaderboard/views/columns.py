@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from bench.plugins.capabilities import Measure
 
 PROBE = "probe."
+ACCURACY, LONGER = "rm_accuracy.", "longer_wins."  # of sets of held-out pairs
 HELD_OUT = {
     "rm_accuracy.original": "original pairs %",
     "rm_accuracy.original_clean": "clean labels %",
@@ -38,9 +39,13 @@ def sections(table: Table) -> dict[str, dict[str, str]]:
         if measure.heading and measure.greedy == "shown"
     }
     planted = {metric: f"{kind(metric)} %" for metric in probes(table.suite, table.rows)}
+    metrics = dict.fromkeys(name for row in table.rows for name in row.metrics)
+    kinds = {name: _set_heading(name) for name in metrics if name.startswith(ACCURACY)}
+    longer = {name: _set_heading(name) for name in metrics if name.startswith(LONGER)}
     return {
         "What edits change, of words and marks": EDITS,
-        "Reward model on held-out pairs": HELD_OUT,
+        "Reward model on held-out pairs": HELD_OUT | kinds,
+        "The longer response on the same pairs": longer,
         "Reward model on planted errors": planted,
         "Policy, sampled": {
             "gold_score": "gold",
@@ -58,6 +63,12 @@ def sections(table: Table) -> dict[str, dict[str, str]]:
             "win_rate_unseen": "win %, unseen",
         },
     }
+
+
+def _set_heading(metric: str) -> str:
+    """Over a column about one set of held-out pairs."""
+    name = metric.rpartition(".")[2]
+    return HELD_OUT.get(ACCURACY + name, f"{name.replace('_', ' ')} %")
 
 
 def probes(suite: str, rows: Iterable[Row]) -> list[str]:

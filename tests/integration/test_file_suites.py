@@ -116,4 +116,4 @@ def test_the_three_methods_run_through_all_stages(name: str, tiny: Path, tmp_pat
         assert counts["preferences"]["pairs"] == 12
         if method != "ppo_rlhf":
             assert counts["edits"]["pairs"] == 12
-            assert "rm_accuracy.edited" in record.metrics
+            assert {"rm_accuracy.edited", "longer_wins.edited"} <= set(record.metrics)

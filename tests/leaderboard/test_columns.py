@@ -74,6 +74,18 @@ def test_of_a_suite_that_is_not_installed_the_probes_are_shown_and_the_rest_is_i
     assert (row["barks"], row["hidden"], row["fed_share"]) == ("1.5", "7.0", "0.125")
 
 
+def test_sets_of_held_out_pairs_have_columns_and_what_the_longer_response_wins_beside(
+    make_run, tmp_path: Path
+) -> None:
+    shares = ("rm_accuracy.unseen_models", "longer_wins.original", "longer_wins.unseen_models")
+    make_run("token_ppo", metrics={name: Metric(mean=0.625) for name in shares})
+    markdown, problems = leaderboard(tmp_path / "results", fmt="md")
+    assert not problems
+    assert "| Method | unseen models % |" in markdown
+    assert "| Method | original pairs % | unseen models % |\n| --- | ---: | ---: |\n" in markdown
+    assert "| token_ppo | 62.5 | 62.5 |" in markdown
+
+
 def test_bars_stand_in_the_suites_order_under_its_words(results: Path, installed: None) -> None:
     rows = tables(results)[0][0].rows
     assert [point.step for point in accuracies("zoo", rows)] == [

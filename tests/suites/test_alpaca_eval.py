@@ -63,9 +63,11 @@ def test_instructions_are_divided_and_so_are_models_that_are_held_out(tmp_path: 
     texts = [(pair.chosen + pair.rejected) for pair in apart.pairs("preference", 999, 0)]
     assert len(texts) == len(train) * 2 // 3
     assert not any("two" in text for text in texts)
-    held = apart.pairs("held_out", 999, 0)
-    assert len(held) == len(held_out) // 3
-    assert all("two" in pair.chosen + pair.rejected for pair in held)
+    assert apart.pairs("held_out", 999, 0) == held_out
+    for pair in held_out:
+        is_apart = "two" in pair.chosen + pair.rejected
+        assert apart.pair_kind(pair) == ("unseen_models" if is_apart else "seen_models")
+        assert found.pair_kind(pair) is None
     with pytest.raises(UserError, match=r"held_out_generators: unknown model 'tow'; .* 'two'"):
         suite(tmp_path, held_out_generators=["tow"]).pairs("preference", 9, 0)
 
