@@ -7,6 +7,7 @@ nothing is inherited or registered. What a method, a stage or a judge needs is l
     Suite             prompts, demonstrations, references: every suite
     DataSuite         reads files beside its own code
     Notes             says what it left out of them
+    Licensed          says whether records may hold its texts
     Pairs             has preference pairs; else responses are sampled and an Annotator prefers
     PairKinds         has held-out pairs of several kinds
     Edits             has minimal edits of its pairs; else a SimulatedEditor makes them
@@ -104,6 +105,21 @@ class Notes(Protocol):
         A run says them before anything is computed, and `--dry-run` below the plan.
         """
         ...
+
+
+@runtime_checkable
+class Licensed(Protocol):
+    """A suite of other people's texts, which a record may or may not pass on.
+
+    Attributes:
+        licence: of the texts, by its common name; "": nobody said.
+        texts_in_records: whether it allows that records, which are published, hold some of them
+            beside what a model answered. Else a record has numbers and hashes alone, and what
+            people would read stays in the store.
+    """
+
+    licence: str
+    texts_in_records: bool
 
 
 @runtime_checkable

@@ -16,9 +16,9 @@ from bench.errors import Diverged, UserError
 from bench.pipeline.sources import SOURCES
 from bench.pipeline.stage import Context, Executed, Stage, execute
 from bench.pipeline.store import Store
-from bench.plugins.capabilities import Notes, require
+from bench.plugins.capabilities import Licensed, Notes, require
 from bench.plugins.registry import METHODS
-from bench.records.files import Record, read_record, write_record
+from bench.records.files import SAMPLES, Record, read_record, write_record
 from bench.records.labels import folder_of, label, run_id
 from bench.records.provenance import code_state, hardware, package_versions
 from bench.stages.base import with_base
@@ -177,7 +177,7 @@ def run(config: RunConfig, *, store: Store, results: Path, progress: Progress) -
     record = _record(config, planned, executed, code, started, status, failure)
     folder = folder_of(config, results)
     if status == "ok" or not _is_finished(folder):  # no failure takes the place of a result
-        _write(record, planned, executed, folder)
+        _write(record, planned, executed, folder, texts=may_show_texts(suite))
     if failure is not None and status in ("interrupted", "failed"):
         raise failure
     return record
@@ -201,9 +201,14 @@ def _check_ready(missing: set[str], policy: Stage, context: Context) -> None:
 
 
 def _say_notes(suite: Any, say: Callable[[str], None]) -> None:
-    """What the suite left out of what was read for the checks, which is all that will be used."""
+    """What the suite left out of what was read for the checks, and what the record leaves out."""
     for line in suite.notes() if isinstance(suite, Notes) else ():
         say(line)
+    if not may_show_texts(suite):
+        say(
+            f"the suite {suite.name}: records hold numbers and hashes and no texts (licence: "
+            f"{suite.licence or 'not said'}); the samples stay in the store"
+        )
 
 
 def _status(failure: BaseException | None) -> str:
@@ -380,16 +385,26 @@ def _convergence(planned: Plan, executed: dict[str, Executed]) -> dict[str, Any]
     }
 
 
-def _write(record: Record, planned: Plan, executed: dict[str, Executed], folder: Path) -> None:
+def may_show_texts(suite: Any) -> bool:
+    """Whether a record may hold prompts and responses: all but those that a licence keeps back."""
+    return not isinstance(suite, Licensed) or suite.texts_in_records
+
+
+def _write(
+    record: Record, planned: Plan, executed: dict[str, Executed], folder: Path, *, texts: bool
+) -> None:
+    """The record with the files beside it; `texts`: with the samples that people read."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         judged, policy = (_artifact(s, executed) for s in (planned.judgement, planned.policy))
         for source, name in (
             (judged, "items.jsonl"),
-            (judged, "samples.jsonl"),
+            (judged, SAMPLES),
             (policy, "metrics.jsonl"),
         ):
-            if source is not None and (source / name).exists():
+            if name == SAMPLES and not texts:
+                (folder / name).unlink(missing_ok=True)  # of a run when the suite allowed it
+            elif source is not None and (source / name).exists():
                 shutil.copyfile(source / name, folder / name)
         write_record(record, folder)
     except OSError as error:

@@ -56,6 +56,7 @@ class AlpacaEval(HasPairs):
     """The reference's outputs are imitated, and what a judge compares with."""
 
     name = "alpaca_eval"
+    licence = "CC BY-NC 4.0"
     prompt_template = "{prompt}\n\n"
     model_path = "HuggingFaceTB/SmolLM2-135M-Instruct"
     Options = AlpacaEvalOptions

@@ -73,6 +73,7 @@ class AlpacaFarm(HasPairs):
     """
 
     name = "alpacafarm"
+    licence = "CC BY-NC 4.0"
     prompt_template = (
         "Below is an instruction that describes a task. Write a response that appropriately "
         "completes the request.\n\n### Instruction:\n{prompt}\n\n### Response:"

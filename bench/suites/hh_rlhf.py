@@ -46,6 +46,8 @@ class HHRLHF(HasPairs):
     """The chosen responses of `train` are imitated, those of `test` are the references."""
 
     name = "hh_rlhf"
+    licence = "MIT"
+    texts_in_records = True
     prompt_template = "{prompt}\n\nAssistant:"
     model_path = "HuggingFaceTB/SmolLM2-135M-Instruct"
     Options = HHRLHFOptions

@@ -96,6 +96,10 @@ class Spec(Section):
     spans: TableSpec | None = Field(None, description="where errors are")
     shares: Shares = Shares()
     seed: int = Field(0, description="by which a file is divided")
+    licence: str = Field("", description="of the texts")
+    texts_in_records: bool = Field(
+        False, description="whether records, which are published, may hold some of the texts"
+    )
 
     @field_validator("prompts", "pairs", mode="before")
     @classmethod
@@ -166,8 +170,9 @@ class JsonlOptions(Section):
     config: str = Field(description="YAML file that names the data files (docs/data.md)")
 
     def result_fields(self) -> dict[str, Any]:
-        """What the YAML file says, and not what it and the data files are called."""
-        said = read_spec(Path(self.config)).model_dump(exclude_defaults=True)
+        """What the YAML file says of the data, and not what it and the data files are called."""
+        apart = {"licence", "texts_in_records"}
+        said = read_spec(Path(self.config)).model_dump(exclude_defaults=True, exclude=apart)
         return {"config": _without_files(said)}
 
 
@@ -199,6 +204,7 @@ class Jsonl(FileSuite):
         super().__init__(options)
         path = Path(options.config)
         self.spec, self.folder = read_spec(path), path.parent
+        self.licence, self.texts_in_records = self.spec.licence, self.spec.texts_in_records
         self.prompt_template, model = self.spec.template, self.folder / self.spec.model
         self.model_path = str(model) if model.exists() else self.spec.model
 

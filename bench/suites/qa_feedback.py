@@ -115,6 +115,8 @@ class QAFeedback(HasEdits, HasSpans):
     """The suite of qa_feedback."""
 
     name = "qa_feedback"
+    licence = "Apache-2.0"
+    texts_in_records = True
     prompt_template = "{prompt}\n\nAnswer:"
     model_path = "HuggingFaceTB/SmolLM2-135M-Instruct"
     Options = QAFeedbackOptions

@@ -15,6 +15,7 @@ from bench.pipeline.progress import Progress
 from bench.pipeline.store import Store
 from bench.plugins.capabilities import Edits
 from bench.plugins.registry import EDITORS, JUDGES, Entry
+from bench.records.labels import folder_of
 from bench.running import runner
 from tests.suites import (
     test_alpaca_eval,
@@ -100,7 +101,9 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SUITES)
-def test_the_three_methods_run_through_all_stages(name: str, tiny: Path, tmp_path: Path) -> None:
+def test_the_three_methods_run_through_all_stages(
+    name: str, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Each on the same number of pairs; the edits are the suite's own where it has any."""
     given = SUITES[name](tmp_path / "files")
     overrides = [*SMALL, f"model.path={tiny}", *(f"suite.{k}={v}" for k, v in given.items())]
@@ -117,3 +120,7 @@ def test_the_three_methods_run_through_all_stages(name: str, tiny: Path, tmp_pat
         if method != "ppo_rlhf":
             assert counts["edits"]["pairs"] == 12
             assert {"rm_accuracy.edited", "longer_wins.edited"} <= set(record.metrics)
+        # Texts are passed on by those alone whose licence allows it.
+        shown = (folder_of(settings, tmp_path) / "samples.jsonl").exists()
+        assert shown == (name in ("qa_feedback", "hh_rlhf"))
+        assert ("and no texts (licence: " in "".join(capsys.readouterr())) != shown

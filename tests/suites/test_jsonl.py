@@ -356,6 +356,8 @@ def test_the_key_has_what_the_yaml_file_says_and_no_path(tmp_path: Path) -> None
     one, other = (JsonlOptions(config=str(write_files(tmp_path / x))) for x in "ab")
     assert one.result_fields() == other.result_fields()
     assert "file" not in json.dumps(one.result_fields())
+    said = write_files(tmp_path / "b", licence="CC0-1.0", texts_in_records=True)
+    assert JsonlOptions(config=str(said)).result_fields() == one.result_fields()
     moved = write_files(tmp_path / "b", seed=3)
     assert JsonlOptions(config=str(moved)).result_fields() != one.result_fields()
 

@@ -34,12 +34,15 @@ Spanned = Mapping[tuple[str, str], list[Span]]  # by prompt and response
 class FileSuite(ABC):
     """The core of a suite whose prompts, demonstrations and references are in files.
 
-    A part of it is read when it is first asked for.
+    A part of it is read when it is first asked for. Records hold none of its texts, unless a
+    suite's licence allows it (`bench.plugins.capabilities.Licensed`).
     """
 
     name: str
     prompt_template: str
     model_path: str
+    licence = ""
+    texts_in_records = False
 
     def __init__(self, options: Any) -> None:
         self.options = options
