@@ -31,6 +31,14 @@ class HubRepo:
     kind: Literal["model", "dataset"] = "model"
     files: tuple[str, ...] = field(default=(), compare=False)
 
+    @classmethod
+    def model(cls, path: str) -> HubRepo | None:
+        """The model that a field names as "ID" or "ID@REVISION"; None: it names a folder here."""
+        if Path(path).exists():
+            return None
+        name, _, revision = path.partition("@")
+        return cls(name, revision or None)
+
 
 @cache
 def commit(repo: HubRepo) -> str:

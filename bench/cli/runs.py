@@ -162,7 +162,7 @@ def _print_outcome(configs: list[RunConfig], results: Path) -> None:
     """Print the runs beside the published ones of their rows, then the published leaderboard."""
     from bench.grid import to_rich
     from bench.records.files import PUBLISHED, RecordError, Run, read_record
-    from bench.records.labels import folder_of, text
+    from bench.records.labels import base_name, folder_of
     from leaderboard.views.beside import beside
 
     own = []
@@ -177,8 +177,7 @@ def _print_outcome(configs: list[RunConfig], results: Path) -> None:
     if own:
         show(to_rich(beside(own, PUBLISHED)))
     if (PUBLISHED / suite).is_dir() and results.resolve() != PUBLISHED:
-        path = configs[0].model.path
-        base = None if path is None else text(path)
+        base = base_name(configs[0].model_dump())
         _print_rows(PUBLISHED, suite, "Published: ", lambda board: board.base == base)
 
 

@@ -38,7 +38,9 @@ def check_model(config: RunConfig, suite: Any, missing: set[str]) -> None:
         UserError: the model cannot be read, `lora.target_modules` does not fit it, or a prompt
             does not fit its context.
     """
-    adapted = {"reward_model", "ppo"} if config.sft.full else {"sft", "reward_model", "ppo"}
+    adapted = {"reward_model", "ppo"}
+    if not config.sft.full and config.sft.path is None:
+        adapted.add("sft")
     generating = missing.intersection(STAGES)
     if not (missing & adapted or generating):
         return
@@ -61,7 +63,7 @@ def check_data(config: RunConfig, suite: Any, missing: set[str]) -> None:
         UserError: there are fewer demonstrations, prompts or pairs than the configuration asks for,
             or the suite's pairs and edits do not fit each other.
     """
-    if "sft" in missing:
+    if "sft" in missing and config.sft.path is None:
         draw_demonstrations(suite, config.sft)
     for stage, split, _ in SPLITS:
         if stage in missing and not (stage == "samples" and uses_pairs_of(suite, config)):

@@ -126,10 +126,13 @@ class Stages:
             "base": self._base.key,
             "device": pick_device(config.model.device).type,
             "dtype": dtype_name(config.model),
-            "sft": config.sft.model_dump(),
             "template": config.model.template,
             "prompt_max_tokens": config.model.prompt_max_tokens,
         }
+        if config.sft.path is not None:  # then the base is that model: see `with_base`
+            summary = f"{config.sft.path}, as it is"
+            return self._stage("sft", "sft:build_given_sft", parts | {"given": True}, (), summary)
+        parts["sft"] = config.sft.model_dump(exclude={"path"})
         if not config.sft.full:
             parts["lora"] = config.lora.model_dump()
         summary = f"{config.sft.steps} steps on {config.sft.demonstrations} demonstrations"

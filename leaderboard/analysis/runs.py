@@ -21,7 +21,7 @@ from bench.records.files import (
     find_runs,
     read_items,
 )
-from bench.records.labels import NAMED, names_differences, settings, text
+from bench.records.labels import NAMED, base_name, names_differences, settings, text
 
 Floats = NDArray[np.float64]
 # What a run that ended so is worth beside another of the same seed; all other endings, 0.
@@ -44,8 +44,7 @@ class Comparability(NamedTuple):
         record = run.record
         judge = record.judge
         sha = record.reference.sha
-        path = record.config.get("model", {}).get("path")
-        base = None if path is None else text(path)
+        base = base_name(record.config)
         return cls(record.suite, sha, judge.name, judge.model, judge.template_sha, base)
 
     def difference(self, other: "Comparability") -> str:

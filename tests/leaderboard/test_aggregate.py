@@ -375,3 +375,10 @@ def test_another_base_model_is_another_table(results, make_run):
     assert (first.base, second.base) == (None, "small")
     assert second.title == first.title.replace("testbed:", "testbed on small:")
     assert second.reason == "base: small here, None there"
+
+
+def test_a_given_sft_model_is_another_table_and_named_as_what_it_is(results, make_run):
+    given = {"seed": 0, "model": {"path": "small"}, "sft": {"path": "/home/somebody/tuned"}}
+    make_run("sft sft.path=tuned", 0, 0.9, config=given)
+    second = tables(results)[0][1]
+    assert second.title.startswith("testbed on the SFT model tuned: ")
