@@ -146,6 +146,11 @@ class EditConfig(Section):
 class RewardModelConfig(Section):
     """Training of the reward model, whatever its granularity."""
 
+    path: str | None = Field(
+        None,
+        description="a reward model that is taken instead of training one: the folder of one that "
+        "a run made here, or a sequence classifier with one output: folder or hub id (ID@REVISION)",
+    )
     epochs: int = Field(1, ge=1, description="passes over the pairs")
     batch_size: int = Field(32, ge=1, description="pairs, or rankings, a step")
     microbatch_size: int | None = Field(

@@ -185,6 +185,9 @@ class Counter:
 
     def _reward_model(self) -> Iterable[tuple[str, dict[str, float]]]:
         config, k = self.config.reward_model, self.config.preferences.responses
+        if config.path is not None:  # a classifier's own weights are not counted
+            yield "scoring", self._adapters(1) | self._scoring(*self._compared(), False)
+            return
         groups = min(config.microbatch_size or config.batch_size, config.batch_size)
         prompt, new = self._compared()
         if may_pack(self.settings):  # a prompt is computed once for all its responses

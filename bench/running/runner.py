@@ -19,8 +19,9 @@ from bench.pipeline.store import Store
 from bench.plugins.capabilities import Notes, require
 from bench.plugins.registry import METHODS
 from bench.records.files import Record, read_record, write_record
-from bench.records.labels import folder_of, label, run_id
+from bench.records.labels import folder_of, label, run_id, text
 from bench.records.provenance import code_state, hardware, package_versions
+from bench.records.schema import texts_sha
 from bench.stages.base import with_base
 from bench.stages.chosen import editor_maker, judge_maker
 from bench.stages.planning import Stages
@@ -259,6 +260,7 @@ def _record(
             "reference": judged.get("reference", {"name": "", "sha": ""}),
             "judge": judged.get("judge", _no_judge(config)),
             "editor": _editor(executed),
+            "brought": _brought(config, planned),
             "stages": [_stage_record(done) for done in executed.values()],
             "metrics": judged.get("metrics", {})
             | _edit_metrics(executed)
@@ -274,6 +276,26 @@ def _model_commit(planned: Plan) -> str | None:
     """Of a base model from the hub, the commit that was loaded."""
     bases = (stage.config["base"] for stage in planned.policy.graph() if "base" in stage.config)
     return next((base["revision"] for base in bases if "hub" in base), None)
+
+
+def _brought(config: RunConfig, planned: Plan) -> dict[str, Any]:
+    """The models that take the place of a stage's own, by its name."""
+    found = {}
+    for stage in planned.stages:
+        if "given" not in stage.config or stage.name not in ("sft", "reward_model"):
+            continue
+        content, kind = stage.config["given"], stage.config.get("kind", "SFT model")
+        text_of = json.dumps(content, sort_keys=True)
+        named = (
+            {"commit": content["revision"]} if "hub" in content else {"sha": texts_sha([text_of])}
+        )
+        found[stage.name] = {
+            "name": text(getattr(config, stage.name).path),
+            "kind": kind,
+            "granularity": stage.config.get("granularity"),
+            **named,
+        }
+    return found
 
 
 def _artifact(stage: Stage | None, executed: dict[str, Executed]) -> Path | None:

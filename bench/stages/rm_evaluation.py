@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.data import Preference, Span
-from bench.models.heads import RewardModel
+from bench.models.classifier import load_reward_model
+from bench.models.heads import RewardModel, Scorer
 from bench.models.names import REWARD
 from bench.plugins.capabilities import Gold, Probes, Spans
 from bench.records.schema import Metric
@@ -31,7 +32,7 @@ def build_rm_evaluation(context: Context, out: Path, inputs: list[Path]) -> dict
     """
     config = context.config
     backbone = load_sft(context, inputs[0])
-    model = RewardModel.load(backbone, REWARD, inputs[1])
+    model = load_reward_model(backbone, REWARD, inputs[1], context.suite.prompt_template)
     original = held_out_pairs(inputs[2], config.preferences, backbone.tokens)
     sets = {"rm_accuracy.original": original}
     if len(inputs) > 3:
@@ -46,7 +47,7 @@ def build_rm_evaluation(context: Context, out: Path, inputs: list[Path]) -> dict
         rng = random.Random(f"probes:{config.seed}")
         planted = suite.probes([pair.prompt for pair in original], config.evaluation.probes, rng)
         sets |= {f"probe.{kind}": pairs for kind, pairs in planted.items()}
-    if isinstance(suite, Spans):
+    if isinstance(suite, Spans) and isinstance(model, RewardModel):  # a classifier has no tokens
         metrics["rm_localisation"] = _localisation(model, suite, original)
     metrics |= {name: _accuracy(model, pairs) for name, pairs in sets.items()}
     write_metrics(out / "metrics.json", metrics)
@@ -54,7 +55,7 @@ def build_rm_evaluation(context: Context, out: Path, inputs: list[Path]) -> dict
     return {}
 
 
-def _accuracy(model: RewardModel, pairs: list[Preference]) -> Metric | None:
+def _accuracy(model: Scorer, pairs: list[Preference]) -> Metric | None:
     """Accuracy with its Wilson interval; None where there is no pair to ask about."""
     if not pairs:
         return None
