@@ -127,7 +127,7 @@ def test_pickled_weights_are_not_read(backbone: Backbone, tmp_path: Path) -> Non
     path = tiny_classifier(tmp_path)
     torch.save(load_file(path / "model.safetensors"), path / "pytorch_model.bin")
     (path / "model.safetensors").unlink()
-    with pytest.raises(UserError, match="cannot load reward_model.path") as error:
+    with pytest.raises(UserError, match=r"cannot load reward_model\.path") as error:
         Classifier.read(str(path), backbone, TEMPLATE)
     assert "\n" not in str(error.value)
     assert json.loads((path / "config.json").read_text())["architectures"]
