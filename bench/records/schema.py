@@ -19,7 +19,8 @@ from pydantic import (
 
 SCHEMA_VERSION: Final = 4
 
-Status = Literal["ok", "diverged", "out_of_memory", "failed", "interrupted"]
+# "partial": it ended well where it was told to, before anything was judged (`Record.until`).
+Status = Literal["ok", "partial", "diverged", "out_of_memory", "failed", "interrupted"]
 
 
 class _Strict(BaseModel):
@@ -230,6 +231,8 @@ class Record(_Strict):
     preset: str
     seed: int
     status: Status
+    until: str | None = None
+    """The stage behind which it was to end (`run --until`); None: it is of a whole run."""
     error: str | None = None
     config: dict[str, Any]
     config_sha: str

@@ -117,7 +117,7 @@ def _unequal(groups: list[Group]) -> Iterator[str]:
 
 def _brought(group: Group) -> Iterator[str]:
     """What was trained elsewhere, on data that no record knows."""
-    models = [run.record.brought.get("reward_model") for run in group.ok.values()]
+    models = [run.record.brought.get("reward_model") for run in group.measured.values()]
     for model in {(one.name, one.granularity, one.kind) for one in models if one is not None}:
         name, granularity, kind = model
         yield (
