@@ -31,6 +31,14 @@ class HubRepo:
     kind: Literal["model", "dataset"] = "model"
     files: tuple[str, ...] = field(default=(), compare=False)
 
+    @classmethod
+    def model(cls, path: str) -> HubRepo | None:
+        """The model that a field names as "ID" or "ID@REVISION"; None: it names a folder here."""
+        if Path(path).exists():
+            return None
+        name, _, revision = path.partition("@")
+        return cls(name, revision or None)
+
 
 @cache
 def commit(repo: HubRepo) -> str:
@@ -117,16 +125,29 @@ def fetched(repo: HubRepo, file: str) -> Path:
             f"cache has {listed}"
         ) from error
     except EntryNotFoundError as error:
-        raise UserError(f"{where} has no file {file}; it has {_listed(repo, sha)}") from error
+        raise UserError(f"{where} has no file {file}; it has {', '.join(files(repo))}") from error
     except (HfHubHTTPError, OSError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"cannot download {file} of {where}: {reason}") from error
 
 
-def _listed(repo: HubRepo, sha: str) -> str:
+def files(repo: HubRepo) -> list[str]:
+    """Names of a repository's files; where the hub cannot be asked, those that the cache has.
+
+    Raises:
+        UserError: its commit is not known.
+    """
+    sha = commit(repo)
+    try:
+        return _listed(repo, sha)
+    except Exception:  # noqa: BLE001 - whatever the client's HTTP library raises
+        return _cached_files(repo, sha)
+
+
+def _listed(repo: HubRepo, sha: str) -> list[str]:
     from huggingface_hub import HfApi
 
-    return ", ".join(HfApi().list_repo_files(repo.name, repo_type=repo.kind, revision=sha))
+    return HfApi().list_repo_files(repo.name, repo_type=repo.kind, revision=sha)
 
 
 def _cached_files(repo: HubRepo, sha: str) -> list[str]:

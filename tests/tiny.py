@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
-from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+from transformers import (
+    AutoTokenizer,
+    LlamaConfig,
+    LlamaForCausalLM,
+    LlamaForSequenceClassification,
+)
 
 from bench.config.run import LoRAConfig
 from bench.models.backbone import Backbone
@@ -64,3 +71,42 @@ def random_rows(n: int = 6, seed: int = 0) -> tuple[list[list[int]], list[list[i
 def random_batch(backbone: Backbone, n: int = 6, seed: int = 0) -> Sequences:
     """`random_rows`, padded."""
     return backbone.tokens.join(*random_rows(n, seed))
+
+
+CHAT = (
+    "{% for turn in messages %}<|{{ turn.role }}|>{{ turn.content }}"
+    "{% if turn.role == 'assistant' %}<|eos|>\n{% endif %}{% endfor %}"
+)
+
+
+def tiny_classifier(
+    folder: Path, *, chat: str | None = None, outputs: int = 1, pad: bool = True, seed: int = 7
+) -> Path:
+    """A folder with a sequence classifier of two layers, as the transformers library saves one.
+
+    Args:
+        folder: where to.
+        chat: its tokenizer's chat template.
+        outputs: numbers that it gives to a text.
+        pad: whether its configuration names the id of padding.
+        seed: of its weights.
+    """
+    torch.manual_seed(seed)
+    tokenizer = AutoTokenizer.from_pretrained(Testbed.model_path)
+    tokenizer.chat_template = chat
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=160,
+        num_labels=outputs,
+        pad_token_id=tokenizer.pad_token_id if pad else None,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        initializer_range=0.5,
+    )
+    LlamaForSequenceClassification(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder

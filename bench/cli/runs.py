@@ -38,6 +38,14 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the stages and what asking costs; run none.")
     ] = False,
+    until: Annotated[
+        str | None,
+        typer.Option(
+            metavar="STAGE",
+            help="End behind sft, samples, preferences, edits, reward_model (measured), "
+            "rm_evaluation, ppo or outputs.",
+        ),
+    ] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Runs at a time, each a process.")] = 1,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of torch.")] = None,
     rows: Annotated[bool, typer.Option(hidden=True)] = True,
@@ -49,6 +57,7 @@ def run(
 
     signal.signal(signal.SIGTERM, _interrupt)
     use_threads(threads)
+    launch.check_until(until)
     configs = launch.configurations(
         method, suite=suite, preset=preset, seed=seed, seeds=seeds, overrides=overrides or []
     )
@@ -58,7 +67,7 @@ def run(
     if dry_run:
         problems = []
         for one in configs:
-            tables, problem = launch.plan_tables(one, stages)
+            tables, problem = launch.plan_tables(one, stages, until)
             show(*tables)
             problems += [problem] if problem else []
         if problems:
@@ -68,10 +77,10 @@ def run(
     if jobs > 1 and len(configs) > 1:
         jobs = min(jobs, len(configs))
         failures = launch.run_parallel(
-            configs, overrides or [], stages.root, results, jobs, threads, progress.say
+            configs, overrides or [], stages.root, results, jobs, threads, progress.say, until
         )
     else:
-        failures = launch.run_here(configs, stages, results, progress)
+        failures = launch.run_here(configs, stages, results, progress, until)
     if rows:
         _print_outcome(configs, results)
     if failures:
@@ -162,7 +171,7 @@ def _print_outcome(configs: list[RunConfig], results: Path) -> None:
     """Print the runs beside the published ones of their rows, then the published leaderboard."""
     from bench.grid import to_rich
     from bench.records.files import PUBLISHED, RecordError, Run, read_record
-    from bench.records.labels import folder_of, text
+    from bench.records.labels import base_name, folder_of
     from leaderboard.views.beside import beside
 
     own = []
@@ -171,14 +180,16 @@ def _print_outcome(configs: list[RunConfig], results: Path) -> None:
         with contextlib.suppress(RecordError):  # a run that was interrupted before it had one
             own.append(Run(read_record(folder), folder))
     suite = configs[0].suite
+    if all(run.record.status == "partial" for run in own):
+        _print_measures(results, suite, {run.record.label for run in own})
+        return
     if len(own) > 1:
         labels = {run.record.label for run in own}
         _print_rows(results, suite, "Yours: ", lambda board: True, labels)
     if own:
         show(to_rich(beside(own, PUBLISHED)))
     if (PUBLISHED / suite).is_dir() and results.resolve() != PUBLISHED:
-        path = configs[0].model.path
-        base = None if path is None else text(path)
+        base = base_name(configs[0].model_dump())
         _print_rows(PUBLISHED, suite, "Published: ", lambda board: board.base == base)
 
 
@@ -202,6 +213,22 @@ def _print_rows(
         if rows:
             grid = result_grid(replace(board, rows=rows))
             show(to_rich(replace(grid, title=whose + grid.title)))
+    complain(problems)
+
+
+def _print_measures(results: Path, suite: str, labels: set[str]) -> None:
+    """Print what is known of runs that ended before the judge: all sections but the ranking."""
+    from dataclasses import replace
+
+    from bench.grid import to_rich
+    from leaderboard.analysis.aggregate import tables
+    from leaderboard.views.render import table_grids
+
+    found, problems = tables(results, suite)
+    for board in found:
+        rows = [row for row in board.rows if row.label in labels]
+        for grid in table_grids(replace(board, rows=rows))[1:] if rows else []:
+            show(to_rich(grid))
     complain(problems)
 
 

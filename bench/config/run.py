@@ -65,6 +65,11 @@ class LoRAConfig(Section):
 class SFTConfig(Section):
     """Supervised fine-tuning on demonstrations; its result is the base of everything after."""
 
+    path: str | None = Field(
+        None,
+        description="a causal language model that takes the place of what SFT makes, so that none "
+        "is trained: folder or hub id, ID@REVISION for a branch, tag or commit; none: SFT trains",
+    )
     demonstrations: int = Field(4000, ge=1, description="how many, drawn with `seed`")
     steps: int = Field(150, ge=0, description="optimiser steps; 0: the base is used as it is")
     batch_size: int = Field(64, ge=1, description="demonstrations a step")
@@ -141,6 +146,11 @@ class EditConfig(Section):
 class RewardModelConfig(Section):
     """Training of the reward model, whatever its granularity."""
 
+    path: str | None = Field(
+        None,
+        description="a reward model that is taken instead of training one: the folder of one that "
+        "a run made here, or a sequence classifier with one output: folder or hub id (ID@REVISION)",
+    )
     epochs: int = Field(1, ge=1, description="passes over the pairs")
     batch_size: int = Field(32, ge=1, description="pairs, or rankings, a step")
     microbatch_size: int | None = Field(

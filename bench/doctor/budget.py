@@ -81,11 +81,13 @@ class Lengths:
     def of(cls, config: RunConfig, suite: Any, tokens: Tokens) -> Lengths:
         """Those of the suite's texts."""
         needs = context_needs(config, suite, tokens)
-        shown = suite.demonstrations(config.sft.demonstrations, config.sft.seed)
+        reads = config.sft.path is None or config.ppo.ptx_coef > 0
+        shown = suite.demonstrations(config.sft.demonstrations, config.sft.seed) if reads else []
         longest = sorted(shown, key=lambda row: len(row[0]) + len(row[1]))[-LONGEST:]
         found = [(len(tokens.prompt(p)), len(tokens.response(r))) for p, r in longest]
         kept = [pair for pair in found if sum(pair) <= config.sft.max_length]
-        return cls({need.split: need.prompt for need in needs}, max(kept or found, key=sum))
+        demonstration = max(kept or found, key=sum, default=(0, 0))
+        return cls({need.split: need.prompt for need in needs}, demonstration)
 
 
 @dataclass(frozen=True)
@@ -163,6 +165,9 @@ class Counter:
 
     def _sft(self) -> Iterable[tuple[str, dict[str, float]]]:
         config = self.config.sft
+        if config.path is not None or config.steps == 0:
+            yield "loading", {"base": self.foot.base}
+            return
         prompt, new = self.lengths.demonstration
         rows = min(config.microbatch_size or config.batch_size, config.batch_size)
         if not config.full:
@@ -172,7 +177,7 @@ class Counter:
             size = 4.0 * foot.weights
             parts = {"base": size, "gradients": size, "optimiser": 2 * size}
             parts |= self._pass(rows, prompt, new, True, foot=foot, full=True)
-        yield "a step", parts if config.steps else {"base": self.foot.base}
+        yield "a step", parts
 
     def _samples(self) -> Iterable[tuple[str, dict[str, float]]]:
         new = self.config.preferences.max_new_tokens
@@ -180,6 +185,9 @@ class Counter:
 
     def _reward_model(self) -> Iterable[tuple[str, dict[str, float]]]:
         config, k = self.config.reward_model, self.config.preferences.responses
+        if config.path is not None:  # a classifier's own weights are not counted
+            yield "scoring", self._adapters(1) | self._scoring(*self._compared(), False)
+            return
         groups = min(config.microbatch_size or config.batch_size, config.batch_size)
         prompt, new = self._compared()
         if may_pack(self.settings):  # a prompt is computed once for all its responses

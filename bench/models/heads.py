@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, Protocol
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from bench.models.backbone import Backbone
+from bench.models.names import ADAPTER, CONSTANTS
 from bench.models.sequences import Sequences, chunks_by_length
 from bench.rl import segment_rewards, segment_score, sequence_rewards
 from bench.rl.masking import last_counted, masked_mean
@@ -46,6 +47,27 @@ class ScalarHead(nn.Module):
     def forward(self, hidden: Tensor) -> Tensor:
         """(..., d) hidden states to (...) numbers."""
         return hidden.float() @ self.weight * self.scale
+
+
+class Scorer(Protocol):
+    """What every reward model is, wherever it was trained: a score for each response.
+
+    Attributes:
+        backbone: the policy's base, whose ids responses are given in.
+        mean, std: of R over SFT samples.
+    """
+
+    backbone: Backbone
+    mean: float
+    std: float
+
+    def scores(self, batch: Any) -> Tensor:
+        """(B,) normalised R of what the model reads: a batch of ids, or texts."""
+        ...
+
+    def rate(self, asked: Sequence[tuple[str, list[int]]]) -> Tensor:
+        """(B,) normalised R of responses that are given as prompt and ids."""
+        ...
 
 
 class RewardModel:
@@ -104,6 +126,10 @@ class RewardModel:
         outputs = map_rows(lambda rows: self.outputs(rows, self.read(rows)), batch)
         return (self.response_scores(outputs, batch) - self.mean) / self.std
 
+    def rate(self, asked: Sequence[tuple[str, list[int]]]) -> Tensor:
+        """(B,) the same of responses that are given as prompt and ids."""
+        return self.scores(self.backbone.batch_of(asked))
+
     def token_scores(self, batch: Sequences) -> Tensor:
         """(B, T) normalised r_t for people and for localisation, without gradient; 0 at padding.
 
@@ -133,23 +159,30 @@ class RewardModel:
         """(B, T) (output - mean) / std, 0 at padding."""
         return (map_rows(self.outputs, batch) - self.mean) / self.std * batch.mask
 
-    def save(self, folder: Path) -> None:
-        """Write the adapter (PEFT format), the head and the constants to `folder`."""
-        self.backbone.save_adapter(self.adapter, folder / "adapter")
+    def save(self, folder: Path, base: Mapping[str, str]) -> None:
+        """Write the adapter (PEFT format), the head and the constants to `folder`.
+
+        Args:
+            folder: where to.
+            base: hashes of the weights of the SFT model below, by file: how another run knows
+                whether it stands on the same one.
+        """
+        self.backbone.save_adapter(self.adapter, folder / ADAPTER)
         save_file({"weight": self.head.weight.detach().cpu()}, folder / "head.safetensors")
         constants = {
             "granularity": self.granularity,
             "mean": self.mean,
             "std": self.std,
             "scale": self.head.scale,
+            "base": dict(base),
         }
-        (folder / "reward_model.json").write_text(json.dumps(constants, indent=1) + "\n")
+        (folder / CONSTANTS).write_text(json.dumps(constants, indent=1) + "\n")
 
     @classmethod
     def load(cls, backbone: Backbone, adapter: str, folder: Path) -> RewardModel:
         """Read what `save` wrote; the PEFT adapter gets the name `adapter`."""
-        constants = json.loads((folder / "reward_model.json").read_text())
-        backbone.add_adapter(adapter, folder=folder / "adapter")
+        constants = json.loads((folder / CONSTANTS).read_text())
+        backbone.add_adapter(adapter, folder=folder / ADAPTER)
         head = ScalarHead(backbone.hidden_size, scale=constants["scale"], zero=True)
         head.load_state_dict(load_file(folder / "head.safetensors"))
         model = cls(backbone, adapter, head, constants["granularity"])

@@ -63,5 +63,5 @@ def _told(path: str) -> Iterator[None]:
     except (OSError, ValueError) as error:
         raise UserError(
             f"cannot load the model {path}: {str(error).splitlines()[0]} "
-            "(model.path takes a folder, a hub id, a GGUF file or package:NAME)"
+            "(model.path and sft.path take a folder, a hub id, a GGUF file or package:NAME)"
         ) from error

@@ -28,6 +28,7 @@ from pydantic import ValidationError
 from bench.errors import UserError
 from bench.records.migrations import migrate
 from bench.records.schema import (
+    Brought,
     Code,
     Convergence,
     CurvePoint,
@@ -54,6 +55,7 @@ __all__ = [
     "PUBLISHED",
     "RECORD",
     "SAMPLES",
+    "Brought",
     "Code",
     "Convergence",
     "CurvePoint",

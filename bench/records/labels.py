@@ -75,6 +75,17 @@ def settings(config: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def base_name(config: dict[str, Any]) -> str | None:
+    """What a run's methods stand on, of a configuration that may be recorded; None: the suite's.
+
+    Runs on an SFT model that somebody brought (`sft.path`) are compared with each other only.
+    """
+    given, path = (config.get(section, {}).get("path") for section in ("sft", "model"))
+    if given is not None:
+        return f"the SFT model {text(given)}"
+    return None if path is None else text(path)
+
+
 def text(value: Any) -> str:
     """A value for a label; of a path or a hub id its last part."""
     if isinstance(value, str):

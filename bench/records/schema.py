@@ -19,7 +19,8 @@ from pydantic import (
 
 SCHEMA_VERSION: Final = 4
 
-Status = Literal["ok", "diverged", "out_of_memory", "failed", "interrupted"]
+# "partial": it ended well where it was told to, before anything was judged (`Record.until`).
+Status = Literal["ok", "partial", "diverged", "out_of_memory", "failed", "interrupted"]
 
 
 class _Strict(BaseModel):
@@ -199,6 +200,24 @@ class EditorRecord(_Strict):
     details: dict[str, Any] = Field(default_factory=dict)
 
 
+class Brought(_Strict):
+    """A model that a run was given, where it would have trained one.
+
+    Attributes:
+        name: last part of its path or of its id on the hub.
+        kind: what it is, in words.
+        granularity: of a reward model, what it scores.
+        sha: hash of its files.
+        commit: of one on the hub, instead.
+    """
+
+    name: str
+    kind: str
+    granularity: Literal["sequence", "segment", "token"] | None = None
+    sha: str | None = None
+    commit: str | None = None
+
+
 class Record(_Strict):
     """One run of one method with one seed."""
 
@@ -212,6 +231,8 @@ class Record(_Strict):
     preset: str
     seed: int
     status: Status
+    until: str | None = None
+    """The stage behind which it was to end (`run --until`); None: it is of a whole run."""
     error: str | None = None
     config: dict[str, Any]
     config_sha: str
@@ -225,6 +246,8 @@ class Record(_Strict):
     judge: JudgeRecord
     editor: EditorRecord | None = None
     """None where the suite edits itself, or nothing was edited."""
+    brought: dict[Literal["sft", "reward_model"], Brought] = {}
+    """By the stage whose place it takes: `sft.path`, `reward_model.path`."""
     stages: list[StageRecord] = Field(default_factory=list)
     metrics: dict[str, Metric] = Field(default_factory=dict)
     convergence: Convergence | None = None

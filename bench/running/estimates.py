@@ -32,15 +32,19 @@ _STAND_IN = "the responses are not there yet: taken to be as long as the referen
 Texts = tuple[list[str], list[str], list[str]]  # prompts, outputs, references
 
 
-def run_estimates(config: RunConfig, store: Store) -> list[Grid]:
+def run_estimates(config: RunConfig, store: Store, until: str | None = None) -> list[Grid]:
     """A table for each model that the stages of a run would ask which are not in the store.
 
     Raises:
         UserError: as for `bench.running.runner.plan`.
     """
-    planned, suite = make_plan(config, store)
+    planned, suite = make_plan(config, store, until)
     context = Context(planned.config, suite, Progress(), store.root / "answers")
-    tables = [_judged(planned, context, store), _validated(planned, context, store)]
+    tables = []
+    if until is None:
+        tables.append(_judged(planned, context, store))
+    if planned.policy in planned.stages:
+        tables.append(_validated(planned, context, store))
     edits = next((stage for stage in planned.stages if stage.name == "edits"), None)
     if edits is not None and "editor" in edits.config:
         tables.append(_edited(edits, context, store))

@@ -56,9 +56,11 @@ def needed(config: RunConfig, suite: Any) -> list[hub.HubRepo]:
         UserError: the suite cannot say what it reads.
     """
     path = config.model.path or suite.model_path
-    sources: list[Any] = []
-    if not Path(path).exists():
-        sources.append(hub.HubRepo(path, config.model.revision, files=_MODEL_FILES))
+    base = None if Path(path).exists() else hub.HubRepo(path, config.model.revision)
+    if config.sft.path is not None:  # nothing reads the base that it takes the place of
+        base = hub.HubRepo.model(config.sft.path)
+    reward = config.reward_model.path and hub.HubRepo.model(config.reward_model.path)
+    sources: list[Any] = [replace(repo, files=_MODEL_FILES) for repo in (base, reward) if repo]
     for part in _PARTS if isinstance(suite, DataSuite) else ():
         sources += suite.data_files(part)
     # One repository may give several parts, each of other files.

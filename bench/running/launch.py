@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from bench.config.loading import FIELDS, PLUGINS, given_options, load_config, plugin_options
-from bench.errors import UserError
+from bench.errors import UserError, unknown
 from bench.files import write_json_option
 from bench.grid import Grid, words
 from bench.plugins import registry
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from bench.doctor.findings import Finding
     from bench.pipeline.progress import Progress
     from bench.pipeline.store import Store
+    from bench.records.schema import Record
 
 
 def configurations(
@@ -112,12 +113,26 @@ def check_folder(folder: Path, what: Literal["results", "store"], *, make: bool 
         ) from error
 
 
+def check_until(until: str | None) -> None:
+    """Refuse what is no stage that a run could end with.
+
+    Raises:
+        UserError: naming the nearest.
+    """
+    from bench.running.runner import UNTIL
+
+    if until is not None and until not in UNTIL:
+        raise UserError(f"--until: {unknown('stage', until, UNTIL)}")
+
+
 def title(config: RunConfig) -> str:
     """Name a run for people."""
     return f"{config.method} seed {config.seed}"
 
 
-def plan_tables(config: RunConfig, store: Store) -> tuple[list[Grid], str | None]:
+def plan_tables(
+    config: RunConfig, store: Store, until: str | None = None
+) -> tuple[list[Grid], str | None]:
     """Lay out a run's stages, which of them are in the store, and what the others would need.
 
     Returns:
@@ -129,7 +144,7 @@ def plan_tables(config: RunConfig, store: Store) -> tuple[list[Grid], str | None
     from bench.running.runner import plan
 
     notes: list[str] = []
-    stages = plan(config, store, notes.append)
+    stages = plan(config, store, notes.append, until)
     rows = [
         (stage.name, stage.key, "stored" if stage.cached else "to do", stage.summary)
         for stage in stages
@@ -137,7 +152,7 @@ def plan_tables(config: RunConfig, store: Store) -> tuple[list[Grid], str | None
     grid = words(f"{title(config)} (store: {store.root})", ["stage", "key", "", "what"], rows)
     missing = {stage.name for stage in stages if not stage.cached}
     memory, problem = _memory_table(config, store, missing)
-    return [replace(grid, notes=notes), *memory, *run_estimates(config, store)], problem
+    return [replace(grid, notes=notes), *memory, *run_estimates(config, store, until)], problem
 
 
 def _memory_table(
@@ -221,7 +236,11 @@ def _report(config: RunConfig, findings: Sequence[Finding]) -> dict[str, Any]:
 
 
 def run_here(
-    configs: Sequence[RunConfig], store: Store, results: Path, progress: Progress
+    configs: Sequence[RunConfig],
+    store: Store,
+    results: Path,
+    progress: Progress,
+    until: str | None = None,
 ) -> list[str]:
     """Run one after the other; returns a line for each that did not end well."""
     from bench.records.labels import folder_of
@@ -231,14 +250,18 @@ def run_here(
     for config in configs:
         name = title(config)
         progress.say(f"{name}: suite {config.suite}, preset {config.preset}, store {store.root}")
-        record = run(config, store=store, results=results, progress=progress)
+        record = run(config, store=store, results=results, progress=progress, until=until)
         stored = [stage.name for stage in record.stages if stage.cached]
         known = f", {len(stored)} of them stored before ({', '.join(stored)})" if stored else ""
         folder = folder_of(config, results)
-        progress.say(f"{name}: {record.status}; {len(record.stages)} stages{known}; {folder}")
-        if record.status != "ok":
+        progress.say(f"{name}: {_ended(record)}; {len(record.stages)} stages{known}; {folder}")
+        if record.status not in ("ok", "partial"):
             failures.append(f"{name} {record.status}: {record.error}")
     return failures
+
+
+def _ended(record: Record) -> str:
+    return f"ended behind {record.until}" if record.status == "partial" else record.status
 
 
 def run_parallel(
@@ -249,6 +272,7 @@ def run_parallel(
     workers: int,
     threads: int | None,
     say: Callable[[str], None],
+    until: str | None = None,
 ) -> list[str]:
     """Run in `workers` processes; returns a line for each that failed.
 
@@ -256,7 +280,7 @@ def run_parallel(
     add up in the same order.
     """
     threads = threads or max(1, cores() // workers)
-    jobs = [_job(config, overrides, store, results, threads) for config in configs]
+    jobs = [_job(config, overrides, store, results, threads, until) for config in configs]
     codes = run_jobs(jobs, workers, say)
     return [
         f"{job.name} failed (exit code {code})"
@@ -266,7 +290,12 @@ def run_parallel(
 
 
 def _job(
-    config: RunConfig, overrides: Sequence[str], store: Path, results: Path, threads: int
+    config: RunConfig,
+    overrides: Sequence[str],
+    store: Path,
+    results: Path,
+    threads: int,
+    until: str | None,
 ) -> Job:
     options = {
         "--method": config.method,
@@ -279,4 +308,5 @@ def _job(
     }
     arguments = ["run", "--no-rows", *(f"{name}={value}" for name, value in options.items())]
     arguments += [f"--set={override}" for override in overrides]
+    arguments += [] if until is None else [f"--until={until}"]
     return Job(title(config), tuple(arguments))

@@ -98,7 +98,7 @@ def repeat(recorded: Run, *, store: Store, results: Path, progress: Progress) ->
     cost = sum(part.cost_usd or 0.0 for part in (old.judge, old.editor) if part is not None)
     if cost:
         progress.say(f"judge and editor cost ${cost:.2f} then; what the store lacks is asked again")
-    new = runner.run(config, store=store, results=results, progress=progress)
+    new = runner.run(config, store=store, results=results, progress=progress, until=old.until)
     stored = [stage.name for stage in new.stages if stage.cached]
     if stored:
         notes.append(

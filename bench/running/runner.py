@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +20,9 @@ from bench.pipeline.store import Store
 from bench.plugins.capabilities import Licensed, Notes, require
 from bench.plugins.registry import METHODS
 from bench.records.files import SAMPLES, Record, read_record, write_record
-from bench.records.labels import folder_of, label, run_id
+from bench.records.labels import folder_of, label, run_id, text
 from bench.records.provenance import code_state, hardware, package_versions
+from bench.records.schema import texts_sha
 from bench.stages.base import with_base
 from bench.stages.chosen import editor_maker, judge_maker
 from bench.stages.planning import Stages
@@ -42,6 +44,20 @@ if TYPE_CHECKING:
     from bench.pipeline.progress import Progress
 
 
+# What a run can be told to end with (`--until`), in the order of a run. "ppo" is what trains the
+# policy, whatever its algorithm; "reward_model" brings what is measured of it along.
+UNTIL = (
+    "sft",
+    "samples",
+    "preferences",
+    "edits",
+    "reward_model",
+    "rm_evaluation",
+    "ppo",
+    "outputs",
+)
+
+
 @dataclass(frozen=True)
 class PlannedStage:
     """A line of the plan."""
@@ -59,6 +75,7 @@ class Plan:
     Attributes:
         config: as the stages see it: of a model on the hub, the revision is a commit; of one in a
             GGUF file, the path is that of the folder to which it was converted.
+        until: the stage that it ends with; None: with the judgement.
     """
 
     method: Any
@@ -66,11 +83,33 @@ class Plan:
     rm_evaluation: Stage | None
     policy: Stage
     config: RunConfig
+    until: str | None = None
 
-    @property
+    @cached_property
     def targets(self) -> list[Stage]:
-        """What has to be executed."""
-        return [s for s in (self.rm_evaluation, self.judgement) if s is not None]
+        """What has to be executed.
+
+        Raises:
+            UserError: the method has no such stage as it is to end with.
+        """
+        measured = [] if self.rm_evaluation is None else [self.rm_evaluation]
+        if self.until is None:
+            return [*measured, self.judgement]
+        whole = [stage for target in (*measured, self.judgement) for stage in target.graph()]
+        named = {stage.name: stage for stage in whole}
+        if self.policy.name != "sft":  # the method sft trains no policy
+            named["ppo"] = self.policy
+        if self.rm_evaluation is not None:
+            named["reward_model"] = self.rm_evaluation
+        last = named.get(self.until)
+        if last is None:
+            known = [name for name in UNTIL if name in named]
+            raise UserError(
+                f"--until {self.until}: the method {self.method.name} has no such stage; it has "
+                f"{', '.join(known)}"
+            )
+        later = UNTIL.index(self.until) > UNTIL.index("rm_evaluation")
+        return [*(measured if later else []), last]
 
     @property
     def stages(self) -> list[Stage]:
@@ -78,13 +117,16 @@ class Plan:
         return list({stage.key: stage for t in self.targets for stage in t.graph()}.values())
 
 
-def make_plan(config: RunConfig, store: Store | None = None) -> tuple[Plan, Any]:
+def make_plan(
+    config: RunConfig, store: Store | None = None, until: str | None = None
+) -> tuple[Plan, Any]:
     """The stages of `config`, and its suite.
 
     Args:
         config: of the run.
         store: where a base that is a GGUF file is converted to, if it is not there yet; None: the
             default.
+        until: one of `UNTIL`, the last stage that is wanted; None: all.
 
     Raises:
         UserError: for an unknown method, suite or judge, an option that one lacks, or a suite that
@@ -102,20 +144,22 @@ def make_plan(config: RunConfig, store: Store | None = None) -> tuple[Plan, Any]
     policy = method.plan(stages)
     # A method says what makes its policy; what is measured around it is the same for every method.
     reward_model = next((s for s in policy.inputs if s.name == "reward_model"), None)
-    return (
-        Plan(
-            method,
-            stages.judgement(stages.outputs(policy), reward_model),
-            None if reward_model is None else stages.rm_evaluation(reward_model),
-            policy,
-            config,
-        ),
-        suite,
+    planned = Plan(
+        method,
+        stages.judgement(stages.outputs(policy), reward_model),
+        None if reward_model is None else stages.rm_evaluation(reward_model),
+        policy,
+        config,
+        until,
     )
+    return planned, suite
 
 
 def plan(
-    config: RunConfig, store: Store, say: Callable[[str], None] = lambda line: None
+    config: RunConfig,
+    store: Store,
+    say: Callable[[str], None] = lambda line: None,
+    until: str | None = None,
 ) -> list[PlannedStage]:
     """What `run` would do, and what of it is in the store.
 
@@ -123,13 +167,14 @@ def plan(
         config: of the run.
         store: of finished stages.
         say: receives what the suite leaves out of its files, line by line.
+        until: as `make_plan`.
 
     Raises:
         UserError: the data, the model or a prompt does not fit, as `run` would say.
     """
     from bench.stages.checks import check_data, check_model
 
-    planned, suite = make_plan(config, store)
+    planned, suite = make_plan(config, store, until)
     lines = [
         PlannedStage(s.name, s.key, store.find(s.name, s.key) is not None, s.summary)
         for s in planned.stages
@@ -141,11 +186,21 @@ def plan(
     return lines
 
 
-def run(config: RunConfig, *, store: Store, results: Path, progress: Progress) -> Record:
+def run(
+    config: RunConfig,
+    *,
+    store: Store,
+    results: Path,
+    progress: Progress,
+    until: str | None = None,
+) -> Record:
     """Execute a run and write its record to `results/<suite>/<run_id>/`.
 
+    With `until`, one of `UNTIL`, it ends behind that stage. The record is that of the whole run as
+    far as it came, and gives way to the whole run's own, whose stages are then stored.
+
     Returns:
-        The record; its status is "ok", "diverged" or "out_of_memory".
+        The record; its status is "ok" ("partial" with `until`), "diverged" or "out_of_memory".
 
     Raises:
         UserError: for what a user can mend. A finished stage stays in the store either way.
@@ -153,7 +208,7 @@ def run(config: RunConfig, *, store: Store, results: Path, progress: Progress) -
             "interrupted" or "failed" was written (unless a finished one is there).
     """
     started, code = datetime.now(UTC), code_state()
-    planned, suite = make_plan(config, store)
+    planned, suite = make_plan(config, store, until)
     context = Context(planned.config, suite, progress, store.root / "answers")
     missing = [s for s in planned.stages if store.find(s.name, s.key) is None]
     _check_ready({stage.name for stage in missing}, planned.policy, context)
@@ -171,12 +226,12 @@ def run(config: RunConfig, *, store: Store, results: Path, progress: Progress) -
     except BaseException as error:  # noqa: BLE001 - written down, then raised again
         failure = error
     # A run that failed is a result, too: its record says how far it came and why it ended.
-    status = _status(failure)
+    status = _status(failure, until)
     # Not `planned.config`, whose commit would move label and run id with the hub; the record has
     # that commit as `model_commit`.
     record = _record(config, planned, executed, code, started, status, failure)
     folder = folder_of(config, results)
-    if status == "ok" or not _is_finished(folder):  # no failure takes the place of a result
+    if status == "ok" or _status_in(folder) not in _KEPT.get(status, ("ok",)):
         _write(record, planned, executed, folder, texts=may_show_texts(suite))
     if failure is not None and status in ("interrupted", "failed"):
         raise failure
@@ -211,7 +266,7 @@ def _say_notes(suite: Any, say: Callable[[str], None]) -> None:
         )
 
 
-def _status(failure: BaseException | None) -> str:
+def _status(failure: BaseException | None, until: str | None) -> str:
     """What a record says of how a run ended."""
     import torch
 
@@ -221,15 +276,20 @@ def _status(failure: BaseException | None) -> str:
         "interrupted": KeyboardInterrupt,
     }
     if failure is None:
-        return "ok"
+        return "ok" if until is None else "partial"
     return next((name for name, kind in kinds.items() if isinstance(failure, kind)), "failed")
 
 
-def _is_finished(folder: Path) -> bool:
+# No failure takes the place of a result, and no part of a run that of a whole one.
+_KEPT = {"partial": ("ok", "diverged")}
+
+
+def _status_in(folder: Path) -> str | None:
+    """The status of the record that is in a folder; None: there is none that can be read."""
     try:
-        return read_record(folder).status == "ok"
+        return read_record(folder).status
     except UserError:
-        return False
+        return None
 
 
 def _record(
@@ -253,6 +313,7 @@ def _record(
             "preset": preset,
             "seed": config.seed,
             "status": status,
+            "until": planned.until,
             "error": None if failure is None else str(failure) or type(failure).__name__,
             "config": config.model_dump(mode="json") | {"preset": preset},
             "config_sha": config_sha(config),
@@ -264,6 +325,7 @@ def _record(
             "reference": judged.get("reference", {"name": "", "sha": ""}),
             "judge": judged.get("judge", _no_judge(config)),
             "editor": _editor(executed),
+            "brought": _brought(config, planned),
             "stages": [_stage_record(done) for done in executed.values()],
             "metrics": judged.get("metrics", {})
             | _edit_metrics(executed)
@@ -279,6 +341,26 @@ def _model_commit(planned: Plan) -> str | None:
     """Of a base model from the hub, the commit that was loaded."""
     bases = (stage.config["base"] for stage in planned.policy.graph() if "base" in stage.config)
     return next((base["revision"] for base in bases if "hub" in base), None)
+
+
+def _brought(config: RunConfig, planned: Plan) -> dict[str, Any]:
+    """The models that take the place of a stage's own, by its name."""
+    found = {}
+    for stage in planned.stages:
+        if "given" not in stage.config or stage.name not in ("sft", "reward_model"):
+            continue
+        content, kind = stage.config["given"], stage.config.get("kind", "SFT model")
+        text_of = json.dumps(content, sort_keys=True)
+        named = (
+            {"commit": content["revision"]} if "hub" in content else {"sha": texts_sha([text_of])}
+        )
+        found[stage.name] = {
+            "name": text(getattr(config, stage.name).path),
+            "kind": kind,
+            "granularity": stage.config.get("granularity"),
+            **named,
+        }
+    return found
 
 
 def _artifact(stage: Stage | None, executed: dict[str, Executed]) -> Path | None:

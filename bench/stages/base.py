@@ -8,7 +8,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.errors import UserError
 from bench.files import FileState
+from bench.hub import HubRepo
 from bench.models import gguf
 from bench.pipeline.sources import SOURCES
 
@@ -23,6 +25,9 @@ MODEL = "model"  # of an artifact: the converted model
 def with_base(config: RunConfig, suite: Any, store: Store) -> RunConfig:
     """The configuration with a base that every stage can read; as it is, where it can already.
 
+    Where an SFT model is given (`sft.path`), it becomes `model.path`: nothing trains on another
+    base or reads one. That the field is set still says that it is no base to be trained.
+
     What a GGUF file is converted to is kept in the store, whole or not at all, under the hash of
     the file and of what converts it. It is no stage of the run: nothing can be checked or keyed
     before it is there, and a stage's key holds the hashes of the files that it came to.
@@ -30,6 +35,8 @@ def with_base(config: RunConfig, suite: Any, store: Store) -> RunConfig:
     Raises:
         UserError: the file cannot be found or read, or the store cannot be written.
     """
+    if config.sft.path is not None:
+        config = _with_given_sft(config, config.sft.path)
     path = config.model.path or suite.model_path
     file = gguf.gguf_file(path)
     if file is None:
@@ -47,6 +54,17 @@ def with_base(config: RunConfig, suite: Any, store: Store) -> RunConfig:
     folder = store.root / NAME / key / MODEL
     model = config.model.model_copy(update={"path": str(folder)})
     return config.model_copy(update={"model": model})
+
+
+def _with_given_sft(config: RunConfig, path: str) -> RunConfig:
+    if Path(path, "adapter_config.json").exists():
+        raise UserError(
+            f"sft.path={path}: the folder holds a PEFT adapter; give a whole model, as PEFT's "
+            "merge_and_unload makes it"
+        )
+    repo = HubRepo.model(path)
+    named = {"path": path} if repo is None else {"path": repo.name, "revision": repo.revision}
+    return config.model_copy(update={"model": config.model.model_copy(update=named)})
 
 
 def _key(file: Path, reader: str) -> str:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from bench.config.run import RunConfig
 from bench.errors import UserError
 from bench.models.adapters import attach
+from bench.models.classifier import check_tokenizer
 from bench.models.context import batch_rope, context_length
 from bench.models.loading import load_outline, load_tokenizer
+from bench.models.names import ADAPTER
 from bench.models.tokens import Tokens
 from bench.stages.chosen import uses_edits_of, uses_pairs_of
 from bench.stages.drawing import draw_demonstrations, draw_prompts, heldout_config
@@ -35,10 +38,15 @@ def check_model(config: RunConfig, suite: Any, missing: set[str]) -> None:
         missing: names of the stages that are not in the store yet.
 
     Raises:
-        UserError: the model cannot be read, `lora.target_modules` does not fit it, or a prompt
-            does not fit its context.
+        UserError: the model cannot be read, `lora.target_modules` does not fit it, a prompt
+            does not fit its context, or a given classifier cannot read texts.
     """
-    adapted = {"reward_model", "ppo"} if config.sft.full else {"sft", "reward_model", "ppo"}
+    given = config.reward_model.path
+    if given is not None and "reward_model" in missing and not Path(given, ADAPTER).is_dir():
+        check_tokenizer(given)
+    adapted = {"reward_model", "ppo"}
+    if not config.sft.full and config.sft.path is None:
+        adapted.add("sft")
     generating = missing.intersection(STAGES)
     if not (missing & adapted or generating):
         return
@@ -61,7 +69,7 @@ def check_data(config: RunConfig, suite: Any, missing: set[str]) -> None:
         UserError: there are fewer demonstrations, prompts or pairs than the configuration asks for,
             or the suite's pairs and edits do not fit each other.
     """
-    if "sft" in missing:
+    if "sft" in missing and config.sft.path is None:
         draw_demonstrations(suite, config.sft)
     for stage, split, _ in SPLITS:
         if stage in missing and not (stage == "samples" and uses_pairs_of(suite, config)):

@@ -59,6 +59,8 @@ def heldout_config(config: RunConfig) -> RunConfig:
             "seed": evaluation.seed,
             "preferences": config.preferences.model_copy(update=pairs),
             "evaluation": evaluation.model_copy(update={"heldout_pairs": 0}),
+            # It is trained here, whatever pays the methods.
+            "reward_model": config.reward_model.model_copy(update={"path": None}),
         }
     )
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from scipy.stats import pearsonr
 
+from bench.models.classifier import load_reward_model
 from bench.models.heads import RewardModel
 from bench.models.names import HELDOUT, REWARD
 from bench.models.sequences import repeat_share
@@ -209,18 +210,17 @@ def _score_with(
     sampled: list[list[Verdict]],
     shown: list[dict[str, Any]],
 ) -> Metrics:
-    """Put token rewards into `shown`; returns how the reward model's score follows gold."""
+    """Put token rewards into `shown`; returns how the reward model's score follows gold.
+
+    A classifier has no rewards of tokens to show.
+    """
     backbone = load_sft(context, inputs[1])
-    model = RewardModel.load(backbone, REWARD, inputs[2])
+    model = load_reward_model(backbone, REWARD, inputs[2], context.suite.prompt_template)
     sampled_ids, greedy_ids = outputs["sampled_ids"][0], outputs.get("greedy_ids", [])
-    shown_ids = [*sampled_ids[:SHOWN_SAMPLES], *greedy_ids[:SHOWN_SAMPLES]]  # as `_shown` has them
-    asked = [(row["prompt"], ids) for row, ids in zip(shown, shown_ids, strict=True)]
-    rewards = model.token_scores(backbone.batch_of(asked)).cpu()
-    for i, (row, ids) in enumerate(zip(shown, shown_ids, strict=True)):
-        row["tokens"] = backbone.tokens.pieces(ids)
-        row["token_rewards"] = [round(x, 4) for x in rewards[i, : len(ids)].tolist()]
+    if isinstance(model, RewardModel):
+        _show_rewards(model, shown, [*sampled_ids[:SHOWN_SAMPLES], *greedy_ids[:SHOWN_SAMPLES]])
     asked = list(zip(outputs["prompts"]["test"], sampled_ids, strict=True))
-    proxy = model.scores(backbone.batch_of(asked)).cpu().tolist()
+    proxy = model.rate(asked).cpu().tolist()
     backbone.drop_adapter(REWARD)
     gold = [v.score for v in sampled[0]]
     if any(x is None for x in gold) or len(set(gold)) < 2:
@@ -229,3 +229,12 @@ def _score_with(
     low, high = (float(x) for x in test.confidence_interval(0.95))
     correlation = Metric(mean=float(test.statistic), ci95=(low, high), n=len(gold))
     return {"proxy_score": mean_metric(proxy), "proxy_gold_correlation": correlation}
+
+
+def _show_rewards(model: RewardModel, shown: list[dict[str, Any]], ids: list[list[int]]) -> None:
+    """Put each token of a response, whose ids are given in the order of `shown`, and its reward."""
+    asked = [(row["prompt"], own) for row, own in zip(shown, ids, strict=True)]
+    rewards = model.token_scores(model.backbone.batch_of(asked)).cpu()
+    for i, (row, own) in enumerate(zip(shown, ids, strict=True)):
+        row["tokens"] = model.backbone.tokens.pieces(own)
+        row["token_rewards"] = [round(x, 4) for x in rewards[i, : len(own)].tolist()]

@@ -25,6 +25,7 @@ from bench.stages.chosen import (
     uses_pairs_of,
 )
 from bench.stages.drawing import heldout_config
+from bench.stages.given_rewards import GivenReward, given_reward
 from bench.stages.reading import Reads, read_base, read_by_suite
 
 if TYPE_CHECKING:
@@ -126,10 +127,14 @@ class Stages:
             "base": self._base.key,
             "device": pick_device(config.model.device).type,
             "dtype": dtype_name(config.model),
-            "sft": config.sft.model_dump(),
             "template": config.model.template,
             "prompt_max_tokens": config.model.prompt_max_tokens,
         }
+        if config.sft.path is not None:  # then the base is that model: see `with_base`
+            summary = f"{config.sft.path}, as it is"
+            parts["given"] = parts["base"]
+            return self._stage("sft", "sft:build_given_sft", parts, (), summary)
+        parts["sft"] = config.sft.model_dump(exclude={"path"})
         if not config.sft.full:
             parts["lora"] = config.lora.model_dump()
         summary = f"{config.sft.steps} steps on {config.sft.demonstrations} demonstrations"
@@ -251,12 +256,14 @@ class Stages:
             loss: of a token model, "eq3", "eq4" or "divergence"; the others have one loss only.
         """
         config = self.config
+        if self.given_reward is not None:
+            return self._given_reward_model(self.given_reward, granularity)
         parts = {
             "seed": config.seed,
             "pairs": config.preferences.pairs,
             "granularity": granularity,
             "loss": loss if granularity == "token" else None,
-            "reward_model": config.reward_model.model_dump(),
+            "reward_model": config.reward_model.model_dump(exclude={"path"}),
             "lora": config.lora.model_dump(),
         }
         summary = f"{granularity} level on {pairs.name}" + (
@@ -271,6 +278,32 @@ class Stages:
             granularity,
             loss,
         )
+
+    @cached_property
+    def given_reward(self) -> GivenReward | None:
+        """The reward model that was trained elsewhere; None: this run trains its own."""
+        path = self.config.reward_model.path
+        return None if path is None else given_reward(path)
+
+    def _given_reward_model(self, given: GivenReward, granularity: Granularity) -> Stage:
+        sft, wanted = self.sft(), self.config.reward_model
+        own = {} if self.config.sft.path is None else self._base.key
+        weights = {name: sha for name, sha in own.items() if name.endswith(".safetensors")}
+        given.check(self.config.method, granularity, sft.key, weights)
+        parts = {
+            "given": given.reads.key,
+            "kind": given.kind,
+            "granularity": granularity,
+            "normalisation_samples": wanted.normalisation_samples,
+        }
+        stage = self._stage(
+            "reward_model",
+            "reward_models:build_given_reward_model",
+            parts,
+            (sft, self.samples()),
+            f"{granularity} level: {given.path} ({given.kind}), as it is",
+        )
+        return replace(stage, files={**stage.files, **given.reads.files})
 
     def heldout_reward_model(self, who: str) -> Stage:
         """A sequence reward model of pairs that no method learns from; one for all and every seed.
@@ -310,6 +343,8 @@ class Stages:
     def ppo(self, method: Method, reward_model: Stage | None) -> Stage:
         """The policy that PPO trains on `method.rewards`; without a model on the gold score."""
         options = self.config.ppo
+        if reward_model is not None and self.given_reward is not None:
+            self.given_reward.check_value(options, self.config.lora)
         return self.policy(
             method, reward_model, "ppo", options, uses_demonstrations=options.ptx_coef > 0
         )

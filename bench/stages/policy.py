@@ -8,12 +8,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.models.classifier import load_reward_model
 from bench.models.heads import RewardModel
 from bench.models.names import HELDOUT, POLICY, REWARD, VALUE
 from bench.plugins.protocols import TrainingInputs
 from bench.stages.drawing import draw_demonstrations, prompts_of
 from bench.stages.sft import load_sft
-from bench.stages.token_sources import GoldSource, RewardModelSource, pay_by
+from bench.stages.token_sources import (
+    ClassifierSource,
+    GoldSource,
+    RewardModelSource,
+    pay_by,
+)
 from bench.stages.validating import NOT_CHOSEN, validator
 from bench.training.checkpoints import Checkpoints
 from bench.training.sft import fitting
@@ -108,8 +114,10 @@ def _token_source(
 ) -> tuple[TokenSource, RewardModel | None]:
     """What pays the rollouts, and the reward model that the value may start from."""
     if len(inputs) > 1:
-        model = RewardModel.load(backbone, REWARD, inputs[1])
-        return RewardModelSource(model), model
+        model = load_reward_model(backbone, REWARD, inputs[1], context.suite.prompt_template)
+        if isinstance(model, RewardModel):
+            return RewardModelSource(model), model
+        return ClassifierSource(model), None
     return GoldSource(context.suite), None
 
 

@@ -57,12 +57,16 @@ def read_base(config: RunConfig, suite: Any) -> Reads:
 
 
 def pinned(config: RunConfig, suite: Any) -> RunConfig:
-    """The configuration with the commit that the model's revision stands for, if it is on the hub.
+    """The configuration with the commits that models' revisions stand for, if they are on the hub.
 
     Raises:
-        UserError: that is not known.
+        UserError: one is not known.
     """
-    path = config.model.path or suite.model_path
+    path, reward = config.model.path or suite.model_path, config.reward_model.path
+    if reward is not None and (repo := hub.HubRepo.model(reward)) is not None:
+        named = {"path": f"{repo.name}@{hub.commit(repo)}"}
+        given = config.reward_model.model_copy(update=named)
+        config = config.model_copy(update={"reward_model": given})
     if Path(path).exists():
         return config
     revision = hub.commit(hub.HubRepo(path, config.model.revision))

@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.models.names import REWARD
+from bench.files import file_sha256
+from bench.models.classifier import Classifier
+from bench.models.heads import RewardModel
+from bench.models.names import ADAPTER, REWARD
 from bench.stages.pairs import sft_samples, training_pairs, training_rankings
-from bench.stages.sft import load_sft
+from bench.stages.sft import MODEL, load_sft
 from bench.training.checkpoints import Checkpoints
 from bench.training.reward_model import Objective, normalise, train_reward_model
 
@@ -53,9 +56,38 @@ def build_reward_model(
     samples = sft_samples(inputs[2], settings.normalisation_samples, backbone.tokens)
     kept = representative(samples, backbone.tokens)
     normalise(model, backbone.batch_of(kept))
-    model.save(out)
+    model.save(out, _weights(inputs[0]))
     backbone.drop_adapter(REWARD)
     return counts | {"normalised_on": len(kept)}
+
+
+def build_given_reward_model(context: Context, out: Path, inputs: list[Path]) -> dict[str, Any]:
+    """Take the reward model that `reward_model.path` names, untrained, in the place of one's own.
+
+    It is normalised on the samples of this run, as those that are trained here are.
+
+    Inputs: SFT, samples.
+    """
+    config = context.config.reward_model
+    path = str(config.path)
+    backbone = load_sft(context, inputs[0])
+    samples = sft_samples(inputs[1], config.normalisation_samples, backbone.tokens)
+    kept = representative(samples, backbone.tokens)
+    if Path(path, ADAPTER).is_dir():
+        ours = RewardModel.load(backbone, REWARD, Path(path))
+        normalise(ours, backbone.batch_of(kept))
+        ours.save(out, _weights(inputs[0]))
+        backbone.drop_adapter(REWARD)
+    else:
+        classifier = Classifier.read(path, backbone, context.suite.prompt_template)
+        normalise(classifier, kept)
+        classifier.save(out)
+    return {"normalised_on": len(kept)}
+
+
+def _weights(sft: Path) -> dict[str, str]:
+    """Hashes of an SFT model's weights by file."""
+    return {file.name: file_sha256(file) for file in sorted((sft / MODEL).glob("*.safetensors"))}
 
 
 def representative(

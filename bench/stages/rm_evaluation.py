@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.data import Preference, Span
+from bench.models.classifier import load_reward_model
 from bench.models.heads import RewardModel
 from bench.models.names import REWARD
 from bench.plugins.capabilities import Gold, PairKinds, Probes, Spans
@@ -33,7 +34,7 @@ def build_rm_evaluation(context: Context, out: Path, inputs: list[Path]) -> dict
     """
     config = context.config
     backbone = load_sft(context, inputs[0])
-    model = RewardModel.load(backbone, REWARD, inputs[1])
+    model = load_reward_model(backbone, REWARD, inputs[1], context.suite.prompt_template)
     original = held_out_pairs(inputs[2], config.preferences, backbone.tokens)
     sets = {"original": original}
     if len(inputs) > 3:
@@ -51,7 +52,7 @@ def build_rm_evaluation(context: Context, out: Path, inputs: list[Path]) -> dict
         rng = random.Random(f"probes:{config.seed}")
         planted = suite.probes([pair.prompt for pair in original], config.evaluation.probes, rng)
         asked |= {f"probe.{kind}": pairs for kind, pairs in planted.items()}
-    if isinstance(suite, Spans):
+    if isinstance(suite, Spans) and isinstance(model, RewardModel):  # a classifier has no tokens
         metrics["rm_localisation"] = _localisation(model, suite, original)
     for name, pairs in asked.items():
         metrics[name] = _share(preference_accuracy(model, pairs), pairs)

@@ -42,8 +42,8 @@ def build_sft(context: Context, out: Path, inputs: list[Path]) -> dict[str, Any]
     if not config.full:
         backbone.save_adapter(SFT, out / "adapter")
         backbone.merge_adapter(SFT)
-    backbone.model.to(dtype).save_pretrained(str(out / MODEL))
-    backbone.tokens.tokenizer.save_pretrained(str(out / MODEL))
+    backbone.model.to(dtype)
+    _save(backbone, out)
     if n := counts["dropped"]:
         context.progress.say(
             f"SFT: {n} of {len(rows)} demonstrations left out: with their prompt they have more "
@@ -51,6 +51,18 @@ def build_sft(context: Context, out: Path, inputs: list[Path]) -> dict[str, Any]
         )
     cut = backbone.tokens.cut_prompts(row.prompt for row in rows)
     return counts | {"steps": config.steps} | cut
+
+
+def build_given_sft(context: Context, out: Path, inputs: list[Path]) -> dict[str, Any]:
+    """Take the model that `sft.path` names as it is, in the place of one that SFT makes.
+
+    It is copied, and loaded first: the artifact is whole, and what cannot be sampled from is found
+    now.
+    """
+    backbone = _load_base(context)
+    context.packed = backbone.packs
+    _save(backbone, out)
+    return {}
 
 
 def load_sft(context: Context, folder: Path) -> Backbone:
@@ -70,6 +82,11 @@ def _load(context: Context, folder: Path) -> Backbone:
     # be moved and names no machine.
     backbone.model.name_or_path = f"{folder.parent.name}/{folder.name}/{MODEL}"
     return backbone
+
+
+def _save(backbone: Backbone, out: Path) -> None:
+    backbone.model.save_pretrained(str(out / MODEL))
+    backbone.tokens.tokenizer.save_pretrained(str(out / MODEL))
 
 
 def _load_base(context: Context) -> Backbone:

@@ -14,6 +14,7 @@ from bench.errors import Diverged, UserError
 from bench.rl import sequence_rewards
 
 if TYPE_CHECKING:
+    from bench.models.classifier import Classifier
     from bench.models.heads import RewardModel
     from bench.plugins.capabilities import Gold
     from bench.plugins.protocols import Method, RowSum, TokenSource
@@ -44,6 +45,23 @@ class RewardModelSource:
     def scores(self, rollout: Rollout) -> Tensor:
         """(B,) normalised R."""
         return self.model.scores(rollout.batch)
+
+
+@dataclass(frozen=True)
+class ClassifierSource:
+    """Pays R of a reward model that was trained elsewhere, which reads texts, on the last token."""
+
+    model: Classifier
+    name: str = "sequence classifier"
+    row_sum: RowSum = "score"
+
+    def paid(self, rollout: Rollout) -> Tensor:
+        """(B, T) [0, ..., 0, R]."""
+        return sequence_rewards(self.scores(rollout), rollout.batch.mask)
+
+    def scores(self, rollout: Rollout) -> Tensor:
+        """(B,) normalised R."""
+        return self.model.rate(list(zip(rollout.prompts, rollout.batch.response_ids, strict=True)))
 
 
 @dataclass(frozen=True)

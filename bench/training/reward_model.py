@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import pad_sequence
 from bench.data import Preference, Ranking
 from bench.errors import Diverged, UserError
 from bench.models.backbone import Backbone
-from bench.models.heads import Granularity, RewardModel, ScalarHead
+from bench.models.heads import Granularity, RewardModel, ScalarHead, Scorer
 from bench.models.names import REWARD
 from bench.models.sequences import Sequences, microbatches
 from bench.rl import (
@@ -197,8 +197,8 @@ def _changed(pairs: list[Group], batch: Sequences) -> tuple[Tensor, ...]:
     return changed.chunk(2)
 
 
-def normalise(model: RewardModel, samples: Sequences) -> None:
-    """Set the model's constants so that R has mean 0 and std 1 over `samples`.
+def normalise(model: Scorer, samples: Any) -> None:
+    """Set the model's constants so that R has mean 0 and std 1 over `samples`, as it reads them.
 
     Raises:
         Diverged: if the model gives all samples the same score, or NaN.
@@ -210,11 +210,11 @@ def normalise(model: RewardModel, samples: Sequences) -> None:
         raise Diverged("the reward model gives every SFT sample the same score, or none at all")
 
 
-def preference_accuracy(model: RewardModel, pairs: Sequence[Preference]) -> list[float]:
+def preference_accuracy(model: Scorer, pairs: Sequence[Preference]) -> list[float]:
     """1 where the chosen response scores higher, 0 where lower, .5 where equal; one a pair."""
     response = model.backbone.tokens.response
     sides = [
-        model.scores(model.backbone.batch_of(asked))
+        model.rate(asked)
         for asked in (
             [(pair.prompt, response(pair.chosen, pair.chosen_ids)) for pair in pairs],
             [(pair.prompt, response(pair.rejected, pair.rejected_ids)) for pair in pairs],

@@ -135,14 +135,15 @@ def _ranks(
 def _row(
     group: Group, metrics: dict[str, Cell], headline: TwoWay | None, ranks: dict[str, int]
 ) -> Row:
-    ok = list(group.ok.values())
+    ok, measured = list(group.ok.values()), list(group.measured.values())
     record = group.runs[0].record
     if headline is not None:
         metrics[RANKED] = _cell(headline)
     judges = [run.record.judge for run in group.runs if run.record.judge.counts]
     editors = [editor for run in group.runs if (editor := run.record.editor) is not None]
-    pairs = [n for run in ok if (n := training_pairs(run.record)) is not None]
-    peaks = [p for run in ok for s in run.record.stages if (p := s.peak_memory_gib) is not None]
+    pairs = [n for run in measured if (n := training_pairs(run.record)) is not None]
+    stages = [stage for run in measured for stage in run.record.stages]
+    peaks = [peak for stage in stages if (peak := stage.peak_memory_gib) is not None]
     return Row(
         label=group.label,
         method=record.method,
@@ -155,15 +156,15 @@ def _row(
         missing=headline.missing if headline else None,
         basis=headline.basis if headline else None,
         metrics=metrics,
-        stage_seconds=_stage_seconds(ok),
+        stage_seconds=_stage_seconds(measured),
         steps_to_90=_convergence(ok, "steps_to_90"),
         seconds_to_90=_convergence(ok, "seconds_to_90"),
         peak_memory_gib=max(peaks, default=None),
         cost_usd=_dollars(judges),
         editor_usd=_dollars(editors),
         pairs=(min(pairs), max(pairs)) if pairs else (),
-        devices=tuple(sorted({d for run in ok if (d := _device(run))})),
-        failures=tuple(_failure(run) for run in group.runs if run.record.status != "ok"),
+        devices=tuple(sorted({d for run in measured if (d := _device(run))})),
+        failures=tuple(_failure(run) for run in group.runs if run not in measured),
     )
 
 
@@ -198,11 +199,11 @@ def _cell(estimate: Estimate) -> Cell:
 
 def _metrics(group: Group, instructions: Instructions, problems: list[str]) -> dict[str, Cell]:
     """Every metric over seeds: crossed with instructions where items hold it, else by seed."""
-    ok = group.ok
+    known = group.measured
     cells: dict[str, Cell] = {}
-    for name in sorted({name for run in ok.values() for name in run.record.metrics}):
-        seeds = sorted(s for s, run in ok.items() if name in run.record.metrics)
-        found = [ok[seed].record.metrics[name] for seed in seeds]
+    for name in sorted({name for run in known.values() for name in run.record.metrics}):
+        seeds = sorted(s for s, run in known.items() if name in run.record.metrics)
+        found = [known[seed].record.metrics[name] for seed in seeds]
         if len(found) == 1:
             cells[name] = Cell(found[0].mean, found[0].standard_error, found[0].ci95)
             continue

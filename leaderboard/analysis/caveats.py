@@ -20,11 +20,11 @@ def caveats(groups: list[Group]) -> tuple[str, ...]:
       their times do not average
     - a judge of the family of the model that made the edits
     - a judge whose own diagnostics speak against its verdicts
-    - reward models that learned from unequal numbers of pairs
+    - reward models that learned from unequal numbers of pairs, or elsewhere
     """
     labels: dict[str, list[str]] = defaultdict(list)
     for group in groups:
-        for line in (*_mixed(group), *_families(group), *_marks(group)):
+        for line in (*_mixed(group), *_families(group), *_marks(group), *_brought(group)):
             labels[line].append(group.label)
     own_lines = (f"{', '.join(own)}: {line}" for line, own in labels.items())
     return (*own_lines, *_unequal(groups))
@@ -113,6 +113,17 @@ def _unequal(groups: list[Group]) -> Iterator[str]:
         f"Reward models learned from unequal numbers of pairs ({told}): a pair whose sides are the "
         "same teaches nothing and is left out, and what else is missing is a difference in data."
     )
+
+
+def _brought(group: Group) -> Iterator[str]:
+    """What was trained elsewhere, on data that no record knows."""
+    models = [run.record.brought.get("reward_model") for run in group.measured.values()]
+    for model in {(one.name, one.granularity, one.kind) for one in models if one is not None}:
+        name, granularity, kind = model
+        yield (
+            f"the reward model {name} ({granularity} level, {kind}) was brought along: it did not "
+            "learn from the pairs that the others learned from."
+        )
 
 
 def _families(group: Group) -> Iterator[str]:

@@ -74,7 +74,7 @@ class Table:
     """Rows that may be compared: one suite, one reference, one judge, one base model.
 
     Attributes:
-        base: the base model, without its folder; None: the suite's own.
+        base: the base or SFT model, without its folder; None: the suite's own.
         reason: why these rows stand apart from those of the first table; "" in that one.
         warnings: what a reader must know before trusting a row, such as seeds of different code.
     """

@@ -21,11 +21,11 @@ from bench.records.files import (
     find_runs,
     read_items,
 )
-from bench.records.labels import NAMED, names_differences, settings, text
+from bench.records.labels import NAMED, base_name, names_differences, settings, text
 
 Floats = NDArray[np.float64]
 # What a run that ended so is worth beside another of the same seed; all other endings, 0.
-_ENDINGS = {"ok": 2, "diverged": 1}
+_ENDINGS = {"ok": 3, "diverged": 2, "partial": 1}
 
 
 class Comparability(NamedTuple):
@@ -44,8 +44,7 @@ class Comparability(NamedTuple):
         record = run.record
         judge = record.judge
         sha = record.reference.sha
-        path = record.config.get("model", {}).get("path")
-        base = None if path is None else text(path)
+        base = base_name(record.config)
         return cls(record.suite, sha, judge.name, judge.model, judge.template_sha, base)
 
     def difference(self, other: "Comparability") -> str:
@@ -67,6 +66,15 @@ class Group:
     def ok(self) -> dict[int, Run]:
         """Seed -> run, of those that ended ok."""
         return {run.record.seed: run for run in self.runs if run.record.status == "ok"}
+
+    @property
+    def measured(self) -> dict[int, Run]:
+        """Seed -> run, of those that ended well, some before the judge (`run --until`).
+
+        Those have numbers of their reward model, say, and none of a judge: `ok` are not they.
+        """
+        known = ("ok", "partial")
+        return {run.record.seed: run for run in self.runs if run.record.status in known}
 
     def seeds_with(self, metric: str) -> list[int]:
         """The seeds whose items hold at least one value of `metric`."""
@@ -112,7 +120,8 @@ def _comparable(runs: list[Run]) -> dict[Comparability, list[Run]]:
     """The runs by what may be compared; what was never judged joins the most similar table.
 
     Such a run has no reference of its own. It stands with its suite: where the base model is its
-    own, then where the judge is, then where its label is, then in the largest table.
+    own, then where the judge is, then where its label is, then in the largest table. One that ended
+    before the judge has numbers to show, and stands with no other base model.
     """
     tables: dict[Comparability, list[Run]] = defaultdict(list)
     unjudged = []
@@ -129,6 +138,7 @@ def _comparable(runs: list[Run]) -> dict[Comparability, list[Run]]:
 
 def _table_of(run: Run, judged: dict[Comparability, list[Run]]) -> Comparability:
     own, label = Comparability.of(run), run.record.label
+    has_numbers = run.record.status == "partial"
 
     def fit(key: Comparability) -> tuple[bool, bool, bool, int, str]:
         same_judge = (key.judge, key.judge_model) == (own.judge, own.judge_model)
@@ -136,7 +146,12 @@ def _table_of(run: Run, judged: dict[Comparability, list[Run]]) -> Comparability
         return key.base == own.base, same_judge, has_label, len(judged[key]), str(key)
 
     # In this order: the same base, the same judge, a table with this label, the largest.
-    return max((key for key in judged if key.suite == own.suite), key=fit, default=own)
+    fitting = (
+        key
+        for key in judged
+        if key.suite == own.suite and (key.base == own.base or not has_numbers)
+    )
+    return max(fitting, key=fit, default=own)
 
 
 def _variants(label: str, runs: list[Run], problems: list[str]) -> list[Group]:

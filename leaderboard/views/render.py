@@ -111,9 +111,14 @@ def _notes(table: Table) -> list[str]:
     if single:
         names = "" if not crossed else " of " + ", ".join(single)
         notes.append(f"SE and interval{names}: {ONE_RUN} (one seed; BCa over instructions).")
-    partial = [row.label for row in table.rows if "," in row.status]
-    if partial:
-        notes.append(f"Only the runs that ended ok enter the numbers of {', '.join(partial)}.")
+    mixed = [row.label for row in table.rows if "," in row.status]
+    if mixed:
+        notes.append(f"Only the runs that ended ok enter the numbers of {', '.join(mixed)}.")
+    if any("partial" in row.status for row in table.rows):
+        notes.append(
+            "Partial: runs that were to end before the judge (--until). They are in no win rate; "
+            "what they measured, of reward models above all, is in the tables below."
+        )
     return notes + [f"{row.label}, {line}." for row in table.rows for line in row.failures]
 
 

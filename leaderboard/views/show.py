@@ -15,6 +15,7 @@ from bench.config.run import flatten
 from bench.grid import DASH, Grid, to_rich
 from bench.preference import TIE, side
 from bench.records.files import (
+    Brought,
     CurvePoint,
     RanOn,
     Record,
@@ -81,10 +82,12 @@ def _attempt(read: "Callable[[], Sequence[RenderableType]]") -> "Sequence[Render
 
 def header(record: Record) -> Text:
     """Which run this is, how it ended, and where."""
-    style = "bold green" if record.status == "ok" else "bold red"
+    style = {"ok": "bold green", "partial": "bold yellow"}.get(record.status, "bold red")
+    ended = record.status.replace("_", " ")
+    ended += f", until {record.until}" if record.until else ""
     text = Text.assemble(
         (record.label, "bold"), f"  {record.suite}, preset {record.preset}, seed {record.seed}  ",
-        (record.status.replace("_", " "), style),
+        (ended, style),
     )  # fmt: skip
     if record.error:
         text.append(f"\n{record.error}", style="red")
@@ -104,11 +107,20 @@ def header(record: Record) -> Text:
         f"paper {record.paper}" if record.paper else "",
         f"code {(code.commit or 'unknown')[:10]}{dirty}, config {record.config_sha[:10]}",
         "on " + ", ".join(part for part in where if part) if any(where) else "",
-        f"judge {judge.name}{model}{prompt} against {reference}{judged}",
+        f"judge {judge.name}{model}{prompt} against {reference}{judged}"
+        if record.reference.sha
+        else "nothing was judged",
+        *(f"brought along: {_named(one)}" for one in record.brought.values()),
         f"editor {editor.name} ({edited})" if editor else "",
     ]
     text.append("\n" + "\n".join(line for line in lines if line))
     return text.append("".join(f"\n{mark}" for mark in judge.marks), style="bold red")
+
+
+def _named(model: Brought) -> str:
+    scored = [] if model.granularity is None else [f"{model.granularity} level"]
+    content = f"commit {model.commit[:10]}" if model.commit else f"content {model.sha}"
+    return f"{model.name} ({', '.join([model.kind, *scored, content])})"
 
 
 def _dollars(cost: float | None) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -274,6 +275,33 @@ def test_saved_adapters_load_in_plain_peft_on_the_base_that_they_name(
             with backbone.using(None) as reference:
                 moved = not torch.allclose(reference(input_ids=ids).logits, expected, atol=1e-3)
         assert moved or folder.startswith("ppo")  # the best policy may be the one it began with
+
+
+def test_a_given_sft_model_takes_the_place_of_one_that_is_trained(
+    store: Store, tmp_path: Path
+) -> None:
+    """The same weights, the same numbers to the last bit; nothing of SFT's own is looked at."""
+    trained = run(config("method=token_ppo"), store, tmp_path)
+    keys = {stage.name: stage.key for stage in trained.stages}
+    mine = tmp_path / "mine"
+    shutil.copytree(store.root / "sft" / keys["sft"] / "model", mine)
+    override, more = f"sft.path={mine}", "sft.demonstrations=1000000"  # the testbed has fewer
+    settings = config("method=token_ppo", override, more, "model.path=/no/such/base")
+    record = run(settings, store, tmp_path)
+    assert record.metrics == trained.metrics
+    (sft_stage,) = [stage for stage in record.stages if stage.name == "sft"]
+    assert sft_stage.steps is None
+    (planned,) = [s for s in runner.plan(config("method=sft", override), store) if s.name == "sft"]
+    assert (planned.key, planned.cached) == (sft_stage.key, True)
+    (mine / "model.safetensors").write_bytes(b"others")
+    (other,) = [s for s in runner.plan(config("method=sft", override), store) if s.name == "sft"]
+    assert (other.key != sft_stage.key, other.cached) == (True, False)
+
+
+def test_an_adapter_is_no_sft_model(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "adapter_config.json").write_text("{}")
+    with pytest.raises(UserError, match=r"sft\.path=.*: the folder holds a PEFT adapter"):
+        runner.plan(config("method=sft", f"sft.path={tmp_path}"), store)
 
 
 def test_an_interruption_is_written_down_and_never_over_a_finished_record(

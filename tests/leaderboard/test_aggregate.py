@@ -375,3 +375,29 @@ def test_another_base_model_is_another_table(results, make_run):
     assert (first.base, second.base) == (None, "small")
     assert second.title == first.title.replace("testbed:", "testbed on small:")
     assert second.reason == "base: small here, None there"
+
+
+def test_a_given_sft_model_is_another_table_and_named_as_what_it_is(results, make_run):
+    given = {"seed": 0, "model": {"path": "small"}, "sft": {"path": "/home/somebody/tuned"}}
+    make_run("sft sft.path=tuned", 0, 0.9, config=given)
+    second = tables(results)[0][1]
+    assert second.title.startswith("testbed on the SFT model tuned: ")
+
+
+def test_a_run_of_a_part_is_in_no_ranking_and_its_reward_model_counts(results, make_run):
+    """Seed 3 ended behind the reward model; a label of its own has no win rate at all."""
+    accuracy = {"rm_accuracy.edited": Metric(mean=0.5, standard_error=0.1, ci95=(0.3, 0.7))}
+    part = {"status": "partial", "until": "reward_model", "metrics": accuracy}
+    make_run("token_ppo loss=eq4", 3, **part)
+    make_run("fine_grained_ppo", 0, **part)
+    make_run("token_ppo", 0, **part, config={"seed": 0, "model": {"path": "small"}})
+    board, apart = tables(results)[0]
+    rows = {row.label: row for row in board.rows}
+    mixed, alone = rows["token_ppo loss=eq4"], rows["fine_grained_ppo"]
+    assert (mixed.status, mixed.seeds, mixed.failures) == ("3 ok, 1 partial", (0, 1, 2), ())
+    assert mixed.metrics["win_rate"].mean == pytest.approx(0.601, abs=0.05)
+    # .90, .91 and .92 of the whole runs, and .5
+    assert mixed.metrics["rm_accuracy.edited"].mean == pytest.approx(0.8075)
+    assert (alone.status, alone.group, alone.seeds) == ("partial", None, ())
+    assert alone.metrics["rm_accuracy.edited"].mean == 0.5
+    assert apart.title == "testbed on small: gold has judged no run"

@@ -156,7 +156,7 @@ def test_round_trip(granularity: Granularity, tmp_path: Path) -> None:
     model = reward_model(granularity)
     batch = random_batch(model.backbone)
     normalise(model, batch)
-    model.save(tmp_path)
+    model.save(tmp_path, {})
     again = RewardModel.load(model.backbone, "again", tmp_path)
     assert again.granularity == granularity
     assert torch.equal(again.token_scores(batch), model.token_scores(batch))

@@ -121,7 +121,7 @@ def rewritten(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
         (lambda body: body["digest"].pop("seed"), "seed"),
         (
             lambda body: body["digest"].clear(),
-            r"code, config, config_sha, convergence and \d+ more",
+            r"brought, code, config, config_sha and \d+ more",
         ),
         (lambda body: body.pop("digest"), "digest"),
         (lambda body: body.update(schema_version=1), "schema_version"),

@@ -28,6 +28,7 @@ def configured(*overrides: str, preset: str = "testbed", method: str = "token_pp
         (["ppo.lr=4e-4", "ppo.whiten_advantages=false"],
          "token_ppo ppo.lr=0.0004 ppo.whiten_advantages=false"),
         (["model.path=/home/somebody/models/tiny"], "token_ppo model.path=tiny"),
+        (["sft.path=/home/somebody/models/tuned"], "token_ppo sft.path=tuned"),
         (["lora.target_modules=[q_proj, v_proj]"], "token_ppo lora.target_modules=q_proj,v_proj"),
         (["model.device=cpu"], "token_ppo"),
         (["edits.source=claude", "editor.max_usd=5"], "token_ppo edits.source=claude"),
