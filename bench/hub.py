@@ -107,9 +107,7 @@ def fetched(repo: HubRepo, file: str) -> Path:
     try:
         return Path(hf_hub_download(repo.name, file, repo_type=repo.kind, revision=sha))
     except GatedRepoError as error:
-        raise UserError(
-            f"{where} is gated: ask for access on its page, then `hf auth login`"
-        ) from error
+        raise gated(where) from error
     except LocalEntryNotFoundError as error:
         listed = ", ".join(_cached_files(repo, sha)) or "none"
         raise UserError(
@@ -117,16 +115,46 @@ def fetched(repo: HubRepo, file: str) -> Path:
             f"cache has {listed}"
         ) from error
     except EntryNotFoundError as error:
-        raise UserError(f"{where} has no file {file}; it has {_listed(repo, sha)}") from error
+        raise UserError(
+            f"{where} has no file {file}; it has {', '.join(_files(repo, sha))}"
+        ) from error
     except (HfHubHTTPError, OSError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"cannot download {file} of {where}: {reason}") from error
 
 
-def _listed(repo: HubRepo, sha: str) -> str:
+def listed(repo: HubRepo) -> list[str] | None:
+    """The names of all files of a repository; None: the hub cannot be asked."""
+    from huggingface_hub import constants
+
+    if constants.is_offline_mode():
+        return None
+    try:
+        return _files(repo, commit(repo))
+    except Exception:  # noqa: BLE001 - whatever the client's HTTP library raises
+        return None
+
+
+def gated(what: str) -> UserError:
+    """What to say of a model or data set of the hub that is not open to everybody."""
+    return UserError(
+        f"{what} is gated: ask for access on its page of the hub, then log in (`hf auth login`) or "
+        "set HF_TOKEN"
+    )
+
+
+def no_safetensors(what: str) -> UserError:
+    """What to say of a model whose weights cannot be read without running what is in them."""
+    return UserError(
+        f"{what} has no .safetensors: other formats of weights run code when they are read; name "
+        "another with model.path"
+    )
+
+
+def _files(repo: HubRepo, sha: str) -> list[str]:
     from huggingface_hub import HfApi
 
-    return ", ".join(HfApi().list_repo_files(repo.name, repo_type=repo.kind, revision=sha))
+    return HfApi().list_repo_files(repo.name, repo_type=repo.kind, revision=sha)
 
 
 def _cached_files(repo: HubRepo, sha: str) -> list[str]:
