@@ -115,9 +115,7 @@ def fetched(repo: HubRepo, file: str) -> Path:
     try:
         return Path(hf_hub_download(repo.name, file, repo_type=repo.kind, revision=sha))
     except GatedRepoError as error:
-        raise UserError(
-            f"{where} is gated: ask for access on its page, then `hf auth login`"
-        ) from error
+        raise gated(where) from error
     except LocalEntryNotFoundError as error:
         listed = ", ".join(_cached_files(repo, sha)) or "none"
         raise UserError(
@@ -125,23 +123,46 @@ def fetched(repo: HubRepo, file: str) -> Path:
             f"cache has {listed}"
         ) from error
     except EntryNotFoundError as error:
-        raise UserError(f"{where} has no file {file}; it has {', '.join(files(repo))}") from error
+        raise UserError(
+            f"{where} has no file {file}; it has {', '.join(_listed(repo, sha))}"
+        ) from error
     except (HfHubHTTPError, OSError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"cannot download {file} of {where}: {reason}") from error
 
 
+def listed(repo: HubRepo) -> list[str] | None:
+    """The names of all files of a repository; None: the hub cannot be asked."""
+    try:
+        return _listed(repo, commit(repo))
+    except Exception:  # noqa: BLE001 - whatever the client's HTTP library raises, offline too
+        return None
+
+
 def files(repo: HubRepo) -> list[str]:
-    """Names of a repository's files; where the hub cannot be asked, those that the cache has.
+    """The same; where the hub cannot be asked, those that the cache has.
 
     Raises:
         UserError: its commit is not known.
     """
-    sha = commit(repo)
-    try:
-        return _listed(repo, sha)
-    except Exception:  # noqa: BLE001 - whatever the client's HTTP library raises
-        return _cached_files(repo, sha)
+    sha, found = commit(repo), listed(repo)
+    return _cached_files(repo, sha) if found is None else found
+
+
+def gated(what: str) -> UserError:
+    """What to say of a model or data set of the hub that is not open to everybody."""
+    return UserError(
+        f"{what} is gated: ask for access on its page of the hub, then log in (`hf auth login`) or "
+        "set HF_TOKEN"
+    )
+
+
+def no_safetensors(what: str) -> UserError:
+    """What to say of a model whose weights cannot be read without running what is in them."""
+    return UserError(
+        f"{what} has no .safetensors: other formats of weights run code when they are read; name "
+        "another with model.path"
+    )
 
 
 def _listed(repo: HubRepo, sha: str) -> list[str]:

@@ -31,7 +31,8 @@ class Hub:
 
     Attributes:
         repositories: by "models/org/name" or "datasets/org/name" the bytes of each file.
-        gated: those that need a token which nobody has.
+        gated: those whose files need a token that nobody has. As on the hub, everybody may read
+            what they are and which files they have; a file is 401 without a token, 403 with one.
         licence: what every card says.
         asked: the paths that were asked for, in order.
     """
@@ -58,10 +59,11 @@ class Hub:
             protocol_version = "HTTP/1.1"
 
             def do_GET(self) -> None:
-                self._answer(*hub.answer(unquote(urlsplit(self.path).path)))
+                path = unquote(urlsplit(self.path).path)
+                self._answer(*hub.answer(path, known="Authorization" in self.headers))
 
             def do_HEAD(self) -> None:
-                self._answer(*hub.answer(unquote(urlsplit(self.path).path)))
+                self.do_GET()
 
             def log_message(self, format: str, *args: Any) -> None: ...
 
@@ -81,8 +83,8 @@ class Hub:
         self._server.shutdown()
         self._server.server_close()
 
-    def answer(self, path: str) -> tuple[int, dict[str, str], bytes]:
-        """Status, headers and body for a path."""
+    def answer(self, path: str, *, known: bool = False) -> tuple[int, dict[str, str], bytes]:
+        """Status, headers and body for a path; `known`: whoever asks sends a token."""
         self.asked.append(path)
         if path.startswith("/api/"):
             return self._described(path.removeprefix("/api/"))
@@ -92,6 +94,8 @@ class Hub:
         name = file.partition("/")[2]
         if refused := self._refused(repository, file.partition("/")[0]):
             return refused
+        if repository in self.gated:
+            return _error(403 if known else 401, "GatedRepo", "Access to it is restricted")
         body = self.repositories[repository].get(name)
         if body is None:
             return _error(404, "EntryNotFound", "no such file")
@@ -104,16 +108,12 @@ class Hub:
             if f"/{verb}/" in path:
                 repository, _, rest = path.partition(f"/{verb}/")
                 break
-        if refused := self._refused(repository, rest or "main"):
+        revision, _, folder = rest.partition("/")
+        if refused := self._refused(repository, revision or "main"):
             return refused
         files = self.repositories[repository]
         if verb == "tree":
-            return _json(
-                [
-                    {"type": "file", "path": name, "size": len(body), "oid": "0" * 40}
-                    for name, body in files.items()
-                ]
-            )
+            return _tree({k: v for k, v in files.items() if k.startswith(folder)})
         card = {} if self.licence is None else {"license": self.licence}
         siblings = [{"rfilename": name, "size": len(body)} for name, body in files.items()]
         name = repository.partition("/")[2]
@@ -122,8 +122,6 @@ class Hub:
     def _refused(self, repository: str, revision: str) -> tuple[int, dict[str, str], bytes] | None:
         if repository not in self.repositories:
             return _error(401, "RepoNotFound", "Repository not found")
-        if repository in self.gated:
-            return _error(401, "GatedRepo", "Access to it is restricted")
         if revision not in ("main", OLD):
             return _error(404, "RevisionNotFound", "Invalid rev id")
         return None
@@ -131,6 +129,17 @@ class Hub:
 
 def _json(value: Any) -> tuple[int, dict[str, str], bytes]:
     return 200, {"Content-Type": "application/json"}, json.dumps(value).encode()
+
+
+def _tree(files: dict[str, bytes]) -> tuple[int, dict[str, str], bytes]:
+    if not files:
+        return _error(404, "EntryNotFound", "no such folder")
+    return _json(
+        [
+            {"type": "file", "path": name, "size": len(body), "oid": "0" * 40}
+            for name, body in files.items()
+        ]
+    )
 
 
 def _error(status: int, code: str, message: str) -> tuple[int, dict[str, str], bytes]:

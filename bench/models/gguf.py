@@ -65,7 +65,7 @@ def convert(file: Path, out: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    where: dict[str, Any] = {"gguf_file": file.name}
+    where: dict[str, Any] = {"gguf_file": file.name, "trust_remote_code": False}
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(file.parent), **where)
         model = AutoModelForCausalLM.from_pretrained(str(file.parent), dtype=torch.float32, **where)

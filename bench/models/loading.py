@@ -1,4 +1,8 @@
-"""Reading a base model and its tokenizer: whole, or its outline without weights."""
+"""Reading a base model and its tokenizer: whole, or its outline without weights.
+
+A model from somewhere else is data, and is read as data: no Python of its folder is ever run, and
+its weights are safetensors, since a pickle is a program, too.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from huggingface_hub.errors import GatedRepoError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from bench.errors import UserError
+from bench.hub import HubRepo, gated, listed, no_safetensors
 from bench.models.stateful import check_cache
 
 if TYPE_CHECKING:
@@ -23,8 +29,11 @@ def load_model(path: str, config: ModelConfig, dtype: torch.dtype) -> Any:
     Raises:
         UserError: it cannot be loaded, or cannot be sampled from here.
     """
+    check_weights(path, config)
     with _told(path):
-        model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, **_revision(path, config))
+        model = AutoModelForCausalLM.from_pretrained(
+            path, dtype=dtype, use_safetensors=True, **_source(path, config)
+        )
     check_cache(model)
     return model
 
@@ -36,8 +45,8 @@ def load_outline(path: str, config: ModelConfig) -> Any:
         UserError: its configuration cannot be read, or it cannot be sampled from here.
     """
     with _told(path), torch.device("meta"):
-        settings = AutoConfig.from_pretrained(path, **_revision(path, config))
-        model = AutoModelForCausalLM.from_config(settings)
+        settings = AutoConfig.from_pretrained(path, **_source(path, config))
+        model = AutoModelForCausalLM.from_config(settings, trust_remote_code=False)
     check_cache(model)
     return model
 
@@ -49,11 +58,32 @@ def load_tokenizer(path: str, config: ModelConfig) -> Any:
         UserError: it cannot be loaded.
     """
     with _told(path):
-        return AutoTokenizer.from_pretrained(path, **_revision(path, config))
+        return AutoTokenizer.from_pretrained(path, **_source(path, config))
 
 
-def _revision(path: str, config: ModelConfig) -> dict[str, Any]:
-    return {} if Path(path).exists() else {"revision": config.revision}
+def check_weights(path: str, config: ModelConfig) -> None:
+    """Refuse a model that has no weights as safetensors, as far as that is known before loading.
+
+    Raises:
+        UserError: its folder has none, or the hub has none of it.
+    """
+    folder = Path(path)
+    if folder.exists():
+        names: list[str] | None = [file.name for file in folder.glob("*")]
+    else:
+        names = listed(HubRepo(path, config.revision))
+    if names is not None and not any(name.endswith(".safetensors") for name in names):
+        raise no_safetensors(f"the model {path}")
+
+
+def _source(path: str, config: ModelConfig) -> dict[str, Any]:
+    """Arguments of every `from_pretrained`.
+
+    `trust_remote_code` is said everywhere: where it is not, the library asks at the terminal, and
+    runs the code of whoever made the model if the answer is "y".
+    """
+    revision = {} if Path(path).exists() else {"revision": config.revision}
+    return {"trust_remote_code": False, **revision}
 
 
 @contextmanager
@@ -61,6 +91,13 @@ def _told(path: str) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError) as error:
+        if isinstance(error.__cause__, GatedRepoError):
+            raise gated(f"the model {path}") from error
+        if "trust_remote_code" in str(error):
+            raise UserError(
+                f"the model {path} needs code of its own (auto_map in its files), which is never "
+                "run: name a model of a family that transformers has with model.path"
+            ) from error
         raise UserError(
             f"cannot load the model {path}: {str(error).splitlines()[0]} "
             "(model.path and sft.path take a folder, a hub id, a GGUF file or package:NAME)"

@@ -84,10 +84,7 @@ def listed(config: RunConfig, suite: Any) -> list[Listing]:
     for one in found:
         weights = any(name.endswith(".safetensors") for name in one.sizes)
         if one.repo.kind == "model" and not weights:
-            raise UserError(
-                f"the model {one.repo.name} on the hub has no .safetensors: other formats of "
-                "weights run code when they are read; name another with model.path"
-            )
+            raise hub.no_safetensors(f"the model {one.repo.name} on the hub")
     return found
 
 
@@ -195,10 +192,7 @@ def _answered(repo: hub.HubRepo) -> Iterator[None]:
     try:
         yield
     except errors.GatedRepoError as error:  # a kind of RepositoryNotFoundError
-        raise UserError(
-            f"{what} is gated: ask for access on its page of the hub, then log in "
-            "(`hf auth login`) or set HF_TOKEN"
-        ) from error
+        raise hub.gated(what) from error
     except errors.RevisionNotFoundError as error:
         raise UserError(f"{what} on the hub has no revision {repo.revision!r}") from error
     except (errors.RepositoryNotFoundError, errors.HFValidationError) as error:

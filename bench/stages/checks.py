@@ -11,7 +11,7 @@ from bench.errors import UserError
 from bench.models.adapters import attach
 from bench.models.classifier import check_tokenizer
 from bench.models.context import batch_rope, context_length
-from bench.models.loading import load_outline, load_tokenizer
+from bench.models.loading import check_weights, load_outline, load_tokenizer
 from bench.models.names import ADAPTER
 from bench.models.tokens import Tokens
 from bench.stages.chosen import uses_edits_of, uses_pairs_of
@@ -52,6 +52,7 @@ def check_model(config: RunConfig, suite: Any, missing: set[str]) -> None:
         return
     path = config.model.path or suite.model_path
     outline = load_outline(path, config.model)
+    check_weights(path, config.model)
     if generating:
         tokenizer = load_tokenizer(path, config.model)
         tokens = Tokens.chosen(tokenizer, config.model, suite.prompt_template)

@@ -47,6 +47,8 @@ SPLITS = {
     "prompts": ("preference", "ppo", *EVALUATED),
     "pairs": ("preference", "held_out"),
 }
+# Tables that only measure what was trained. Validation is none: it chooses which weights are kept.
+MEASURING = ("test", "unseen", "held_out", "references", "spans")
 
 
 class TableSpec(Section):
@@ -63,11 +65,11 @@ class TableSpec(Section):
         """A file's name alone is a table, too."""
         return {"file": value} if isinstance(value, str | list) else value
 
-    def sources(self, folder: Path) -> list[Source]:
-        """Where the files are."""
+    def sources(self, folder: Path, *, measures: bool) -> list[Source]:
+        """Where the files are; `measures` as `Source` has it."""
         repo = None if self.hub is None else HubRepo(self.hub, self.revision, "dataset")
         files = [self.file] if isinstance(self.file, str) else self.file
-        return [Source(file, repo, folder) for file in files]
+        return [Source(file, repo, folder, measures) for file in files]
 
 
 class Shares(Section):
@@ -115,6 +117,15 @@ class Spec(Section):
         if found is None:
             return {}
         return found if isinstance(found, dict) else {"": found}
+
+    def measures(self, table: TableSpec) -> bool:
+        """Whether a table is in no other place than those of `MEASURING`."""
+        return all(
+            (split or kind) in MEASURING
+            for kind in FIELDS
+            for split, one in self.tables(kind).items()
+            if one == table
+        )
 
 
 def read_spec(path: Path) -> Spec:
@@ -216,7 +227,7 @@ class Jsonl(FileSuite):
         tables = self.spec.tables(kind)
         if kind == "prompts":
             tables = {"": table} if (table := self._table(kind, part)) else {}
-        return [s.read for table in tables.values() for s in table.sources(self.folder)]
+        return [s.read for table in tables.values() for s in self._sources(table)]
 
     def read_demonstrations(self) -> list[tuple[str, str]]:
         """All rows."""
@@ -252,8 +263,11 @@ class Jsonl(FileSuite):
         return tables.get("ppo") if own is None and split == "preference" else own
 
     def _rows(self, table: TableSpec) -> Iterator[Fields]:
-        for source in table.sources(self.folder):
+        for source in self._sources(table):
             yield from rows(source, table.columns)
+
+    def _sources(self, table: TableSpec) -> list[Source]:
+        return table.sources(self.folder, measures=self.spec.measures(table))
 
 
 class _Paired(HasPairs, Jsonl):

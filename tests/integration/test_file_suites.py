@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from bench.config.loading import load_config, load_suite
@@ -15,8 +17,11 @@ from bench.pipeline.progress import Progress
 from bench.pipeline.store import Store
 from bench.plugins.capabilities import Edits
 from bench.plugins.registry import EDITORS, JUDGES, Entry
+from bench.records.files import Record, read_record
 from bench.records.labels import folder_of
 from bench.running import runner
+from tests.judges.asked import prefers
+from tests.llm.server import Server
 from tests.suites import (
     test_alpaca_eval,
     test_alpacafarm,
@@ -25,6 +30,7 @@ from tests.suites import (
     test_qa_feedback,
 )
 from tests.suites.filed import Shorter
+from tests.suites.rows import write
 from tests.tiny import tiny_backbone
 
 SMALL = [
@@ -110,9 +116,7 @@ def test_the_three_methods_run_through_all_stages(
     if not isinstance(load_suite(load_config("testbed", overrides, suite=name)), Edits):
         overrides.append("edits.source=trimmer")
     for method in ("ppo_rlhf", "fine_grained_ppo", "token_ppo"):
-        settings = load_config("testbed", overrides, suite=name, method=method)
-        store = Store(tmp_path / "store")
-        record = runner.run(settings, store=store, results=tmp_path, progress=Progress())
+        record = run(tmp_path, name, method, overrides)
         assert record.status == "ok"
         assert record.metrics["win_rate"].n == 4
         counts = {stage.name: stage.counts for stage in record.stages}
@@ -124,3 +128,52 @@ def test_the_three_methods_run_through_all_stages(
         shown = (folder_of(settings, tmp_path) / "samples.jsonl").exists()
         assert shown == (name in ("qa_feedback", "hh_rlhf"))
         assert ("and no texts (licence: " in "".join(capsys.readouterr())) != shown
+
+
+def run(folder: Path, suite: str, method: str, overrides: list[str]) -> Record:
+    settings = load_config("testbed", overrides, suite=suite, method=method)
+    store = Store(folder / "store")
+    return runner.run(settings, store=store, results=folder, progress=Progress())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["jsonl", "qa_feedback", "alpacafarm", "hh_rlhf"])
+def test_a_model_judges_them_and_what_it_said_is_replayed(
+    name: str, tiny: Path, tmp_path: Path, server: Server
+) -> None:
+    """By the rule that the longer output wins, told by a server, then found in a file."""
+    given = SUITES[name](tmp_path / "files")
+    overrides = [*SMALL, f"model.path={tiny}", *(f"suite.{k}={v}" for k, v in given.items())]
+    overrides += ["evaluation.validation=last", "evaluation.samples=1", "evaluation.greedy=false"]
+    server.answer = prefers(lambda a, b: len(a) > len(b))
+    asking = ["evaluation.judge=claude", "judge.canaries=0", "judge.max_retries=0"]
+    asked = run(tmp_path, name, "ppo_rlhf", overrides + asking)
+    assert (asked.status, asked.judge.name) == ("ok", "claude")
+    assert asked.judge.cost_usd > 0
+
+    (file,) = tmp_path.glob("store/outputs/*/outputs.json")
+    made = json.loads(file.read_text())
+    prompts = [*made["prompts"]["test"], *made["prompts"]["unseen"]]
+    outputs = [*made["sampled"][0], *made["unseen"]]
+    references = load_suite(load_config("testbed", overrides, suite=name)).references(prompts)
+    rows = (
+        {
+            "instruction": prompt,
+            "output_1": reference,
+            "output_2": output,
+            "preference": 1.5 + np.sign(len(output) - len(reference)) / 2,
+            "annotator": "a ruler",
+        }
+        for prompt, reference, output in zip(prompts, references, outputs, strict=True)
+    )
+    annotations = write(tmp_path / "annotations.json", rows)
+    calls = server.calls
+    replaying = ["evaluation.judge=replay", f"judge.annotations={annotations}"]
+    replayed = run(tmp_path, name, "ppo_rlhf", overrides + replaying)
+    assert server.calls == calls
+    assert (replayed.status, replayed.judge.name) == ("ok", "replay")
+    assert replayed.judge.model == "a ruler"
+    for metric in ("win_rate", "win_rate_unseen"):
+        assert replayed.metrics[metric].mean == asked.metrics[metric].mean
+    for record in (asked, replayed):
+        assert read_record(tmp_path / name / record.run_id) == record

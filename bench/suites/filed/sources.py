@@ -21,19 +21,26 @@ class Source:
         file: a path; of a data set on the hub, the file's name in it.
         repo: the data set; None: the file is here.
         folder: where a relative path begins.
+        measures: nothing is trained on it and no checkpoint is chosen by it, so that a licence
+            which forbids training allows it.
     """
 
     file: str
     repo: HubRepo | None = None
     folder: Path = Path()
+    measures: bool = False
 
     def __post_init__(self) -> None:
+        if self.measures:
+            return
         named = f"{self.repo.name if self.repo else ''}/{self.file}".lower()
         for part, data_set in NOT_FOR_TRAINING.items():
             if part in named:
                 raise UserError(
-                    f"{data_set}: its licence forbids training, and every method here trains on "
-                    "what its suite gives: choose another data set"
+                    f"{data_set}: its licence forbids training, and {self.file} would be trained "
+                    "on, or choose a checkpoint: choose another data set; what only measures "
+                    "(test and unseen prompts, references, spans, held-out pairs: tables of "
+                    "their own in the suite jsonl) may be of it"
                 )
 
     @property
