@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -9,6 +10,8 @@ from pathlib import Path
 from threading import Thread
 from typing import Any, Self
 from urllib.parse import unquote, urlsplit
+
+import yaml
 
 OLD, NEW = "a" * 40, "b" * 40  # commits
 
@@ -27,7 +30,8 @@ def cache(root: Path, folder: str, refs: dict[str, str]) -> None:
 class Hub:
     """A hub on 127.0.0.1 with the repositories that it is given, all at the commit `OLD`.
 
-    It answers what huggingface_hub 2.4 asks: a repository's description, its files, and each file.
+    It answers what huggingface_hub 2.4 asks: a repository's description, its files, and each file;
+    and takes new repositories and commits from who may write.
 
     Attributes:
         repositories: by "models/org/name" or "datasets/org/name" the bytes of each file.
@@ -35,7 +39,10 @@ class Hub:
             what they are and which files they have; a file is 401 without a token, 403 with one.
         licence: what every card says.
         asked: the paths that were asked for, in order.
+        writer, reader: tokens of somebody who may write, and of somebody who may not.
     """
+
+    writer, reader = "hf_writer", "hf_reader"
 
     def __init__(self, licence: str | None = "apache-2.0") -> None:
         self.repositories: dict[str, dict[str, bytes]] = {}
@@ -65,6 +72,11 @@ class Hub:
             def do_HEAD(self) -> None:
                 self.do_GET()
 
+            def do_POST(self) -> None:
+                body = _body(self)
+                token = self.headers.get("Authorization", "").removeprefix("Bearer ")
+                self._answer(*hub.taken(unquote(urlsplit(self.path).path), token, body))
+
             def log_message(self, format: str, *args: Any) -> None: ...
 
             def _answer(self, status: int, headers: dict[str, str], body: bytes) -> None:
@@ -72,7 +84,7 @@ class Hub:
                 for name, value in (headers | {"Content-Length": str(len(body))}).items():
                     self.send_header(name, value)
                 self.end_headers()
-                if self.command == "GET":
+                if self.command != "HEAD":
                     self.wfile.write(body)
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
@@ -101,6 +113,39 @@ class Hub:
             return _error(404, "EntryNotFound", "no such file")
         etag = f'"{hashlib.sha1(body).hexdigest()}"'
         return 200, {"ETag": etag, "X-Repo-Commit": OLD}, body
+
+    def taken(self, path: str, token: str, body: bytes) -> tuple[int, dict[str, str], bytes]:
+        """What is answered to a POST: a new repository, a card, the files of a commit."""
+        self.asked.append(path)
+        if token not in (self.writer, self.reader):
+            return _error(401, "", "Invalid credentials")
+        if path == "/api/validate-yaml":
+            header = json.loads(body)["content"].split("---\n")[1]
+            if isinstance(yaml.safe_load(header), dict):
+                return _json({"errors": [], "warnings": []})
+            return _error(400, "", "no mapping")
+        if token == self.reader:
+            return _error(403, "", "You don't have the rights to write here")
+        if path == "/api/repos/create":
+            wanted = json.loads(body)
+            name = f"{wanted['organization']}/{wanted['name']}"
+            self.repositories.setdefault(f"models/{name}", {})
+            return _json({"url": f"{self.url}/{name}"})
+        return self._committed(path, body)
+
+    def _committed(self, path: str, body: bytes) -> tuple[int, dict[str, str], bytes]:
+        """How each file shall be sent, and then the files themselves."""
+        repository, _, verb = path.removeprefix("/api/").rpartition("/main")[0].rpartition("/")
+        if verb == "preupload":
+            files = json.loads(body)["files"]
+            how = {"uploadMode": "regular", "shouldIgnore": False}
+            return _json({"files": [{"path": file["path"], **how} for file in files]})
+        for line in map(json.loads, body.splitlines()):
+            if line["key"] == "file":
+                content = base64.b64decode(line["value"]["content"])
+                self.repositories[repository][line["value"]["path"]] = content
+        name = repository.partition("/")[2]
+        return _json({"commitUrl": f"{self.url}/{name}/commit/{OLD}", "commitOid": OLD})
 
     def _described(self, path: str) -> tuple[int, dict[str, str], bytes]:
         repository, verb, rest = path, "", ""
@@ -144,3 +189,15 @@ def _tree(files: dict[str, bytes]) -> tuple[int, dict[str, str], bytes]:
 
 def _error(status: int, code: str, message: str) -> tuple[int, dict[str, str], bytes]:
     return status, {"X-Error-Code": code, "X-Error-Message": message}, b""
+
+
+def _body(request: BaseHTTPRequestHandler) -> bytes:
+    """What was sent, at once or in chunks."""
+    if length := request.headers.get("Content-Length"):
+        return request.rfile.read(int(length))
+    chunks = []
+    while size := int(request.rfile.readline(), 16):
+        chunks.append(request.rfile.read(size))
+        request.rfile.readline()
+    request.rfile.readline()
+    return b"".join(chunks)

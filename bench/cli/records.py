@@ -156,6 +156,40 @@ def rerun(
 
 @app.command()
 @guarded
+def export(
+    run: Annotated[str, typer.Argument(help="A run's folder, or its name below --results.")],
+    out: Annotated[Path, typer.Option(help="The folder to write, new or empty.")],
+    results: Results = Path("results"),
+    store: Annotated[
+        Path | None,
+        typer.Option(help="Where the run's stages are; default: BENCH_STORE or a cache."),
+    ] = None,
+    licence: Annotated[
+        str | None, typer.Option(help="For the card, as the hub spells it: apache-2.0.")
+    ] = None,
+    repo: Annotated[
+        str | None,
+        typer.Option("--push-to-hub", metavar="ID", help="Upload it, too; the base as ID-sft."),
+    ] = None,
+) -> None:
+    """Write a run's policy as a folder that PEFT loads: adapter, base, tokenizer, card, record."""
+    from bench.pipeline.store import Store
+    from bench.records.files import read_record
+    from bench.running import export as exporting
+    from leaderboard.views.show import metric_grid
+
+    folder = _find_run(run, results)
+    if repo is not None:
+        exporting.check_push(repo)
+    found = exporting.find(folder, Store(store))
+    exporting.write(found, out, metric_grid(read_record(folder)), licence, repo)
+    typer.echo(f"wrote {out}")
+    if repo is not None:
+        exporting.push(out, repo, say=typer.echo)
+
+
+@app.command()
+@guarded
 def compare(
     labels: Annotated[
         list[str],

@@ -3,6 +3,7 @@
 sft.py, samples.py, preferences.py, edits.py (asked_edits.py: by an editor), reward_models.py,
 rm_evaluation.py, policy.py, outputs.py, judgement.py    a build function each
 given.py                                                 pairs and edits that the suite brings
+given_rewards.py                                         the reward model that a user brings
 pairs.py, drawing.py, judging.py, measures.py            what several of them use
 token_sources.py, source_checks.py                       what each token is paid, and its checks
 reading.py, checks.py                                    what is read beside the inputs; what is
