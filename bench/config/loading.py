@@ -231,6 +231,8 @@ def validation_message(error: ValidationError, model: type[BaseModel], prefix: s
     if name is not None and first["type"] == "extra_forbidden":
         return _unknown_key(holder, name, (prefix + ".".join(keys[:-1])).rstrip("."))
     if name is None or name not in holder.model_fields:
+        if first["type"] == "value_error":  # a section's own check, of several of its fields
+            return f"{prefix}{'.'.join(keys)}: {first['ctx']['error']}"
         return f"{prefix}{'.'.join(keys)}: {first['msg']} (given: {first['input']!r})"
     depth = next(i for i, key in enumerate(keys) if key == name) + 1
     field = holder.model_fields[name]

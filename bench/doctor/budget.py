@@ -172,7 +172,7 @@ class Counter:
             size = 4.0 * foot.weights
             parts = {"base": size, "gradients": size, "optimiser": 2 * size}
             parts |= self._pass(rows, prompt, new, True, foot=foot, full=True)
-        yield "a step", parts if config.steps else {"base": self.foot.base}
+        yield "a step", parts if config.steps != 0 else {"base": self.foot.base}
 
     def _samples(self) -> Iterable[tuple[str, dict[str, float]]]:
         new = self.config.preferences.max_new_tokens

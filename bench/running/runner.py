@@ -35,6 +35,7 @@ COUNTS = (
     "truncated",
     "dropped",
     "cut_prompts",
+    "long_prompts",
     "set_aside",
 )
 

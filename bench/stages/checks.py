@@ -12,7 +12,7 @@ from bench.models.context import batch_rope, context_length
 from bench.models.loading import load_outline, load_tokenizer
 from bench.models.tokens import Tokens
 from bench.stages.chosen import uses_edits_of, uses_pairs_of
-from bench.stages.drawing import draw_demonstrations, draw_prompts, heldout_config
+from bench.stages.drawing import draw_demonstrations, draw_prompts, heldout_config, short_enough
 from bench.stages.given import drawn_pairs, joined_edits
 
 STAGES = ("samples", "ppo", "outputs")  # those that generate
@@ -108,6 +108,9 @@ def context_needs(
                 prompts = [pair.prompt for pair in own]
             else:
                 prompts = draw_prompts(suite, split, config)
+            if split == "ppo":
+                most = config.ppo.prompt_max_tokens
+                prompts = short_enough(prompts, tokens, most, "ppo.prompt_max_tokens")
             longest = max((len(tokens.prompt(text)) for text in prompts), default=0)
             new: int = getattr(config, section).max_new_tokens
             needs.append(Need(split, longest, f"{section}.max_new_tokens", new))

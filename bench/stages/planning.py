@@ -126,13 +126,15 @@ class Stages:
             "base": self._base.key,
             "device": pick_device(config.model.device).type,
             "dtype": dtype_name(config.model),
-            "sft": config.sft.model_dump(),
+            "sft": config.sft.result_fields(),
             "template": config.model.template,
             "prompt_max_tokens": config.model.prompt_max_tokens,
         }
         if not config.sft.full:
             parts["lora"] = config.lora.model_dump()
-        summary = f"{config.sft.steps} steps on {config.sft.demonstrations} demonstrations"
+        wanted = config.sft
+        budget = f"{wanted.steps} steps" if wanted.epochs is None else f"{wanted.epochs} epochs"
+        summary = f"{budget} on {wanted.demonstrations} demonstrations"
         reads = ("demonstrations",)
         return self._stage("sft", "sft:build_sft", parts, (), summary, reads=reads)
 
@@ -256,7 +258,7 @@ class Stages:
             "pairs": config.preferences.pairs,
             "granularity": granularity,
             "loss": loss if granularity == "token" else None,
-            "reward_model": config.reward_model.model_dump(),
+            "reward_model": config.reward_model.result_fields(),
             "lora": config.lora.model_dump(),
         }
         summary = f"{granularity} level on {pairs.name}" + (
