@@ -73,9 +73,7 @@ def load_config(
     Raises:
         UserError: naming the preset, key or value that is wrong, and what is allowed.
     """
-    path = preset_path(preset)
-    values = _read(path)
-    _check_keys(values, str(path))
+    values = _preset(preset_path(preset))
     given = {"preset": preset} | {key: value for key, value in direct.items() if value is not None}
     _merge(values, given)
     for override in overrides or []:
@@ -242,6 +240,23 @@ def validation_message(error: ValidationError, model: type[BaseModel], prefix: s
         f"{prefix}{'.'.join(keys[:depth])} must be {_expected(field)}, "
         f"given: {first['input']!r} ({field.description})"
     )
+
+
+def _preset(path: Path) -> dict[str, Any]:
+    """The values of a preset's file, over those of the preset that it `extends`, if it does.
+
+    Only one that comes with GrainBench can be extended, so that no file leads back to itself.
+    """
+    values = _read(path)
+    below = values.pop("extends", None)
+    _check_keys(values, str(path))
+    if below is None:
+        return values
+    if below not in preset_names():
+        raise UserError(f"{path}: extends: {unknown('preset', str(below), preset_names())}")
+    whole = _preset(FOLDER / f"{below}.yaml")
+    _merge(whole, values)
+    return whole
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -44,6 +44,12 @@ class ModelConfig(Section):
         description="the backward computes layers again instead of keeping them: a third more "
         "time, a fraction of the memory, the same numbers",
     )
+    decode_batch_size: int | None = Field(
+        None,
+        ge=1,
+        description="responses decoded at once outside of PPO's rollouts, each with random numbers "
+        "of its own; none: 128, which share them",
+    )
     prompt_max_tokens: int | None = Field(
         None,
         ge=1,

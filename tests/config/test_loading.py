@@ -211,3 +211,19 @@ def test_a_field_that_came_later_is_in_a_key_only_where_it_says_something() -> N
     changed = load_config("testbed", ["sft.warmup=0.1", "ppo.warmup_steps=2"])
     assert changed.sft.result_fields() == usual.sft.result_fields() | {"warmup": 0.1}
     assert changed.ppo.result_fields() == usual.ppo.result_fields() | {"warmup_steps": 2}
+
+
+def test_a_preset_may_extend_one_that_comes_with_the_project(tmp_path: Path) -> None:
+    """A value of its own goes before, the section's others stay; no other file may be extended."""
+    path = tmp_path / "mine.yaml"
+    path.write_text("extends: alpacafarm\nppo:\n  epochs: 3\n")
+    mine, below = load_config(str(path)), load_config("alpacafarm")
+    assert mine.preset == str(path)
+    assert mine.ppo == below.ppo.model_copy(update={"epochs": 3})
+    assert mine.reward_model == below.reward_model
+    path.write_text("extends: alpacafram\n")
+    with pytest.raises(UserError, match=r"mine.yaml: extends: unknown preset .* mean 'alpacafarm'"):
+        load_config(str(path))
+    path.write_text(f"extends: {path}\n")
+    with pytest.raises(UserError, match="extends: unknown preset"):
+        load_config(str(path))
