@@ -73,9 +73,7 @@ def load_config(
     Raises:
         UserError: naming the preset, key or value that is wrong, and what is allowed.
     """
-    path = preset_path(preset)
-    values = _read(path)
-    _check_keys(values, str(path))
+    values = _preset(preset_path(preset))
     given = {"preset": preset} | {key: value for key, value in direct.items() if value is not None}
     _merge(values, given)
     for override in overrides or []:
@@ -231,6 +229,8 @@ def validation_message(error: ValidationError, model: type[BaseModel], prefix: s
     if name is not None and first["type"] == "extra_forbidden":
         return _unknown_key(holder, name, (prefix + ".".join(keys[:-1])).rstrip("."))
     if name is None or name not in holder.model_fields:
+        if first["type"] == "value_error":  # a section's own check, of several of its fields
+            return f"{prefix}{'.'.join(keys)}: {first['ctx']['error']}"
         return f"{prefix}{'.'.join(keys)}: {first['msg']} (given: {first['input']!r})"
     depth = next(i for i, key in enumerate(keys) if key == name) + 1
     field = holder.model_fields[name]
@@ -240,6 +240,23 @@ def validation_message(error: ValidationError, model: type[BaseModel], prefix: s
         f"{prefix}{'.'.join(keys[:depth])} must be {_expected(field)}, "
         f"given: {first['input']!r} ({field.description})"
     )
+
+
+def _preset(path: Path) -> dict[str, Any]:
+    """The values of a preset's file, over those of the preset that it `extends`, if it does.
+
+    Only one that comes with GrainBench can be extended, so that no file leads back to itself.
+    """
+    values = _read(path)
+    below = values.pop("extends", None)
+    _check_keys(values, str(path))
+    if below is None:
+        return values
+    if below not in preset_names():
+        raise UserError(f"{path}: extends: {unknown('preset', str(below), preset_names())}")
+    whole = _preset(FOLDER / f"{below}.yaml")
+    _merge(whole, values)
+    return whole
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -8,13 +8,14 @@ methods but `reward`, which holds the chosen method's own options and is validat
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from bench.config.section import Section
 
 KLKind = Literal["k1", "k2", "k3", "k1_clamped"]
+Schedule = Literal["constant", "linear", "cosine"]
 
 
 class ModelConfig(Section):
@@ -43,6 +44,12 @@ class ModelConfig(Section):
         description="the backward computes layers again instead of keeping them: a third more "
         "time, a fraction of the memory, the same numbers",
     )
+    decode_batch_size: int | None = Field(
+        None,
+        ge=1,
+        description="responses decoded at once outside of PPO's rollouts, each with random numbers "
+        "of its own; none: 128, which share them",
+    )
     prompt_max_tokens: int | None = Field(
         None,
         ge=1,
@@ -65,18 +72,26 @@ class LoRAConfig(Section):
 class SFTConfig(Section):
     """Supervised fine-tuning on demonstrations; its result is the base of everything after."""
 
+    later: ClassVar = frozenset({"path", "epochs", "lr_schedule", "warmup"})
     path: str | None = Field(
         None,
         description="a causal language model that takes the place of what SFT makes, so that none "
         "is trained: folder or hub id, ID@REVISION for a branch, tag or commit; none: SFT trains",
     )
     demonstrations: int = Field(4000, ge=1, description="how many, drawn with `seed`")
-    steps: int = Field(150, ge=0, description="optimiser steps; 0: the base is used as it is")
+    steps: int | None = Field(
+        150, ge=0, description="optimiser steps; 0: the base is used as it is; none: see epochs"
+    )
+    epochs: int | None = Field(
+        None, ge=1, description="passes over the demonstrations; none: see steps"
+    )
     batch_size: int = Field(64, ge=1, description="demonstrations a step")
     microbatch_size: int | None = Field(
         None, ge=1, description="demonstrations a forward pass (gradients add up); none: all"
     )
-    lr: float = Field(1e-3, gt=0, description="peak learning rate (AdamW), annealed to 0")
+    lr: float = Field(1e-3, gt=0, description="peak learning rate (AdamW)")
+    lr_schedule: Schedule = Field("linear", description="of the rate after its peak, down to 0")
+    warmup: float = Field(0.05, ge=0, lt=1, description="share of the steps with rising rate")
     seed: int = Field(0, description="its own seed: one SFT model serves all seeds of a benchmark")
     max_length: int = Field(
         256, ge=8, description="prompt + response tokens; longer demonstrations are left out"
@@ -84,6 +99,16 @@ class SFTConfig(Section):
     full: bool = Field(
         True, description="train all weights; false: a LoRA adapter, merged into them afterwards"
     )
+
+    @model_validator(mode="after")
+    def _one_budget(self) -> Self:
+        """Two budgets would contradict each other, and none is no end."""
+        if (self.steps is None) == (self.epochs is None):
+            raise ValueError(
+                "give one of steps and epochs, and null for the other "
+                f"(given: steps {self.steps}, epochs {self.epochs})"
+            )
+        return self
 
 
 class PreferenceConfig(Section):
@@ -146,6 +171,7 @@ class EditConfig(Section):
 class RewardModelConfig(Section):
     """Training of the reward model, whatever its granularity."""
 
+    later: ClassVar = frozenset({"path", "lr_schedule"})
     path: str | None = Field(
         None,
         description="a reward model that is taken instead of training one: the folder of one that "
@@ -156,7 +182,8 @@ class RewardModelConfig(Section):
     microbatch_size: int | None = Field(
         None, ge=1, description="pairs, or rankings, a forward pass (gradients add up); none: all"
     )
-    lr: float = Field(3e-3, gt=0, description="peak learning rate (AdamW), annealed to 0")
+    lr: float = Field(3e-3, gt=0, description="peak learning rate (AdamW)")
+    lr_schedule: Schedule = Field("linear", description="of the rate after its peak, down to 0")
     head_scale: float = Field(
         10.0, gt=0, description="factor on the head's output, std 1/sqrt(d+1) at initialisation"
     )
@@ -179,6 +206,7 @@ class RewardModelConfig(Section):
 class PPOConfig(Section):
     """PPO with a reward at every token (arXiv:1707.06347; arXiv:2203.02155)."""
 
+    later: ClassVar = frozenset({"prompt_max_tokens", "warmup_steps", "lr_schedule_steps"})
     steps: int = Field(60, ge=0, description="policy steps")
     value_warmup_steps: int = Field(4, ge=0, description="value-only steps before them")
     batch_size: int = Field(48, ge=1, description="prompts a step, one response each")
@@ -197,11 +225,18 @@ class PPOConfig(Section):
     )
     epochs: int = Field(1, ge=1, description="passes over a step's responses")
     prompts: int = Field(1800, ge=1, description="distinct prompts that are cycled through")
+    prompt_max_tokens: int | None = Field(
+        None,
+        ge=1,
+        description="prompts with more tokens, template included, are left out; none: no limit",
+    )
     lr: float = Field(8e-4, gt=0, description="policy learning rate (AdamW)")
     value_lr: float = Field(1e-3, gt=0, description="value learning rate (AdamW)")
-    lr_schedule: Literal["constant", "linear", "cosine"] = Field(
-        "constant", description="of both rates over the steps, down to 0"
+    lr_schedule: Schedule = Field("constant", description="of both rates over the steps, down to 0")
+    lr_schedule_steps: int | None = Field(
+        None, ge=1, description="step at which the schedule ends, be it behind the last; none: it"
     )
+    warmup_steps: int = Field(0, ge=0, description="first steps, over which both rates rise")
     adam_eps: float = Field(1e-8, gt=0, description="AdamW's epsilon")
     adam_beta2: float = Field(0.98, gt=0, lt=1, description="AdamW's beta 2")
     clip_range: float = Field(0.2, gt=0, description="of the probability ratio")

@@ -33,24 +33,26 @@ COMFORT = 0.8  # share of the memory above which a run may fail where something 
 PARTS = ("base", "adapters", "gradients", "optimiser", "cache", "activations", "logits")
 STAGES = ("sft", "samples", "reward_model", "rm_evaluation", "ppo", "outputs", "judgement")
 LONGEST = 32  # demonstrations, the longest as texts, of which the longest as tokens is looked for
-DECODED = Sampling(1).batch_size  # prompts decoded together outside of PPO's rollouts
+DECODED = Sampling(1).batch_size  # outside of PPO's rollouts, where nothing else is said
 
 # What can be lowered, most welcome first; a number is halved until it helps, down to 1.
 Knob = tuple[str, str, Any]
 _AGAIN: Knob = ("model", "gradient_checkpointing", True)
+_FEWER: Knob = ("model", "decode_batch_size", None)
 _HALF: Knob = ("model", "dtype", "bfloat16")
 KNOBS: Mapping[str, tuple[Knob, ...]] = {
     "sft": (("sft", "microbatch_size", None), _AGAIN, ("sft", "full", False), _HALF),
-    "samples": (_HALF, ("preferences", "max_new_tokens", None)),
+    "samples": (_FEWER, _HALF, ("preferences", "max_new_tokens", None)),
     "reward_model": (("reward_model", "microbatch_size", None), _AGAIN, _HALF),
     "ppo": (
         ("ppo", "rollout_batch_size", None),
         ("ppo", "microbatch_size", None),
+        _FEWER,  # of the responses to validation prompts
         _AGAIN,
         ("ppo", "merge_rollouts", False),
         _HALF,
     ),
-    "outputs": (_HALF, ("evaluation", "max_new_tokens", None)),
+    "outputs": (_FEWER, _HALF, ("evaluation", "max_new_tokens", None)),
 }
 # What a microbatch or a rollout batch is where none is said.
 _WHOLE = {
@@ -136,6 +138,7 @@ class Counter:
         self.dtype = pick_dtype(config.model.dtype, device)
         self.foot = self._footprint(self.dtype)
         self.most = context_length(settings)
+        self.decoded = config.model.decode_batch_size or DECODED
 
     def having(self, config: RunConfig) -> Counter:
         """The counter of another configuration of the same run."""
@@ -181,7 +184,7 @@ class Counter:
 
     def _samples(self) -> Iterable[tuple[str, dict[str, float]]]:
         new = self.config.preferences.max_new_tokens
-        yield "decoding", self._adapters(0) | self._decoding(DECODED, "preference", new)
+        yield "decoding", self._adapters(0) | self._decoding(self.decoded, "preference", new)
 
     def _reward_model(self) -> Iterable[tuple[str, dict[str, float]]]:
         config, k = self.config.reward_model, self.config.preferences.responses
@@ -209,9 +212,10 @@ class Counter:
         at_once = min(config.rollout_batch_size or config.batch_size, config.batch_size)
         merge = config.merge_rollouts
         yield "decoding", resting | self._decoding(at_once, "ppo", new, adapted=True, merge=merge)
-        prompts = min(DECODED, evaluation.validation_prompts)
-        validation = self._decoding(prompts, "validation", evaluation.max_new_tokens, adapted=True)
-        yield "validation", resting | validation
+        if prompts := min(self.decoded, evaluation.validation_prompts):
+            most = evaluation.max_new_tokens
+            validation = self._decoding(prompts, "validation", most, adapted=True)
+            yield "validation", resting | validation
         yield "scoring", resting | self._scoring(prompt, new, True)
         rows = config.minibatch_size
         if config.minibatch_tokens is not None:
@@ -223,9 +227,10 @@ class Counter:
             yield "PPO-ptx", learning | self._pass(shown, *self.lengths.demonstration, True)
 
     def _outputs(self) -> Iterable[tuple[str, dict[str, float]]]:
-        new = self.config.evaluation.max_new_tokens
-        for split in ("test", "unseen"):
-            decoding = self._decoding(DECODED, split, new, adapted=True)
+        wanted = self.config.evaluation
+        new = wanted.max_new_tokens
+        for split in ("test", "unseen") if wanted.unseen_prompts else ("test",):
+            decoding = self._decoding(self.decoded, split, new, adapted=True)
             yield f"decoding, {split}", self._adapters(1) | decoding
 
     def _judgement(self) -> Iterable[tuple[str, dict[str, float]]]:
@@ -355,7 +360,7 @@ def _turned(counter: Counter, stage: str, knob: Knob, there: float) -> _Turned |
     if wanted is not None:
         values = [wanted] if value != wanted else []
     else:
-        whole = value or getattr(config, _WHOLE.get((section, name), name))
+        whole = value or getattr(config, _WHOLE.get((section, name), name)) or DECODED
         values = [whole >> i for i in range(1, whole.bit_length())]
     found: list[_Turned] = []
     for one in values:

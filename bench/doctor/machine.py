@@ -63,7 +63,7 @@ def disk(subject: Subject, store: Path) -> Finding:
     place = next(folder for folder in (store, *store.absolute().parents) if folder.exists())
     free = shutil.disk_usage(place).free
     needed = _base_bytes(subject) + ADAPTERS_STORED * _adapter_bytes(subject)
-    if subject.config.sft.full and subject.config.sft.steps:
+    if subject.config.sft.full and subject.config.sft.steps != 0:
         # Before there are adapters: full SFT's checkpoint, three float32 numbers a weight, twice.
         needed = max(needed, _base_bytes(subject) + 2 * 12 * _weights(subject))
     return held(

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -17,6 +17,9 @@ from bench.errors import Diverged
 from bench.models.backbone import Backbone, decoder_of, too_long
 from bench.models.fast.cache import preallocated_cache, select_rows
 from bench.models.sequences import pad_left, positions
+
+if TYPE_CHECKING:
+    from bench.config.run import ModelConfig
 
 COMPACT_BELOW = 0.75  # rows still running / rows in the batch at which the batch is cut down
 
@@ -40,6 +43,13 @@ class Sampling:
     batch_size: int = 128
     by_row: bool = False
     merge: bool | None = None
+
+    @classmethod
+    def of(cls, config: ModelConfig, max_new_tokens: int, temperature: float = 1.0) -> Sampling:
+        """What is drawn outside of PPO's rollouts."""
+        if config.decode_batch_size is None:
+            return cls(max_new_tokens, temperature)
+        return cls(max_new_tokens, temperature, config.decode_batch_size, by_row=True)
 
 
 @dataclass

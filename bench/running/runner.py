@@ -37,6 +37,7 @@ COUNTS = (
     "truncated",
     "dropped",
     "cut_prompts",
+    "long_prompts",
     "set_aside",
 )
 

@@ -15,7 +15,7 @@ from bench.models.loading import check_weights, load_outline, load_tokenizer
 from bench.models.names import ADAPTER
 from bench.models.tokens import Tokens
 from bench.stages.chosen import uses_edits_of, uses_pairs_of
-from bench.stages.drawing import draw_demonstrations, draw_prompts, heldout_config
+from bench.stages.drawing import draw_demonstrations, draw_prompts, heldout_config, short_enough
 from bench.stages.given import drawn_pairs, joined_edits
 
 STAGES = ("samples", "ppo", "outputs")  # those that generate
@@ -70,7 +70,7 @@ def check_data(config: RunConfig, suite: Any, missing: set[str]) -> None:
         UserError: there are fewer demonstrations, prompts or pairs than the configuration asks for,
             or the suite's pairs and edits do not fit each other.
     """
-    if "sft" in missing and config.sft.path is None:
+    if "sft" in missing and config.sft.path is None and config.sft.steps != 0:
         draw_demonstrations(suite, config.sft)
     for stage, split, _ in SPLITS:
         if stage in missing and not (stage == "samples" and uses_pairs_of(suite, config)):
@@ -117,6 +117,9 @@ def context_needs(
                 prompts = [pair.prompt for pair in own]
             else:
                 prompts = draw_prompts(suite, split, config)
+            if split == "ppo":
+                most = config.ppo.prompt_max_tokens
+                prompts = short_enough(prompts, tokens, most, "ppo.prompt_max_tokens")
             longest = max((len(tokens.prompt(text)) for text in prompts), default=0)
             new: int = getattr(config, section).max_new_tokens
             needs.append(Need(split, longest, f"{section}.max_new_tokens", new))

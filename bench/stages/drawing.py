@@ -10,6 +10,7 @@ from bench.errors import UserError
 
 if TYPE_CHECKING:
     from bench.config.run import RunConfig, SFTConfig
+    from bench.models.tokens import Tokens
 
 T = TypeVar("T")
 
@@ -37,6 +38,26 @@ def draw_prompts(suite: Any, split: str, config: RunConfig) -> list[str]:
     if n == 0:  # a split that is not asked for; the suite need not have it
         return []
     return prompts_of(suite, split, n, config.seed, field)
+
+
+def short_enough(prompts: list[str], tokens: Tokens, most: int | None, field: str) -> list[str]:
+    """The prompts of at most so many tokens, the template's included; None: all of them.
+
+    Args:
+        prompts: texts.
+        tokens: how they are put to the model.
+        most: what `field` says.
+        field: for the message.
+
+    Raises:
+        UserError: none is left.
+    """
+    if most is None:
+        return prompts
+    kept = [text for text in prompts if len(tokens.prompt(text)) <= most]
+    if prompts and not kept:
+        raise UserError(f"none of {len(prompts)} prompts has at most {field}={most} tokens")
+    return kept
 
 
 def pair_fields(config: RunConfig) -> dict[str, int]:

@@ -41,7 +41,8 @@ def build_outputs(context: Context, out: Path, inputs: list[Path]) -> dict[str, 
         for split in ("test", "unseen")
         if (prompts := draw_prompts(context.suite, split, context.config))
     }
-    warm, greedy = (Sampling(config.max_new_tokens, t) for t in (config.temperature, 0.0))
+    limits = context.config.model, config.max_new_tokens
+    warm, greedy = (Sampling.of(*limits, t) for t in (config.temperature, 0.0))
     rng = generator("evaluate", seed, config.seed)
     asked = [
         (splits["test"], warm, generator("evaluate", seed, config.seed, i))
@@ -64,7 +65,7 @@ def build_outputs(context: Context, out: Path, inputs: list[Path]) -> dict[str, 
             task.reach(len(drawn))
             if checkpoints.due():
                 checkpoints.write({"drawn": drawn, "rng": rng.get_state()})
-        kl = sampled_kl(backbone, adapter, splits["test"], config.max_new_tokens, rng)
+        kl = sampled_kl(backbone, adapter, splits["test"], Sampling.of(*limits), rng)
         task.advance(1)
     # A text a response, and beside it the ids that were drawn: what a reward model scores.
     texts = [[backbone.tokens.text(response) for response in part] for part in drawn]

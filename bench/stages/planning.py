@@ -100,6 +100,12 @@ class Stages:
         wanted = self.config.evaluation
         return {"aside": [wanted.heldout_pairs, wanted.seed]} if wanted.heldout_pairs else {}
 
+    @property
+    def _decoding(self) -> dict[str, Any]:
+        """What decides the draws outside of rollouts, likewise."""
+        size = self.config.model.decode_batch_size
+        return {"decode_batch_size": size} if size else {}
+
     @cached_property
     def _common(self) -> dict[str, Any]:
         versions = {package: metadata.version(package) for package in PACKAGES}
@@ -130,14 +136,18 @@ class Stages:
             "template": config.model.template,
             "prompt_max_tokens": config.model.prompt_max_tokens,
         }
-        if config.sft.path is not None:  # then the base is that model: see `with_base`
-            summary = f"{config.sft.path}, as it is"
-            parts["given"] = parts["base"]
+        if config.sft.path is not None or config.sft.steps == 0:
+            summary = "the base, as it is"
+            if config.sft.path is not None:  # then the base is that model: see `with_base`
+                summary = f"{config.sft.path}, as it is"
+                parts["given"] = parts["base"]
             return self._stage("sft", "sft:build_given_sft", parts, (), summary)
-        parts["sft"] = config.sft.model_dump(exclude={"path"})
+        parts["sft"] = config.sft.result_fields()
         if not config.sft.full:
             parts["lora"] = config.lora.model_dump()
-        summary = f"{config.sft.steps} steps on {config.sft.demonstrations} demonstrations"
+        wanted = config.sft
+        budget = f"{wanted.steps} steps" if wanted.epochs is None else f"{wanted.epochs} epochs"
+        summary = f"{budget} on {wanted.demonstrations} demonstrations"
         reads = ("demonstrations",)
         return self._stage("sft", "sft:build_sft", parts, (), summary, reads=reads)
 
@@ -151,7 +161,7 @@ class Stages:
             return self._responses()
         names = {"pairs", "held_out", "responses", "temperature", "max_new_tokens"}
         parts = {"seed": self.config.seed, "preferences": wanted.model_dump(include=names)}
-        parts |= self._aside
+        parts |= self._aside | self._decoding
         summary = f"{wanted.pairs} + {wanted.held_out} held-out pairs, T = {wanted.temperature}"
         build, reads = "samples:build_samples", ("preference",)
         return self._stage("samples", build, parts, (self.sft(),), summary, reads=reads)
@@ -163,7 +173,7 @@ class Stages:
             "pairs": wanted.pairs,
             "responses": n,
             "preferences": wanted.model_dump(include={"temperature", "max_new_tokens"}),
-        }
+        } | self._decoding
         summary = f"{n} responses to normalise reward models on, T = {wanted.temperature}"
         inputs = self.sft(), self.preferences()
         return self._stage("samples", "samples:build_responses", parts, inputs, summary)
@@ -263,7 +273,7 @@ class Stages:
             "pairs": config.preferences.pairs,
             "granularity": granularity,
             "loss": loss if granularity == "token" else None,
-            "reward_model": config.reward_model.model_dump(exclude={"path"}),
+            "reward_model": config.reward_model.result_fields(),
             "lora": config.lora.model_dump(),
         }
         summary = f"{granularity} level on {pairs.name}" + (
@@ -398,6 +408,7 @@ class Stages:
         reads: tuple[str, ...] = ("ppo", "gold")
         if wanted.validation_prompts:
             reads += ("validation",)
+            parts |= self._decoding
         if judge is not None:
             parts["judge"] = self._judge("validation_judge")
             check_validation(wanted)
@@ -448,6 +459,7 @@ class Stages:
             "seed",
         }
         parts = {"seed": self.config.seed, "evaluation": wanted.model_dump(include=names)}
+        parts |= self._decoding
         inputs = (policy,) if policy.name == "sft" else (self.sft(), policy)
         asked = {"test": wanted.test_prompts, "unseen": wanted.unseen_prompts}
         reads = tuple(split for split, n in asked.items() if n)

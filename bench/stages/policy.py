@@ -12,7 +12,7 @@ from bench.models.classifier import load_reward_model
 from bench.models.heads import RewardModel
 from bench.models.names import HELDOUT, POLICY, REWARD, VALUE
 from bench.plugins.protocols import TrainingInputs
-from bench.stages.drawing import draw_demonstrations, prompts_of
+from bench.stages.drawing import draw_demonstrations, prompts_of, short_enough
 from bench.stages.sft import load_sft
 from bench.stages.token_sources import (
     ClassifierSource,
@@ -53,7 +53,10 @@ def build_policy(
         *inputs, folder = inputs
         heldout = RewardModel.load(backbone, HELDOUT, folder)
     field = f"{algorithm.name}.prompts"
-    prompts = prompts_of(context.suite, "ppo", options.prompts, context.config.seed, field)
+    drawn = prompts_of(context.suite, "ppo", options.prompts, context.config.seed, field)
+    # Of PPO; an algorithm of somebody else's need not have such an option.
+    most = getattr(options, "prompt_max_tokens", None)
+    prompts = short_enough(drawn, backbone.tokens, most, f"{algorithm.name}.prompt_max_tokens")
     trainer = algorithm.make(
         _training_inputs(context, backbone, prompts, inputs, method, algorithm)
     )
@@ -82,6 +85,8 @@ def build_policy(
     for name in (POLICY, VALUE, REWARD, HELDOUT):
         backbone.drop_adapter(name)
     stats = {"tokens": trainer.tokens, "steps": options.steps, "best_step": best.step}
+    if left_out := len(drawn) - len(prompts):
+        stats["long_prompts"] = left_out
     return stats | backbone.tokens.cut_prompts(prompts)
 
 

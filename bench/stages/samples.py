@@ -81,7 +81,7 @@ def _drawn(
     """Ids of a response to each prompt; goes on where an interrupted attempt stopped."""
     config = context.config.preferences
     ids = [backbone.tokens.prompt(text) for text in prompts]
-    sampling = Sampling(config.max_new_tokens, config.temperature)
+    sampling = Sampling.of(context.config.model, config.max_new_tokens, config.temperature)
     rng = generator("samples", context.config.seed)
     drawn: list[list[int]] = []
     checkpoints = Checkpoints(out, context.progress.say)

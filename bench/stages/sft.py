@@ -9,7 +9,7 @@ from bench.models.backbone import Backbone
 from bench.models.names import SFT
 from bench.stages.drawing import draw_demonstrations
 from bench.training.checkpoints import Checkpoints
-from bench.training.sft import train_sft
+from bench.training.sft import step_count, train_sft
 
 if TYPE_CHECKING:
     from bench.config.run import SFTConfig
@@ -30,7 +30,7 @@ def build_sft(context: Context, out: Path, inputs: list[Path]) -> dict[str, Any]
     if config.full:
         backbone.model.float()  # in bfloat16 a small learning rate is rounded away
     rows = draw_demonstrations(context.suite, config)
-    with context.progress.task("SFT", total=config.steps) as task:
+    with context.progress.task("SFT", total=step_count(config, len(rows))) as task:
         counts = train_sft(
             backbone,
             rows,
@@ -50,11 +50,11 @@ def build_sft(context: Context, out: Path, inputs: list[Path]) -> dict[str, Any]
             f"than sft.max_length = {config.max_length} tokens, or than the model's context"
         )
     cut = backbone.tokens.cut_prompts(row.prompt for row in rows)
-    return counts | {"steps": config.steps} | cut
+    return counts | cut
 
 
 def build_given_sft(context: Context, out: Path, inputs: list[Path]) -> dict[str, Any]:
-    """Take the model that `sft.path` names as it is, in the place of one that SFT makes.
+    """Take the model that `sft.path` names as it is, or the base where `sft.steps` is 0.
 
     It is copied, and loaded first: the artifact is whole, and what cannot be sampled from is found
     now.

@@ -47,7 +47,7 @@ def validator(
     if not prompts:
         return dict
     ids = [backbone.tokens.prompt(text) for text in prompts]
-    sampling = Sampling(config.max_new_tokens, config.temperature)
+    sampling = Sampling.of(context.config.model, config.max_new_tokens, config.temperature)
     score: Score | None = None
     if judge is not None:
         score = _judged(context, backbone, judge, prompts, model)
@@ -108,7 +108,8 @@ def _scored(context: Context, model: RewardModel, prompts: list[str]) -> Score:
         asked = list(zip(prompts, responses, strict=True))
         mean = model.scores(backbone.batch_of(asked)).mean().item()
         rng = generator("validation_kl", config.seed)
-        kl = fmean(sampled_kl(backbone, POLICY, prompts, config.max_new_tokens, rng))
+        sampling = Sampling.of(context.config.model, config.max_new_tokens)
+        kl = fmean(sampled_kl(backbone, POLICY, prompts, sampling, rng))
         too_far = config.max_kl is not None and kl > config.max_kl
         return {"score": NOT_CHOSEN if too_far else mean, "heldout_rm": mean, "kl": kl}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from bench.errors import Diverged
 
 if TYPE_CHECKING:
+    from bench.config.run import Schedule
     from bench.training.checkpoints import Checkpoints
 
 BETAS = (0.9, 0.98)
@@ -35,24 +36,20 @@ def adamw(
     )
 
 
-def decay(kind: Literal["constant", "linear", "cosine"], done: int, steps: int) -> float:
-    """Factor on the learning rate after `done` of `steps` steps: from 1 to 0, or always 1."""
-    share = min(max(done / max(1, steps), 0.0), 1.0)
+def rate_factor(kind: Schedule, done: int, steps: int, rising: int = 0) -> float:
+    """Factor on the learning rate of the step that follows `done` of `steps` steps.
+
+    It rises in a line over the first `rising` steps, of which the first has 1 / rising already (in
+    the transformers library it has 0), and then goes from 1 to 0 as `kind` says, or stays 1.
+    """
+    done = max(0, done)
+    if done < rising:
+        return (done + 1) / rising
+    falling = max(1, steps - rising)
+    left = min(max(0, steps - done), falling) / falling
     if kind == "linear":
-        return 1.0 - share
-    return 0.5 * (1.0 + math.cos(math.pi * share)) if kind == "cosine" else 1.0
-
-
-def linear_schedule(optimiser: torch.optim.Optimizer, steps: int, warmup: float) -> LambdaLR:
-    """Learning rate rising over the share `warmup` of `steps`, then falling to 0 in a line."""
-    rising = max(1, round(warmup * steps))
-
-    def factor(step: int) -> float:
-        if step < rising:
-            return (step + 1) / rising
-        return max(0.0, (steps - step) / max(1, steps - rising))
-
-    return LambdaLR(optimiser, factor)
+        return left
+    return 0.5 * (1.0 - math.cos(math.pi * left)) if kind == "cosine" else 1.0
 
 
 def step(
@@ -99,8 +96,9 @@ class Descent:
 
     Args:
         parameters: what is trained.
-        lr: the peak of `linear_schedule`.
-        warmup: its share of rising steps.
+        lr: the peak of the learning rate.
+        lr_schedule: how it falls from there (`rate_factor`).
+        warmup: share of the steps over which it rises.
         steps: how many in all.
         max_grad_norm: to which gradients are clipped.
         rng: source of the batches' order; of nothing else from now on.
@@ -116,6 +114,7 @@ class Descent:
         parameters: Sequence[nn.Parameter],
         *,
         lr: float,
+        lr_schedule: Schedule,
         warmup: float,
         steps: int,
         max_grad_norm: float,
@@ -124,7 +123,10 @@ class Descent:
     ) -> None:
         self.parameters, self.steps, self.max_grad_norm = parameters, steps, max_grad_norm
         self.optimiser = adamw([(parameters, lr)])
-        self.schedule = linear_schedule(self.optimiser, steps, warmup)
+        rising = max(1, round(warmup * steps))
+        self.schedule = LambdaLR(
+            self.optimiser, lambda done: rate_factor(lr_schedule, done, steps, rising)
+        )
         self.rng, self.checkpoints = rng, checkpoints
         self.done, self.tokens = 0, 0
         self._pass_began, self._place = rng.get_state(), 0

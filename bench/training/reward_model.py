@@ -92,6 +92,7 @@ def train_reward_model(
     descent = Descent(
         parameters,
         lr=config.lr,
+        lr_schedule=config.lr_schedule,
         warmup=config.warmup,
         steps=config.epochs * -(-len(groups) // config.batch_size),
         max_grad_norm=config.max_grad_norm,

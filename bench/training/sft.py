@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from bench.training.checkpoints import Checkpoints
 
 MAX_GRAD_NORM = 1.0
-WARMUP = 0.05
 
 
 def train_sft(
@@ -35,14 +34,15 @@ def train_sft(
 
     Args:
         backbone: a base without adapters.
-        demonstrations: what to imitate; cycled through until `config.steps` are done.
+        demonstrations: what to imitate; cycled through until `config.steps` or `config.epochs` are
+            done.
         config: budget and learning rate.
         lora: the adapter's shape where `config.full` is off.
         on_step: called with {"step", "loss"} (nats a token) after every step.
         checkpoints: what an interrupted attempt left, and where to leave it.
 
     Returns:
-        {"tokens"} of responses trained on, and {"dropped"} demonstrations (see `fitting`).
+        {"steps"}, {"tokens"} of responses trained on, {"dropped"} demonstrations (see `fitting`).
 
     Raises:
         Diverged: if the loss is not finite.
@@ -53,8 +53,9 @@ def train_sft(
     descent = Descent(
         parameters,
         lr=config.lr,
-        warmup=WARMUP,
-        steps=config.steps,
+        lr_schedule=config.lr_schedule,
+        warmup=config.warmup,
+        steps=step_count(config, len(rows)),
         max_grad_norm=MAX_GRAD_NORM,
         rng=generator("sft", config.seed),
         checkpoints=checkpoints,
@@ -66,7 +67,15 @@ def train_sft(
         descent.tokens += sum(len(response) for _, response in batch)
         on_step({"step": descent.done, "loss": loss})
     backbone.model.requires_grad_(False)
-    return {"tokens": descent.tokens, "dropped": len(demonstrations) - len(rows)}
+    dropped = len(demonstrations) - len(rows)
+    return {"steps": descent.done, "tokens": descent.tokens, "dropped": dropped}
+
+
+def step_count(config: SFTConfig, rows: int) -> int:
+    """Optimiser steps over so many demonstrations; of a pass the last batch may be short."""
+    if config.epochs is None:
+        return config.steps or 0
+    return config.epochs * -(-rows // config.batch_size)
 
 
 def _losses(

@@ -23,7 +23,7 @@ from bench.rl import (
     ratio_statistics,
 )
 from bench.training.experience import Experience
-from bench.training.optimisation import adamw, decay, finite, set_values, step
+from bench.training.optimisation import adamw, finite, rate_factor, set_values, step
 
 if TYPE_CHECKING:
     from bench.config.run import PPOConfig
@@ -131,7 +131,9 @@ class Learner:
         )
 
     def _set_rates(self, done: int) -> None:
-        factor = decay(self.config.lr_schedule, done, self.config.steps)
+        config = self.config
+        ends = config.lr_schedule_steps or config.steps
+        factor = rate_factor(config.lr_schedule, done, ends, config.warmup_steps)
         for optimiser, rate in (
             (self.policy_optimiser, self.config.lr),
             (self.value_optimiser, self.config.value_lr),

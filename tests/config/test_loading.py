@@ -78,6 +78,7 @@ def test_every_way_to_write_a_float_is_a_number(number: str) -> None:
         ("ppo.lr=.nan", r"ppo.lr must be finite"),
         ("ppo.lr=.inf", r"ppo.lr must be finite"),
         ("ppo.lr=[", r"not YAML"),
+        ("sft.epochs=3", r"sft: give one of steps and epochs, .* \(given: steps 150, epochs 3\)$"),
         ("seed=4", r"option of its own, --seed"),
         ("reward=3", r"reward must be a mapping, given: 3"),
         ("lora.target_modules=3", r"all-linear or a list of text, given: 3"),
@@ -197,3 +198,32 @@ def test_a_methods_own_options_are_answered_alike(given: dict[str, int], message
     with pytest.raises(ValidationError) as error:
         Options(**given)
     assert validation_message(error.value, Options, "reward.") == message
+
+
+def test_a_field_that_came_later_is_in_a_key_only_where_it_says_something() -> None:
+    """So stages of configurations of before have the parts of before in their keys."""
+    usual = load_config("testbed")
+    names = {"sft": {"epochs", "lr_schedule", "warmup"}, "reward_model": {"lr_schedule"}}
+    names["ppo"] = {"prompt_max_tokens", "warmup_steps", "lr_schedule_steps"}
+    for section, later in names.items():
+        plain = getattr(usual, section)
+        assert plain.model_dump().keys() - plain.result_fields().keys() == later
+    changed = load_config("testbed", ["sft.warmup=0.1", "ppo.warmup_steps=2"])
+    assert changed.sft.result_fields() == usual.sft.result_fields() | {"warmup": 0.1}
+    assert changed.ppo.result_fields() == usual.ppo.result_fields() | {"warmup_steps": 2}
+
+
+def test_a_preset_may_extend_one_that_comes_with_the_project(tmp_path: Path) -> None:
+    """A value of its own goes before, the section's others stay; no other file may be extended."""
+    path = tmp_path / "mine.yaml"
+    path.write_text("extends: alpacafarm\nppo:\n  epochs: 3\n")
+    mine, below = load_config(str(path)), load_config("alpacafarm")
+    assert mine.preset == str(path)
+    assert mine.ppo == below.ppo.model_copy(update={"epochs": 3})
+    assert mine.reward_model == below.reward_model
+    path.write_text("extends: alpacafram\n")
+    with pytest.raises(UserError, match=r"mine.yaml: extends: unknown preset .* mean 'alpacafarm'"):
+        load_config(str(path))
+    path.write_text(f"extends: {path}\n")
+    with pytest.raises(UserError, match="extends: unknown preset"):
+        load_config(str(path))

@@ -108,6 +108,15 @@ def test_the_cache_is_at_fault_where_it_is() -> None:
     assert "rollout" not in said
 
 
+def test_a_split_that_is_not_asked_for_is_not_counted() -> None:
+    """Nothing can be decoded from no prompts: the count would give up."""
+    few = with_(evaluation={"validation_prompts": 0, "unseen_prompts": 0})
+    lengths = Lengths(dict(LENGTHS.prompts) | {"validation": 0, "unseen": 0}, (20, 40))
+    for name in ("ppo", "outputs"):
+        count, usual = counter(few, lengths=lengths).stage(name), counter().stage(name)
+        assert 0 < count.total <= usual.total
+
+
 def test_what_nothing_helps_is_said() -> None:
     said = remedy(counter(with_(model={"dtype": "bfloat16"})), "outputs", 1000)
     assert said.startswith("nothing that could be set is enough")

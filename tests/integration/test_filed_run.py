@@ -21,7 +21,8 @@ from bench.records.files import Record
 from bench.records.labels import label, run_id
 from bench.running import runner
 from bench.running.launch import configurations
-from bench.stages.drawing import draw_prompts
+from bench.stages.checks import context_needs
+from bench.stages.drawing import draw_prompts, short_enough
 from bench.stages.pairs import training_pairs
 from tests.suites.filed import Filed, Shorter, write_files
 from tests.tiny import tiny_backbone
@@ -306,3 +307,18 @@ def test_a_prompt_that_comes_twice_is_refused_where_it_is_drawn(split: str, n: i
     said = rf"1 prompts of '{split}' come twice in the {n} that the suite again .*'Say 0\.' among"
     with pytest.raises(UserError, match=said):
         draw_prompts(suite, split, config())
+
+
+def test_prompts_that_are_too_long_for_ppo_are_left_out_of_ppo_alone(tmp_path: Path) -> None:
+    """By tokens, template included; the plan knows it when it holds prompts against the context."""
+    tokens = tiny_backbone().tokens
+    prompts = load_suite(config()).prompts("ppo", 8, 0)
+    most = sorted(len(tokens.prompt(text)) for text in prompts)[3]
+    long = [text for text in prompts if len(tokens.prompt(text)) > most]
+    assert short_enough(prompts, tokens, most, "") == [t for t in prompts if t not in long]
+    assert short_enough(prompts, tokens, None, "") == prompts
+    settings = config("method=token_ppo", f"ppo.prompt_max_tokens={most}")
+    needs = context_needs(settings, load_suite(settings), tokens, {"ppo"})
+    assert {need.split: need.prompt for need in needs}["ppo"] == most
+    with pytest.raises(UserError, match="none of 8 prompts has at most ppo"):
+        runner.plan(config("method=token_ppo", "ppo.prompt_max_tokens=1"), Store(tmp_path / "s"))

@@ -8,11 +8,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from bench.config.loading import load_config
-from bench.config.run import RunConfig
+from bench.config.run import ModelConfig, RunConfig
 from bench.models.rollout import Sampling
 from bench.pipeline.progress import Progress
 from bench.pipeline.store import Store
@@ -26,7 +27,7 @@ STAGES = {"sft": 2, "samples": 1, "reward_model": 2, "ppo": 1, "outputs": 4}
 METHOD = ("method=token_ppo", "sft.steps=5")
 
 
-def few_at_a_time(max_new_tokens: int, temperature: float) -> Sampling:
+def few_at_a_time(model: ModelConfig, max_new_tokens: int, temperature: float) -> Sampling:
     """So that there are chunks to stop between; of the run that is not killed too."""
     return Sampling(max_new_tokens, temperature, batch_size=4)
 
@@ -36,7 +37,7 @@ def settings() -> RunConfig:
 
 
 def run(store: Store, results: Path) -> None:
-    samples.Sampling = few_at_a_time  # type: ignore[misc, assignment]
+    samples.Sampling = SimpleNamespace(of=few_at_a_time)  # type: ignore[misc, assignment]
     try:
         record = runner.run(settings(), store=store, results=results, progress=Progress())
     finally:

@@ -6,6 +6,7 @@ import pytest
 import torch
 from transformers import DynamicCache
 
+from bench.config.run import ModelConfig
 from bench.errors import Diverged
 from bench.models.backbone import Backbone
 from bench.models.fast.cache import preallocated_cache
@@ -199,3 +200,15 @@ def test_the_cache_with_room_holds_what_the_library_s_holds() -> None:
         cache.batch_select_indices(torch.tensor([2, 0]))
     add(1, 2)
     assert ours.get_seq_length() == theirs.get_seq_length() == 7
+
+
+def test_what_is_decoded_outside_of_rollouts_may_be_limited() -> None:
+    """Set, the size decides no draw; left out, all is as it was."""
+    assert Sampling.of(ModelConfig(), 5, 0.7) == Sampling(5, 0.7)
+    backbone = tiny_backbone()
+    prompts, _ = random_rows(n=5)
+    drawn = [
+        sample(backbone, None, prompts, Sampling.of(ModelConfig(decode_batch_size=size), 6), rng())
+        for size in (2, 4)
+    ]
+    assert drawn[0] == drawn[1]

@@ -20,7 +20,7 @@ from bench.config.run import PPOConfig
 from bench.models.sequences import Sequences
 from bench.rl import kl_estimate, sequence_rewards
 from bench.training.experience import Experience, Rewards, advantages_of, reward_tokens
-from bench.training.optimisation import adamw, decay, step
+from bench.training.optimisation import adamw, rate_factor, step
 from bench.training.ppo import _controller
 from bench.training.updates import Learner
 from tests.presets import PRESETS
@@ -249,7 +249,7 @@ def test_the_coefficient_of_the_others_is_fixed(preset: str) -> None:
 def test_a_linear_rate_after_30_of_120_steps(preset, rate) -> None:
     """1 - 30 / 120 = .75 of the first rate, 1e-5 or 3e-6."""
     config = settings(preset)
-    factor = decay(config.lr_schedule, 30, 120)
+    factor = rate_factor(config.lr_schedule, 30, 120)
     assert config.lr * factor == pytest.approx(rate)
     assert config.value_lr * factor == pytest.approx(rate)
 
@@ -257,8 +257,28 @@ def test_a_linear_rate_after_30_of_120_steps(preset, rate) -> None:
 def test_a_constant_rate_and_a_cosine() -> None:
     """InstructGPT's stays at 9e-6. The cosine, which no preset takes: (1 + cos(pi / 4)) / 2."""
     config = settings("instructgpt")
-    assert config.value_lr * decay(config.lr_schedule, 30, 120) == pytest.approx(9e-6)
-    assert decay("cosine", 30, 120) == pytest.approx(0.8535534)
+    assert config.value_lr * rate_factor(config.lr_schedule, 30, 120) == pytest.approx(9e-6)
+    assert rate_factor("cosine", 30, 120) == pytest.approx(0.8535534)
+
+
+def test_a_rate_that_rises_first() -> None:
+    """Two steps of rise in eight: 1/2, 1, then six from 1 to 0; a schedule may end behind the run.
+
+    Linear after 5 of 8 steps: (8 - 5) / (8 - 2) = .5, and so is the cosine, half way. Steps before
+    the first, in which only the value learns, have the first one's rate.
+    """
+    assert [rate_factor("linear", i, 8, 2) for i in (-3, 0, 1, 2, 5, 8)] == [0.5, 0.5, 1, 1, 0.5, 0]
+    assert rate_factor("cosine", 5, 8, 2) == pytest.approx(0.5)
+    assert rate_factor("constant", 0, 8, 2) == 0.5
+    learner = Learner.__new__(Learner)
+    learner.policy_optimiser, learner.value_optimiser = (
+        torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0) for _ in range(2)
+    )
+    options = {"lr_schedule": "linear", "lr_schedule_steps": 11, "warmup_steps": 1}
+    learner.config = PPOConfig(steps=6, lr=1e-3, value_lr=1e-2, **options)
+    learner._set_rates(6)  # (11 - 6) / (11 - 1)
+    assert learner.policy_optimiser.param_groups[0]["lr"] == pytest.approx(5e-4)
+    assert learner.value_optimiser.param_groups[0]["lr"] == pytest.approx(5e-3)
 
 
 def moved(config: PPOConfig, gradients: list[float]) -> float:

@@ -29,7 +29,7 @@ def values(preset: str) -> dict[str, object]:
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_it_gives_every_value_of_the_testbeds(preset: str) -> None:
-    assert values(preset).keys() == values("testbed").keys() | {"model.template"}
+    assert values(preset).keys() == values("testbed").keys()
     config = load_config(preset, method="token_ppo")
     assert (config.suite, config.evaluation.judge) == ("testbed", "gold")
     assert config.sft.full is False

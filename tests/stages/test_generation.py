@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
+from bench.config.loading import load_config
 from bench.config.run import RunConfig
 from bench.models.names import POLICY
 from bench.models.rollout import Sampling
 from bench.pipeline.progress import Progress
+from bench.running.runner import make_plan
 from bench.stages import outputs, samples
 from bench.stages.outputs import build_outputs
 from bench.stages.samples import build_samples
@@ -39,7 +41,7 @@ def context(monkeypatch: pytest.MonkeyPatch) -> Any:
     for module in (samples, outputs):
         monkeypatch.setattr(module, "load_sft", load_sft)
     # 30 responses in chunks of 8.
-    few = lambda new, temperature: Sampling(new, temperature, batch_size=1)
+    few = SimpleNamespace(of=lambda _, new, temperature: Sampling(new, temperature, batch_size=1))
     monkeypatch.setattr(samples, "Sampling", few)
     return SimpleNamespace(config=CONFIG, suite=Testbed(), progress=Progress())
 
@@ -81,3 +83,13 @@ def test_generation_goes_on_to_the_byte(context: Any, tmp_path: Path, stop: int)
     inputs = [tmp_path, tmp_path]
     whole = files(build_outputs, context, tmp_path / "whole", inputs, 99)
     assert files(build_outputs, context, tmp_path / "again", inputs, stop) == whole
+
+
+def test_how_many_are_decoded_at_once_is_in_the_keys_of_what_is_drawn_where_it_is_said() -> None:
+    plain, few = (
+        {stage.name: stage for stage in make_plan(load_config(overrides=changes))[0].stages}
+        for changes in ([], ["model.decode_batch_size=8"])
+    )
+    moved = {name for name in plain if plain[name].config != few[name].config}
+    assert moved == {"samples", "ppo", "outputs"}
+    assert all("decode_batch_size" not in stage.config for stage in plain.values())

@@ -147,7 +147,8 @@ def test_how_often_one_is_written_decides_nothing(tmp_path: Path) -> None:
     def train(checkpoints: Checkpoints | None) -> torch.Tensor:
         weight = torch.nn.Parameter(torch.ones(3))
         descent = Descent(
-            [weight], lr=0.1, warmup=0.1, steps=9, max_grad_norm=1.0, rng=generator("x"),
+            [weight], lr=0.1, lr_schedule="linear", warmup=0.1, steps=9, max_grad_norm=1.0,
+            rng=generator("x"),
             checkpoints=checkpoints,
         )  # fmt: skip
         for index in descent.batches([1, 2, 3, 4, 5], 2):

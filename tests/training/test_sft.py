@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from pydantic import ValidationError
 
 from bench.config.run import SFTConfig
 from bench.data import Demonstration
@@ -26,7 +27,7 @@ def test_full_fine_tuning_learns_the_demonstrations_by_heart() -> None:
     counts = train_sft(backbone, ROWS, config, LORA, lambda row: losses.append(row["loss"]))
     assert losses[-1] < 0.05 < losses[0]
     tokens = 80 * sum(len(backbone.tokens.response(row.response)) for row in ROWS)
-    assert counts == {"tokens": tokens, "dropped": 0}
+    assert counts == {"steps": 80, "tokens": tokens, "dropped": 0}
     prompts = [backbone.tokens.prompt(row.prompt) for row in ROWS]
     drawn = sample(backbone, None, prompts, Sampling(20, 0.0), torch.Generator())
     assert [backbone.tokens.text(r) for r in drawn] == [row.response for row in ROWS]
@@ -59,7 +60,8 @@ def test_a_demonstration_that_is_too_long_is_left_out_and_counted() -> None:
     assert rows[0][1][-1] == backbone.tokens.eos_id
     assert len(fitting(backbone, ROWS, SFTConfig(max_length=lengths[1]))) == 2
     config = SFTConfig(steps=1, batch_size=2, max_length=lengths[1] - 1)
-    assert train_sft(backbone, ROWS, config, LORA) == {"tokens": len(rows[0][1]), "dropped": 1}
+    counts = train_sft(backbone, ROWS, config, LORA)
+    assert counts == {"steps": 1, "tokens": len(rows[0][1]), "dropped": 1}
 
 
 def test_demonstrations_must_fit_the_context_too() -> None:
@@ -117,3 +119,35 @@ def test_micro_batches_gradients_add_up(size: int) -> None:
         found.append([p.grad for p in backbone.parameters(SFT)])
     for whole, parts in zip(*found, strict=True):
         torch.testing.assert_close(parts, whole, rtol=1e-4, atol=1e-5 * float(whole.abs().max()))
+
+
+def test_epochs_are_passes_over_what_is_not_left_out() -> None:
+    """Three rows that fit, two a step: 2 steps a pass, and each row's tokens once a pass."""
+    backbone = tiny_backbone()
+    rows = [*ROWS, Demonstration(prompt="Go.", response="Not now.")]
+    longest = Demonstration(prompt="Name all.", response="Peru, " * 80)
+    config = SFTConfig(steps=None, epochs=3, batch_size=2)
+    counts = train_sft(backbone, [*rows, longest], config, LORA)
+    tokens = sum(len(backbone.tokens.response(row.response)) for row in rows)
+    assert counts == {"steps": 6, "tokens": 3 * tokens, "dropped": 1}
+
+
+@pytest.mark.parametrize("budget", [{"epochs": 2}, {"steps": None}])
+def test_steps_or_epochs_and_not_both(budget: dict[str, int | None]) -> None:
+    with pytest.raises(ValidationError, match="give one of steps and epochs"):
+        SFTConfig(**budget)
+
+
+def test_schedule_and_warm_up_decide_the_rates() -> None:
+    """A rate that stays at its peak moves weights further than one that falls; warm-up less far."""
+    losses: dict[str, float] = {}
+    for name, options in {
+        "usual": {},
+        "constant": {"lr_schedule": "constant"},
+        "slow": {"warmup": 0.9},
+    }.items():
+        seen: list[float] = []
+        config = SFTConfig(steps=12, batch_size=2, lr=2e-3, **options)
+        train_sft(tiny_backbone(), ROWS, config, LORA, lambda row, to=seen: to.append(row["loss"]))
+        losses[name] = seen[-1]
+    assert losses["constant"] < losses["usual"] < losses["slow"]
