@@ -109,6 +109,8 @@ def write(found: Export, out: Path, numbers: Grid, licence: str | None, repo: st
         if found.base is None:
             shutil.copytree(found.sft, out / SFT)
             write_atomically(out / SFT / "README.md", base_card(found.record, licence))
+        # The tokenizer, and not the base's config.json: beside an adapter it would tell the
+        # transformers library that the base's weights are here as well.
         shutil.copytree(found.sft, out, ignore=shutil.ignore_patterns(_WEIGHTS, "*config.json"),
                         dirs_exist_ok=True)  # fmt: skip
         shutil.copy(found.sft / "tokenizer_config.json", out)

@@ -21,7 +21,7 @@ from bench.config.run import ModelConfig
 from bench.models.backbone import Backbone
 from bench.models.rollout import Sampling, sample
 from bench.pipeline.store import Store
-from bench.records.files import Record
+from bench.records.files import Record, write_record
 from bench.running.export import find
 from bench.suites.testbed.suite import Testbed
 from bench.training.optimisation import generator
@@ -166,5 +166,6 @@ def test_a_run_that_has_no_policy_is_one_line(ran: Ran, tmp_path: Path) -> None:
     ask[1] = str(tmp_path / "testbed" / sft.run_id)
     said = CliRunner().invoke(app, [*ask, str(store.root)])
     assert "the method sft trains no policy" in said.stderr
-    part = tmp_path / "testbed" / sft.run_id / "record.json"
-    assert part.exists()
+    write_record(sft.model_copy(update={"status": "partial"}), tmp_path / "part")
+    said = CliRunner().invoke(app, [ask[0], str(tmp_path / "part"), *ask[2:], str(store.root)])
+    assert "its status is partial, there is no policy" in said.stderr

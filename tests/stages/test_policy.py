@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
@@ -11,14 +12,21 @@ import torch
 from torch import Tensor
 
 from bench.errors import UserError
+from bench.models.classifier import Classifier
 from bench.models.heads import Granularity, RewardModel, ScalarHead
 from bench.plugins.protocols import TokenSource
 from bench.stages import token_sources
-from bench.stages.token_sources import GoldSource, RewardModelSource, pay_by
+from bench.stages.token_sources import (
+    ClassifierSource,
+    GoldSource,
+    RewardModelSource,
+    pay_by,
+)
+from bench.suites.testbed.suite import Testbed
 from bench.testing import check_token_source
 from bench.training.experience import Rollout
 from bench.training.optimisation import Diverged
-from tests.tiny import LORA, stir, tiny_backbone
+from tests.tiny import LORA, stir, tiny_backbone, tiny_classifier
 
 PROMPTS, OUTPUTS = ["Go.", "Say red."], ["A red house", "The old town is cold."]
 
@@ -66,20 +74,26 @@ class Truth:
         return {OUTPUTS[0]: 1.0, OUTPUTS[1]: -2.0}[response]
 
 
-def sources(finished: bool) -> list[tuple[TokenSource, Rollout]]:
+def sources(finished: bool, folder: Path) -> list[tuple[TokenSource, Rollout]]:
+    """Each with a rollout; a classifier is made in `folder`."""
     models = [scored(granularity, finished=finished) for granularity in get_args(Granularity)]
     found: list[tuple[TokenSource, Rollout]] = [(RewardModelSource(m), r) for m, r in models]
-    return [*found, (GoldSource(Truth()), models[0][1])]  # type: ignore[arg-type]
+    model, rollout = models[0]
+    path = str(tiny_classifier(folder))
+    classifier = Classifier.read(path, model.backbone, Testbed.prompt_template)
+    gold: Any = Truth()
+    return [*found, (GoldSource(gold), rollout), (ClassifierSource(classifier), rollout)]
 
 
 @pytest.mark.parametrize("finished", [True, False])
-def test_every_source_pays_what_it_declares(finished: bool) -> None:
+def test_every_source_pays_what_it_declares(finished: bool, tmp_path: Path) -> None:
     """Every class of the module that declares a sum is among those that are checked."""
-    for source, rollout in sources(finished):
+    found = sources(finished, tmp_path)
+    for source, rollout in found:
         check_token_source(source, rollout)
     declaring = {kind for kind in vars(token_sources).values() if hasattr(kind, "row_sum")}
-    assert {type(source) for source, _ in sources(finished)} == declaring
-    assert all(source.row_sum == "score" for source, _ in sources(finished))
+    assert {type(source) for source, _ in found} == declaring
+    assert all(source.row_sum == "score" for source, _ in found)
 
 
 @dataclass
