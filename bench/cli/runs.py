@@ -58,7 +58,8 @@ def run(
     if dry_run:
         problems = []
         for one in configs:
-            tables, problem = launch.plan_tables(one, stages)
+            with launch.fetch_named(preset, suite, overrides or []):
+                tables, problem = launch.plan_tables(one, stages)
             show(*tables)
             problems += [problem] if problem else []
         if problems:
@@ -71,7 +72,8 @@ def run(
             configs, overrides or [], stages.root, results, jobs, threads, progress.say
         )
     else:
-        failures = launch.run_here(configs, stages, results, progress)
+        with launch.fetch_named(preset, suite, overrides or []):
+            failures = launch.run_here(configs, stages, results, progress)
     if rows:
         _print_outcome(configs, results)
     if failures:
