@@ -14,6 +14,10 @@ TIMEOUT_S = 10.0
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
+class NotFetched(UserError):
+    """Something of the hub is not in the cache and cannot be had now; a command can bring it."""
+
+
 @dataclass(frozen=True)
 class HubRepo:
     """A model or a data set on the hub.
@@ -55,7 +59,7 @@ def commit(repo: HubRepo) -> str:
     found, reason = _asked(repo, revision)
     found = found or _cached(repo, revision)
     if found is None:
-        raise UserError(
+        raise NotFetched(
             f"{repo.name} is no folder here, and of the {repo.kind} on the hub revision {revision} "
             f"is not in the cache ({reason}): download it, or name another"
         )
@@ -118,7 +122,7 @@ def fetched(repo: HubRepo, file: str) -> Path:
         raise gated(where) from error
     except LocalEntryNotFoundError as error:
         listed = ", ".join(_cached_files(repo, sha)) or "none"
-        raise UserError(
+        raise NotFetched(
             f"{file} of {where} is not in the cache and cannot be downloaded now; of its files the "
             f"cache has {listed}"
         ) from error

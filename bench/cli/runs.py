@@ -67,7 +67,8 @@ def run(
     if dry_run:
         problems = []
         for one in configs:
-            tables, problem = launch.plan_tables(one, stages, until)
+            with launch.fetch_named(preset, suite, overrides or []):
+                tables, problem = launch.plan_tables(one, stages, until)
             show(*tables)
             problems += [problem] if problem else []
         if problems:
@@ -80,7 +81,8 @@ def run(
             configs, overrides or [], stages.root, results, jobs, threads, progress.say, until
         )
     else:
-        failures = launch.run_here(configs, stages, results, progress, until)
+        with launch.fetch_named(preset, suite, overrides or []):
+            failures = launch.run_here(configs, stages, results, progress, until)
     if rows:
         _print_outcome(configs, results)
     if failures:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shlex
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from bench import hub
 from bench.config.loading import FIELDS, PLUGINS, given_options, load_config, plugin_options
 from bench.errors import UserError, unknown
 from bench.files import write_json_option
@@ -123,6 +126,27 @@ def check_until(until: str | None) -> None:
 
     if until is not None and until not in UNTIL:
         raise UserError(f"--until: {unknown('stage', until, UNTIL)}")
+
+
+@contextmanager
+def fetch_named(preset: str, suite: str | None, overrides: Sequence[str]) -> Iterator[None]:
+    """Where something of the hub is missing, say which command brings all that a run reads.
+
+    Args:
+        preset: of the run, as are the other two.
+        suite: instead of the preset's.
+        overrides: "path=value".
+
+    Raises:
+        UserError: what was missing, and the command.
+    """
+    try:
+        yield
+    except hub.NotFetched as error:
+        words = ["python", "-m", "bench", "fetch", "--preset", preset]
+        words += ["--suite", suite] if suite else []
+        words += [word for override in overrides for word in ("--set", override)]
+        raise UserError(f"{error}; `{shlex.join(words)}` brings all that the run reads") from error
 
 
 def title(config: RunConfig) -> str:
