@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from statistics import fmean, variance
 
 import pytest
 
@@ -74,3 +76,50 @@ def test_a_family_is_trained_and_judged(
     )
     counts = {stage.name: stage.counts for stage in record.stages}
     assert counts["sft"]["dropped"] == 0
+
+
+LEARNING = [
+    "sft.steps=40",
+    "sft.demonstrations=200",
+    "sft.batch_size=16",
+    "sft.lr=3e-3",
+    "preferences.pairs=96",
+    "preferences.max_new_tokens=24",
+    "reward_model.batch_size=8",
+    "reward_model.epochs=3",
+    "reward_model.normalisation_samples=64",
+    "ppo.steps=40",
+    "ppo.value_warmup_steps=4",
+    "ppo.batch_size=24",
+    "ppo.minibatch_size=8",
+    "ppo.prompts=64",
+    "ppo.max_new_tokens=24",
+    "ppo.missing_eos=subtract",
+    "ppo.missing_eos_penalty=0",
+    "ppo.kl_coef=0",
+    "ppo.lr=4e-3",
+    "ppo.epochs=2",
+    "ppo.gae_lambda=1",
+    "ppo.eval_every=40",
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["llama", "qwen2", "gpt2"])
+@pytest.mark.parametrize("method", METHODS)
+def test_a_method_raises_its_own_reward(
+    family: str, method: str, folders: Path, tmp_path: Path
+) -> None:
+    """Over 40 steps, by more than two standard errors of the two means of five steps.
+
+    Nothing is paid for ending and nothing taken off for the distance: a reward that rises is the
+    reward model's.
+    """
+    record = run(folders, tmp_path, family, method, *LEARNING)
+    folder = tmp_path / "testbed" / record.run_id
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    rewards = [row["reward"] for row in rows if "reward" in row]
+    assert len(rewards) == 40
+    first, last = rewards[:5], rewards[-5:]
+    error = ((variance(first) + variance(last)) / 5) ** 0.5
+    assert fmean(last) - fmean(first) > 2 * error
