@@ -15,14 +15,13 @@ from bench.llm.money.estimate import ASSUMED_OUTPUT_TOKENS, BYTES_PER_TOKEN, est
 from bench.llm.money.show import estimate_table
 from bench.pipeline.progress import Progress
 from bench.pipeline.stage import Context, Stage
-from bench.running.runner import Plan, make_plan
+from bench.running.runner import Plan
 from bench.stages.chosen import editor_maker, judge_maker, uses_pairs_of
 from bench.stages.drawing import draw_prompts
 from bench.stages.given import drawn_pairs
 from bench.stages.pairs import PREFERENCES
 
 if TYPE_CHECKING:
-    from bench.config.run import RunConfig
     from bench.grid import Grid
     from bench.pipeline.store import Store
 
@@ -32,16 +31,11 @@ _STAND_IN = "the responses are not there yet: taken to be as long as the referen
 Texts = tuple[list[str], list[str], list[str]]  # prompts, outputs, references
 
 
-def run_estimates(config: RunConfig, store: Store, until: str | None = None) -> list[Grid]:
-    """A table for each model that the stages of a run would ask which are not in the store.
-
-    Raises:
-        UserError: as for `bench.running.runner.plan`.
-    """
-    planned, suite = make_plan(config, store, until)
+def run_estimates(planned: Plan, suite: Any, store: Store) -> list[Grid]:
+    """A table for each model that the stages of a run would ask which are not in the store."""
     context = Context(planned.config, suite, Progress(), store.root / "answers")
     tables = []
-    if until is None:
+    if planned.until is None:
         tables.append(_judged(planned, context, store))
     if planned.policy in planned.stages:
         tables.append(_validated(planned, context, store))

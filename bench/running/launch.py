@@ -165,32 +165,31 @@ def plan_tables(
         all do.
     """
     from bench.running.estimates import run_estimates
-    from bench.running.runner import plan
+    from bench.running.runner import listed, make_plan
 
     notes: list[str] = []
-    stages = plan(config, store, notes.append, until)
+    planned, suite = make_plan(config, store, until)
+    stages = listed(planned, suite, store, notes.append)
     rows = [
         (stage.name, stage.key, "stored" if stage.cached else "to do", stage.summary)
         for stage in stages
     ]
     grid = words(f"{title(config)} (store: {store.root})", ["stage", "key", "", "what"], rows)
     missing = {stage.name for stage in stages if not stage.cached}
-    memory, problem = _memory_table(config, store, missing)
-    return [replace(grid, notes=notes), *memory, *run_estimates(config, store, until)], problem
+    memory, problem = _memory_table(planned.config, suite, missing)
+    return [replace(grid, notes=notes), *memory, *run_estimates(planned, suite, store)], problem
 
 
 def _memory_table(
-    config: RunConfig, store: Store, missing: set[str]
+    config: RunConfig, suite: Any, missing: set[str]
 ) -> tuple[list[Grid], str | None]:
     """Memory by part of the stages that are not in the store, as far as it is counted."""
     from bench.doctor import budget
-    from bench.running.runner import make_plan
 
     names = [name for name in budget.STAGES if name in missing]
     if not names:
         return [], None
-    planned, suite = make_plan(config, store)
-    counter = budget.outline_counter(planned.config, suite)
+    counter = budget.outline_counter(config, suite)
     try:
         counts = [counter.stage(name) for name in names]
     except budget.Uncountable as error:

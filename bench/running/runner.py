@@ -173,9 +173,15 @@ def plan(
     Raises:
         UserError: the data, the model or a prompt does not fit, as `run` would say.
     """
+    return listed(*make_plan(config, store, until), store, say)
+
+
+def listed(
+    planned: Plan, suite: Any, store: Store, say: Callable[[str], None]
+) -> list[PlannedStage]:
+    """The same of a plan that is made already, with its suite."""
     from bench.stages.checks import check_data, check_model
 
-    planned, suite = make_plan(config, store, until)
     lines = [
         PlannedStage(s.name, s.key, store.find(s.name, s.key) is not None, s.summary)
         for s in planned.stages

@@ -16,6 +16,7 @@ from bench.plugins.registry import SUITES, Entry
 from bench.records.files import read_items, read_samples
 from bench.running import runner
 from bench.running.estimates import run_estimates
+from bench.running.runner import make_plan
 from leaderboard.analysis.aggregate import tables
 from leaderboard.views.render import table_grids
 from tests.integration.test_asked_run import answer
@@ -59,7 +60,7 @@ def config(*overrides: str, method: str = "sft") -> RunConfig:
 def estimated(settings: RunConfig, store: Store) -> dict[str, Any]:
     """Calls by who makes them."""
     found = {}
-    for grid in run_estimates(settings, store):
+    for grid in run_estimates(*make_plan(settings, store), store):
         who = grid.title.removeprefix("dry run: ").partition(" claude-")[0]
         found[who] = dict(row for row in grid.rows if row[0])["calls"]
     return found
@@ -74,7 +75,7 @@ def test_805_instructions_cost_1610_calls_and_no_more(
     server.answer = answer
     store = Store(tmp_path / "store")
     settings = config("evaluation.test_prompts=805")
-    (table,) = run_estimates(settings, store)
+    (table,) = run_estimates(*make_plan(settings, store), store)
     told = dict(row for row in table.rows if row[0])
     assert told["calls"] == "1,610"
     assert told["price"].startswith("$")
@@ -96,7 +97,7 @@ def test_805_instructions_cost_1610_calls_and_no_more(
         heading for grid in table_grids(board) for heading in grid.headers
     ]
     assert not [text for text in headings if "greedy" in text or "unseen" in text]
-    assert run_estimates(settings, store) == []
+    assert run_estimates(*make_plan(settings, store), store) == []
 
 
 def test_every_part_that_is_judged_is_in_the_estimate(tmp_path: Path) -> None:
