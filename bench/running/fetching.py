@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from bench import hub
 from bench.errors import UserError
 from bench.grid import Grid
+from bench.models import gguf
 from bench.plugins.capabilities import DataSuite
 
 if TYPE_CHECKING:
@@ -53,12 +54,10 @@ def needed(config: RunConfig, suite: Any) -> list[hub.HubRepo]:
     """The repositories of the hub that a run of this configuration reads, each once.
 
     Raises:
-        UserError: the suite cannot say what it reads.
+        UserError: the suite cannot say what it reads, or a package that is to bring the model is
+            not installed.
     """
-    path = config.model.path or suite.model_path
-    base = None if Path(path).exists() else hub.HubRepo(path, config.model.revision)
-    if config.sft.path is not None:  # nothing reads the base that it takes the place of
-        base = hub.HubRepo.model(config.sft.path)
+    base = _base(config, suite)
     reward = config.reward_model.path and hub.HubRepo.model(config.reward_model.path)
     sources: list[Any] = [replace(repo, files=_MODEL_FILES) for repo in (base, reward) if repo]
     for part in _PARTS if isinstance(suite, DataSuite) else ():
@@ -72,6 +71,16 @@ def needed(config: RunConfig, suite: Any) -> list[hub.HubRepo]:
         replace(repo, files=tuple(sorted({*chain(*several)})) if all(several) else ())
         for repo, several in files.items()
     ]
+
+
+def _base(config: RunConfig, suite: Any) -> hub.HubRepo | None:
+    """The base model, or the SFT model that takes its place; None: it is here."""
+    path = config.sft.path or config.model.path or suite.model_path
+    if gguf.gguf_file(path) is not None:
+        return None
+    if config.sft.path is not None:
+        return hub.HubRepo.model(path)
+    return None if Path(path).exists() else hub.HubRepo(path, config.model.revision)
 
 
 def listed(config: RunConfig, suite: Any) -> list[Listing]:

@@ -65,8 +65,12 @@ def test_what_was_fetched_runs_without_the_hub(hub: Hub, tmp_path: Path) -> None
     assert not hub.asked
 
 
-def test_the_embedded_default_needs_nothing_of_the_hub(hub: Hub, tmp_path: Path) -> None:
-    found = bench(hub, tmp_path, "fetch")
+@pytest.mark.parametrize("setting", ["sft.steps=1", "model.path={here}", "sft.path={here}"])
+def test_what_is_here_needs_nothing_of_the_hub(hub: Hub, tmp_path: Path, setting: str) -> None:
+    """The embedded default, and a model in one GGUF file."""
+    (tmp_path / "model.gguf").touch()
+    setting = setting.format(here=tmp_path / "model.gguf")
+    found = bench(hub, tmp_path, "fetch", "--set", setting)
     assert found.returncode == 0
     assert "nothing is on the hub" in found.stdout
     assert not hub.asked
@@ -77,6 +81,7 @@ def test_the_embedded_default_needs_nothing_of_the_hub(hub: Hub, tmp_path: Path)
     [
         (("model.path=org/other",), {}, "the hub has no model org/other, or it is private"),
         (("model.path=org/gated",), {}, "the model org/gated is gated: ask for access"),
+        (("model.path=package:no-such",), {}, "the package no-such is not installed: pip install"),
         (("model.path=org/small", "model.revision=v2"), {}, "has no revision 'v2'"),
         (("model.path=org/pickle",), {}, "the model org/pickle on the hub has no .safetensors"),
         (("model.path=org/small",), {"HF_HUB_OFFLINE": "1"}, "HF_HUB_OFFLINE is set: unset it"),
