@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,22 +56,24 @@ def build_rm_evaluation(context: Context, out: Path, inputs: list[Path]) -> dict
     if isinstance(suite, Spans) and isinstance(model, RewardModel):  # a classifier has no tokens
         metrics["rm_localisation"] = _localisation(model, suite, original)
     for name, pairs in asked.items():
-        metrics[name] = _share(preference_accuracy(model, pairs), pairs)
+        metrics[name] = _share(pairs, partial(preference_accuracy, model))
     for name, pairs in sets.items():
-        metrics[f"longer_wins.{name}"] = _share(longer_wins(pairs, backbone.tokens), pairs)
+        metrics[f"longer_wins.{name}"] = _share(pairs, partial(longer_wins, backbone.tokens))
     write_metrics(out / "metrics.json", metrics)
     backbone.drop_adapter(REWARD)
     return {}
 
 
-def _share(correct: Sequence[float], pairs: Sequence[Preference]) -> Metric | None:
-    """The mean with its Wilson interval; None where there is no pair to ask about."""
+def _share(
+    pairs: list[Preference], right: Callable[[list[Preference]], list[float]]
+) -> Metric | None:
+    """The share that is right, with Wilson's interval; None where there is no pair to ask about."""
     if not pairs:
         return None
-    return Metric.of(accuracy_interval(correct, clusters=[pair.prompt for pair in pairs]))
+    return Metric.of(accuracy_interval(right(pairs), clusters=[pair.prompt for pair in pairs]))
 
 
-def longer_wins(pairs: Sequence[Preference], tokens: Tokens) -> list[float]:
+def longer_wins(tokens: Tokens, pairs: Sequence[Preference]) -> list[float]:
     """1 where the chosen response has more tokens, 0 where fewer, .5 where as many; one a pair.
 
     What a model that looks at nothing but the length would be right on.

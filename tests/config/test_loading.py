@@ -203,7 +203,8 @@ def test_a_methods_own_options_are_answered_alike(given: dict[str, int], message
 def test_a_field_that_came_later_is_in_a_key_only_where_it_says_something() -> None:
     """So stages of configurations of before have the parts of before in their keys."""
     usual = load_config("testbed")
-    names = {"sft": {"epochs", "lr_schedule", "warmup"}, "reward_model": {"lr_schedule"}}
+    names = {"sft": {"path", "epochs", "lr_schedule", "warmup"}}
+    names["reward_model"] = {"path", "lr_schedule"}
     names["ppo"] = {"prompt_max_tokens", "warmup_steps", "lr_schedule_steps"}
     for section, later in names.items():
         plain = getattr(usual, section)

@@ -18,7 +18,6 @@ from bench.pipeline.store import Store
 from bench.plugins.capabilities import Edits
 from bench.plugins.registry import EDITORS, JUDGES, Entry
 from bench.records.files import Record, read_record
-from bench.records.labels import folder_of
 from bench.running import runner
 from tests.judges.asked import prefers
 from tests.llm.server import Server
@@ -125,7 +124,7 @@ def test_the_three_methods_run_through_all_stages(
             assert counts["edits"]["pairs"] == 12
             assert {"rm_accuracy.edited", "longer_wins.edited"} <= set(record.metrics)
         # Texts are passed on by those alone whose licence allows it.
-        shown = (folder_of(settings, tmp_path) / "samples.jsonl").exists()
+        shown = (tmp_path / name / record.run_id / "samples.jsonl").exists()
         assert shown == (name in ("qa_feedback", "hh_rlhf"))
         assert ("and no texts (licence: " in "".join(capsys.readouterr())) != shown
 

@@ -11,6 +11,9 @@ from bench.records.files import PUBLISHED, find_runs
 from bench.records.labels import label, names_differences, run_id, settings
 from bench.running import launch
 
+# The default itself, the default of its own suite, and those that need a file of the user's.
+UNLIKE = {"testbed", "paper", "real-edits", "real-pairs"}
+
 
 def configured(*overrides: str, preset: str = "testbed", method: str = "token_ppo") -> RunConfig:
     (config,) = launch.configurations(
@@ -52,11 +55,18 @@ def test_a_file_with_the_values_of_a_preset_is_the_same_row(tmp_path: Path) -> N
         assert settings(mine.model_dump(mode="json")) == settings(theirs.model_dump(mode="json"))
 
 
-@pytest.mark.parametrize("preset", sorted(set(preset_names()) - {"testbed", "paper"}))
+@pytest.mark.parametrize("preset", sorted(set(preset_names()) - UNLIKE))
 def test_a_preset_that_differs_much_is_named(preset: str) -> None:
     assert label(configured(preset=preset)) == f"token_ppo [{preset}]"
     changed = configured("ppo.steps=7", "reward.loss=eq4", preset=preset)
     assert label(changed) == f"token_ppo loss=eq4 [{preset}] ppo.steps=7"
+
+
+def test_a_preset_that_needs_a_file_is_named_with_it() -> None:
+    needed = {"real-edits": "suite.feedback", "real-pairs": "suite.annotations"}
+    for preset, option in needed.items():
+        said = label(configured(f"{option}=/home/somebody/rows.json", preset=preset))
+        assert said == f"token_ppo [{preset}] {option}=rows.json"
 
 
 def test_many_other_differences_are_a_hash_of_the_values(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ class Suite:
 
 
 def test_the_longer_response_is_right_wrong_or_neither_by_the_tokens_that_were_drawn() -> None:
-    assert longer_wins(PAIRS, tiny_backbone().tokens) == [1.0, 0.0, 0.5, 1.0]
+    assert longer_wins(tiny_backbone().tokens, PAIRS) == [1.0, 0.0, 0.5, 1.0]
 
 
 def test_pairs_are_sorted_by_kind_and_those_of_none_are_left_out() -> None:
