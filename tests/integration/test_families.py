@@ -96,26 +96,29 @@ LEARNING = [
     "ppo.max_new_tokens=24",
     "ppo.missing_eos=subtract",
     "ppo.missing_eos_penalty=0",
-    "ppo.kl_coef=0",
-    "ppo.lr=4e-3",
-    "ppo.epochs=2",
-    "ppo.gae_lambda=1",
     "ppo.eval_every=40",
 ]
+
+
+# Found by trying, and not the same for all: with the first, token_ppo hardly moves in 40 steps (llama);
+# with the second, ppo_rlhf drifts away (qwen2). What is tested is whether a method learns on a family
+# at all, and no method is compared with another.
+GENTLE = ("ppo.lr=2e-3", "ppo.kl_coef=0.02")
+FREE = ("ppo.lr=4e-3", "ppo.kl_coef=0", "ppo.epochs=2", "ppo.gae_lambda=1")
+SETTINGS = {"ppo_rlhf": GENTLE, "fine_grained_ppo": FREE, "token_ppo": FREE}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("family", ["llama", "qwen2", "gpt2"])
 @pytest.mark.parametrize("method", METHODS)
 def test_a_method_raises_its_own_reward(
-    family: str, method: str, folders: Path, tmp_path: Path
+    method: str, family: str, folders: Path, tmp_path: Path
 ) -> None:
     """Over 40 steps, by more than two standard errors of the two means of five steps.
 
-    Nothing is paid for ending and nothing taken off for the distance: a reward that rises is the
-    reward model's.
+    Nothing is paid for ending: a reward that rises is the reward model's.
     """
-    record = run(folders, tmp_path, family, method, *LEARNING)
+    record = run(folders, tmp_path, family, method, *LEARNING, *SETTINGS[method])
     folder = tmp_path / "testbed" / record.run_id
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     rewards = [row["reward"] for row in rows if "reward" in row]
