@@ -100,9 +100,9 @@ LEARNING = [
 ]
 
 
-# Found by trying, and not the same for all: with the first, token_ppo hardly moves in 40 steps (llama);
-# with the second, ppo_rlhf drifts away (qwen2). What is tested is whether a method learns on a family
-# at all, and no method is compared with another.
+# Found by trying, and not the same for all: with the first, token_ppo hardly moves in 40 steps
+# (llama); with the second, ppo_rlhf drifts away (qwen2). What is tested is whether a method learns
+# on a family at all, and no method is compared with another.
 GENTLE = ("ppo.lr=2e-3", "ppo.kl_coef=0.02")
 FREE = ("ppo.lr=4e-3", "ppo.kl_coef=0", "ppo.epochs=2", "ppo.gae_lambda=1")
 SETTINGS = {"ppo_rlhf": GENTLE, "fine_grained_ppo": FREE, "token_ppo": FREE}
