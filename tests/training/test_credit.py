@@ -64,6 +64,7 @@ def curve(method: Method, seed: int) -> list[float]:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_paid_at_the_token_the_answer_is_found_sooner() -> None:
     token, sequence = (
         torch.tensor([curve(method, seed) for seed in range(SEEDS)])  # (seeds, steps)
