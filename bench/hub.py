@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -161,12 +162,24 @@ def gated(what: str) -> UserError:
     )
 
 
-def no_safetensors(what: str) -> UserError:
-    """What to say of a model whose weights cannot be read without running what is in them."""
-    return UserError(
-        f"{what} has no .safetensors: other formats of weights run code when they are read; name "
-        "another with model.path"
-    )
+def check_safetensors(
+    what: str, files: Iterable[str], mend: str = "name another with model.path"
+) -> None:
+    """Refuse a model whose weights cannot be read without running what is in them.
+
+    Args:
+        what: the model, for the message.
+        files: names of its files.
+        mend: what a user can do.
+
+    Raises:
+        UserError: none of them is a safetensors file.
+    """
+    if not any(name.endswith(".safetensors") for name in files):
+        raise UserError(
+            f"{what} has no .safetensors: other formats of weights run code when they are read; "
+            f"{mend}"
+        )
 
 
 def _listed(repo: HubRepo, sha: str) -> list[str]:

@@ -91,7 +91,7 @@ class RewardModelJudge:
     def _scores(self, model: RewardModel, prompts: list[str], texts: list[str]) -> list[float]:
         response = model.backbone.tokens.response
         asked = [(prompt, response(text)) for prompt, text in zip(prompts, texts, strict=True)]
-        scores: list[float] = model.scores(model.backbone.batch_of(asked)).cpu().tolist()
+        scores: list[float] = model.rate(asked).cpu().tolist()
         return scores
 
 

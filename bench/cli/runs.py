@@ -182,7 +182,7 @@ def _print_outcome(configs: list[RunConfig], results: Path) -> None:
         with contextlib.suppress(RecordError):  # a run that was interrupted before it had one
             own.append(Run(read_record(folder), folder))
     suite = configs[0].suite
-    if all(run.record.status == "partial" for run in own):
+    if own and all(run.record.status == "partial" for run in own):
         _print_measures(results, suite, {run.record.label for run in own})
         return
     if len(own) > 1:

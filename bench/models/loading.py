@@ -16,7 +16,7 @@ from huggingface_hub.errors import GatedRepoError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from bench.errors import UserError
-from bench.hub import HubRepo, gated, listed, no_safetensors
+from bench.hub import HubRepo, check_safetensors, gated, listed
 from bench.models.stateful import check_cache
 
 if TYPE_CHECKING:
@@ -72,8 +72,8 @@ def check_weights(path: str, config: ModelConfig) -> None:
         names: list[str] | None = [file.name for file in folder.glob("*")]
     else:
         names = listed(HubRepo(path, config.revision))
-    if names is not None and not any(name.endswith(".safetensors") for name in names):
-        raise no_safetensors(f"the model {path}")
+    if names is not None:
+        check_safetensors(f"the model {path}", names)
 
 
 def _source(path: str, config: ModelConfig) -> dict[str, Any]:

@@ -91,9 +91,8 @@ def listed(config: RunConfig, suite: Any) -> list[Listing]:
     """
     found = [listing(repo) for repo in needed(config, suite)]
     for one in found:
-        weights = any(name.endswith(".safetensors") for name in one.sizes)
-        if one.repo.kind == "model" and not weights:
-            raise hub.no_safetensors(f"the model {one.repo.name} on the hub")
+        if one.repo.kind == "model":
+            hub.check_safetensors(f"the model {one.repo.name} on the hub", one.sizes)
     return found
 
 

@@ -122,9 +122,11 @@ def check_until(until: str | None) -> None:
     Raises:
         UserError: naming the nearest.
     """
+    if until is None:  # what follows imports torch, before the other options were looked at
+        return
     from bench.running.runner import UNTIL
 
-    if until is not None and until not in UNTIL:
+    if until not in UNTIL:
         raise UserError(f"--until: {unknown('stage', until, UNTIL)}")
 
 

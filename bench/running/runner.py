@@ -156,30 +156,20 @@ def make_plan(
     return planned, suite
 
 
-def plan(
-    config: RunConfig,
-    store: Store,
-    say: Callable[[str], None] = lambda line: None,
-    until: str | None = None,
+def listed(
+    planned: Plan, suite: Any, store: Store, say: Callable[[str], None] = lambda line: None
 ) -> list[PlannedStage]:
     """What `run` would do, and what of it is in the store.
 
     Args:
-        config: of the run.
+        planned: what `make_plan` gave, as is the suite.
+        suite: of the run.
         store: of finished stages.
         say: receives what the suite leaves out of its files, line by line.
-        until: as `make_plan`.
 
     Raises:
         UserError: the data, the model or a prompt does not fit, as `run` would say.
     """
-    return listed(*make_plan(config, store, until), store, say)
-
-
-def listed(
-    planned: Plan, suite: Any, store: Store, say: Callable[[str], None]
-) -> list[PlannedStage]:
-    """The same of a plan that is made already, with its suite."""
     from bench.stages.checks import check_data, check_model
 
     lines = [

@@ -152,11 +152,8 @@ def _check_classifier(path: str, settings: dict[str, Any], files: list[str]) -> 
 
 
 def _check_weights(path: str, files: list[str]) -> None:
-    if not any(name.endswith(".safetensors") for name in files):
-        raise UserError(
-            f"reward_model.path={path} has no .safetensors: other formats of weights run code when "
-            "they are read; save it again with safe_serialization"
-        )
+    mend = "save it again with safe_serialization"
+    hub.check_safetensors(f"reward_model.path={path}", files, mend)
 
 
 def _json(file: Path) -> dict[str, Any]:

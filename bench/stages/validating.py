@@ -106,7 +106,7 @@ def _scored(context: Context, model: RewardModel, prompts: list[str]) -> Score:
 
     def score(responses: list[list[int]]) -> Row:
         asked = list(zip(prompts, responses, strict=True))
-        mean = model.scores(backbone.batch_of(asked)).mean().item()
+        mean = model.rate(asked).mean().item()
         rng = generator("validation_kl", config.seed)
         sampling = Sampling.of(context.config.model, config.max_new_tokens)
         kl = fmean(sampled_kl(backbone, POLICY, prompts, sampling, rng))

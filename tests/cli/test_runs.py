@@ -13,6 +13,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from bench.cli import app, runs
+from bench.config.loading import load_config
 from bench.errors import UserError
 from bench.records.files import OWN, PUBLISHED, Record, read_record, write_record
 from bench.records.labels import folder_of, run_id
@@ -43,6 +44,20 @@ def test_quick_verbs_import_nothing_heavy(arguments: list[str]) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1].strip() == "heavy:"
+
+
+def test_a_mistyped_name_is_answered_before_anything_heavy_is_imported() -> None:
+    code = (
+        "import sys\n"
+        "sys.argv[1:] = ['run', '--method', 'nosuch']\n"
+        "from bench.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "print('heavy:', *({'torch', 'transformers', 'pandas'} & set(sys.modules)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "unknown method 'nosuch'" in done.stderr
+    assert done.stdout.strip() == "heavy:"
 
 
 def test_help_reads_no_configuration() -> None:
@@ -191,6 +206,11 @@ def test_a_run_ends_beside_the_published_row_and_leaves_it_alone(
     result = bench("run", "--method", "token_ppo,sft", "--seeds", "1,2")
     assert "Yours: testbed: judged by gold" in result.stdout
     assert result.stdout.count("as expected") == 4
+
+
+def test_where_no_run_left_a_record_the_published_rows_are_shown(capsys, tmp_path: Path) -> None:
+    runs._print_outcome([load_config(method="sft")], tmp_path)
+    assert "Published: testbed: judged by gold" in capsys.readouterr().out
 
 
 def test_own_runs_are_kept_apart_and_out_of_git() -> None:

@@ -10,9 +10,9 @@ import pytest
 from bench.errors import UserError
 from bench.pipeline.store import Store
 from bench.records.files import read_record, read_samples
-from bench.running import runner
 from leaderboard.analysis.aggregate import tables
 from tests.integration.test_run import config, run
+from tests.plans import stages_of
 from tests.tiny import CHAT, tiny_classifier
 
 
@@ -63,4 +63,4 @@ def test_a_chat_template_that_cannot_be_used_is_found_before_anything_runs(
     path = tiny_classifier(tmp_path / "scores", chat="{{ messages[0].content }}")
     settings = config("method=ppo_rlhf", f"reward_model.path={path}", "ppo.value_init=zero")
     with pytest.raises(UserError, match="its chat template cannot show a prompt and its response"):
-        runner.plan(settings, store)
+        stages_of(settings, store)

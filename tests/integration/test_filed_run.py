@@ -24,6 +24,7 @@ from bench.running.launch import configurations
 from bench.stages.checks import context_needs
 from bench.stages.drawing import draw_prompts, short_enough
 from bench.stages.pairs import training_pairs
+from tests.plans import stages_of
 from tests.suites.filed import Filed, Shorter, write_files
 from tests.tiny import tiny_backbone
 
@@ -168,7 +169,7 @@ def test_pairs_and_edits_that_do_not_fit_are_refused_before_anything_runs(
     settings = config("method=token_ppo", *overrides)
     store = Store(tmp_path / "store")
     with pytest.raises(UserError, match=said):
-        runner.plan(settings, store)
+        stages_of(settings, store)
     with pytest.raises(UserError, match=said):
         run(settings, tmp_path)
     assert not list(store.root.glob("*/*/meta.json"))
@@ -194,7 +195,7 @@ def test_a_changed_file_makes_its_stage_again(tmp_path: Path, files: Path) -> No
 
 
 def keys(tmp_path: Path, *overrides: str) -> dict[str, str]:
-    plan = runner.plan(config("method=token_ppo", *overrides), Store(tmp_path / "store"))
+    plan = stages_of(config("method=token_ppo", *overrides), Store(tmp_path / "store"))
     return {stage.name: stage.key for stage in plan}
 
 
@@ -224,7 +225,7 @@ def test_a_suites_options_are_checked_and_shown_as_a_judges_are(tmp_path: Path) 
     ):
         settings = load_config("testbed", [*SMALL, *overrides], suite="filed", method="sft")
         with pytest.raises(UserError, match=said):
-            runner.plan(settings, Store(tmp_path / "store"))
+            stages_of(settings, Store(tmp_path / "store"))
     shown = describe_options(config(), "suite")
     assert [(doc.path, doc.value) for doc in shown] == [
         ("suite.folder", "files"),
@@ -274,7 +275,7 @@ def test_a_split_shorter_than_asked_is_refused_before_anything_runs(
 ) -> None:
     said = f"{override}, but the suite filed {said}"
     with pytest.raises(UserError, match=said):
-        runner.plan(config("method=token_ppo", override), Store(tmp_path / "store"))
+        stages_of(config("method=token_ppo", override), Store(tmp_path / "store"))
     with pytest.raises(UserError, match=said):
         run(config("method=token_ppo", override), tmp_path)
     assert not list((tmp_path / "store").glob("*/*/meta.json"))
@@ -321,4 +322,4 @@ def test_prompts_that_are_too_long_for_ppo_are_left_out_of_ppo_alone(tmp_path: P
     needs = context_needs(settings, load_suite(settings), tokens, {"ppo"})
     assert {need.split: need.prompt for need in needs}["ppo"] == most
     with pytest.raises(UserError, match="none of 8 prompts has at most ppo"):
-        runner.plan(config("method=token_ppo", "ppo.prompt_max_tokens=1"), Store(tmp_path / "s"))
+        stages_of(config("method=token_ppo", "ppo.prompt_max_tokens=1"), Store(tmp_path / "s"))

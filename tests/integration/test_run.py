@@ -27,6 +27,7 @@ from bench.running import runner
 from bench.stages import sft
 from bench.stages.sft import load_sft
 from bench.suites.testbed.suite import Testbed
+from tests.plans import stages_of
 
 SMALL = [
     "sft.steps=2",
@@ -111,7 +112,7 @@ def test_a_run_from_nothing_has_the_same_metrics_byte_for_byte(tmp_path: Path) -
 
 def test_methods_and_seeds_share_what_they_share(store: Store) -> None:
     def keys(*overrides: str) -> dict[str, str]:
-        return {s.name: s.key for s in runner.plan(config(*overrides), store)}
+        return {s.name: s.key for s in stages_of(config(*overrides), store)}
 
     token = keys("method=token_ppo")
     edits = keys("method=fine_grained_ppo")
@@ -213,7 +214,7 @@ def test_what_is_not_there_is_named_before_anything_runs(
     override: str, message: str, store: Store
 ) -> None:
     with pytest.raises(UserError, match=message):
-        runner.plan(config("method=token_ppo", override), store)
+        stages_of(config("method=token_ppo", override), store)
 
 
 @pytest.mark.parametrize(
@@ -233,7 +234,7 @@ def test_a_model_that_cannot_run_is_refused_before_sft(
 ) -> None:
     settings, store = config("method=token_ppo", override), Store(tmp_path / "store")
     with pytest.raises(UserError, match=message):
-        runner.plan(settings, store)
+        stages_of(settings, store)
     with pytest.raises(UserError, match=message):
         run(settings, store, tmp_path / "results")
     assert not list((tmp_path / "store").glob("*/*"))
@@ -291,17 +292,17 @@ def test_a_given_sft_model_takes_the_place_of_one_that_is_trained(
     assert record.metrics == trained.metrics
     (sft_stage,) = [stage for stage in record.stages if stage.name == "sft"]
     assert sft_stage.steps is None
-    (planned,) = [s for s in runner.plan(config("method=sft", override), store) if s.name == "sft"]
+    (planned,) = [s for s in stages_of(config("method=sft", override), store) if s.name == "sft"]
     assert (planned.key, planned.cached) == (sft_stage.key, True)
     (mine / "model.safetensors").write_bytes(b"others")
-    (other,) = [s for s in runner.plan(config("method=sft", override), store) if s.name == "sft"]
+    (other,) = [s for s in stages_of(config("method=sft", override), store) if s.name == "sft"]
     assert (other.key != sft_stage.key, other.cached) == (True, False)
 
 
 def test_an_adapter_is_no_sft_model(store: Store, tmp_path: Path) -> None:
     (tmp_path / "adapter_config.json").write_text("{}")
     with pytest.raises(UserError, match=r"sft\.path=.*: the folder holds a PEFT adapter"):
-        runner.plan(config("method=sft", f"sft.path={tmp_path}"), store)
+        stages_of(config("method=sft", f"sft.path={tmp_path}"), store)
 
 
 def test_an_interruption_is_written_down_and_never_over_a_finished_record(

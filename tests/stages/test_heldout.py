@@ -132,7 +132,7 @@ def chosen(monkeypatch: pytest.MonkeyPatch, kl: float, *overrides: str) -> dict[
     backbone = tiny_backbone()
     backbone.add_adapter("policy", LORA)
     model: Any = SimpleNamespace(
-        backbone=backbone, scores=lambda batch: torch.full((len(batch),), 2.5)
+        backbone=backbone, rate=lambda asked: torch.full((len(asked),), 2.5)
     )
     monkeypatch.setattr(validating, "sampled_kl", lambda *arguments: [kl, kl])
     config = load_config(
