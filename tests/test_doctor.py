@@ -154,8 +154,9 @@ def skips_eos(backbone: Backbone, batch: Sequences, *args: Any) -> Tensor:
     return LOGPROBS(backbone, batch, *args) * (batch.responses != backbone.tokens.eos_id)
 
 
-def own_random_numbers(logits: Tensor, temperature: float, source: object) -> Any:
-    return DRAW(logits, temperature, torch.Generator().manual_seed(torch.seed()))
+def own_random_numbers(logits: Tensor, temperature: float, numbers: Tensor) -> Any:
+    own = torch.Generator().manual_seed(torch.seed())
+    return DRAW(logits, temperature, torch.rand(len(numbers), generator=own, dtype=torch.float64))
 
 
 JOIN, LOGPROBS, DRAW = Tokens.join, Backbone.logprobs, rollout.draw

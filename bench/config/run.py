@@ -47,8 +47,8 @@ class ModelConfig(Section):
     decode_batch_size: int | None = Field(
         None,
         ge=1,
-        description="responses decoded at once outside of PPO's rollouts, each with random numbers "
-        "of its own; none: 128, which share them",
+        description="responses decoded at once outside of PPO's rollouts; decides no draw; "
+        "none: 128",
     )
     prompt_max_tokens: int | None = Field(
         None,
@@ -213,8 +213,7 @@ class PPOConfig(Section):
     rollout_batch_size: int | None = Field(
         None,
         ge=1,
-        description="responses decoded at once, each with random numbers of its own; "
-        "none: all, which share them",
+        description="responses decoded at once; decides no draw; none: all",
     )
     minibatch_size: int = Field(8, ge=1, description="responses an optimiser step")
     minibatch_tokens: int | None = Field(

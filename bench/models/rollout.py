@@ -31,9 +31,8 @@ class Sampling:
     Attributes:
         max_new_tokens: response tokens at most, EOS included.
         temperature: divides the logits; 0 is greedy.
-        batch_size: prompts decoded together; the cache of keys and values holds so many.
-        by_row: each response has random numbers of its own, so that a seed gives the same draws
-            whatever `batch_size` is; else rows that are decoded together draw from one stream.
+        batch_size: prompts decoded together; the cache of keys and values holds so many. It
+            decides no draw: every response has random numbers of its own.
         merge: add the adapter into the weights meanwhile, for a copy of those that carry one;
             None: in float32 only (in bfloat16 the sum is rounded, and another policy drawn from).
     """
@@ -41,15 +40,12 @@ class Sampling:
     max_new_tokens: int
     temperature: float = 1.0
     batch_size: int = 128
-    by_row: bool = False
     merge: bool | None = None
 
     @classmethod
     def of(cls, config: ModelConfig, max_new_tokens: int, temperature: float = 1.0) -> Sampling:
         """What is drawn outside of PPO's rollouts."""
-        if config.decode_batch_size is None:
-            return cls(max_new_tokens, temperature)
-        return cls(max_new_tokens, temperature, config.decode_batch_size, by_row=True)
+        return cls(max_new_tokens, temperature, config.decode_batch_size or cls.batch_size)
 
 
 @dataclass
@@ -99,7 +95,8 @@ def draw_responses(
         adapter: the policy's adapter; None samples from the reference.
         prompts: token ids.
         sampling: temperature and limits.
-        generator: on the CPU; source of every draw, so that a seed gives the same text.
+        generator: on the CPU; source of every draw, so that a seed gives the same text on every
+            device, but where a number falls within rounding of two tokens' border.
         value: (B, d) last hidden states to (B,) values, read off the same pass.
 
     Returns:
@@ -121,17 +118,20 @@ def draw_responses(
         for start in range(0, len(order), sampling.batch_size):
             rows = order[start : start + sampling.batch_size]
             batch = [prompts[i] for i in rows]
-            own = generator if numbers is None else numbers[rows]
-            drawn = _decode(model, backbone, batch, sampling, own, read)
+            drawn = _decode(model, backbone, batch, sampling, numbers[rows], read)
             for i, response in zip(rows, drawn, strict=True):
                 responses[i] = response
     return responses
 
 
-def _numbers(n: int, sampling: Sampling, generator: torch.Generator) -> Tensor | None:
-    """(n, T) the uniform number of each row's every draw, where rows have their own."""
-    if not sampling.by_row or sampling.temperature == 0:
-        return None
+def _numbers(n: int, sampling: Sampling, generator: torch.Generator) -> Tensor:
+    """(n, T) the uniform number in [0, 1) that decides each row's every draw.
+
+    They are drawn before anything is decoded, so that a response does not depend on which others
+    are decoded with it, in which order, or by which process. Greedy decoding draws none.
+    """
+    if sampling.temperature == 0:
+        return torch.zeros(n, sampling.max_new_tokens, dtype=torch.float64)
     return torch.rand(n, sampling.max_new_tokens, generator=generator, dtype=torch.float64)
 
 
@@ -164,10 +164,10 @@ def _decode(
     backbone: Backbone,
     prompts: list[list[int]],
     sampling: Sampling,
-    source: torch.Generator | Tensor,
+    numbers: Tensor,
     value: Callable[[], Tensor] | None,
 ) -> list[Draw]:
-    """Draw the responses of one batch, from a generator or from each row's own numbers (B, T)."""
+    """Draw the responses of one batch at each row's own numbers (B, T)."""
     # Padded on the left, all rows draw their next token in the same column.
     ids, attention = (x.to(backbone.device) for x in pad_left(prompts, backbone.tokens.pad_id))
     position = positions(attention)
@@ -186,8 +186,7 @@ def _decode(
             logits_to_keep=1,
         )
         logits = output.logits[:, -1, : backbone.vocabulary]
-        own = source if isinstance(source, torch.Generator) else source[rows, step]
-        tokens, *measured = draw(logits, sampling.temperature, own)
+        tokens, *measured = draw(logits, sampling.temperature, numbers[rows, step])
         if value is not None:
             measured.append(value().cpu())
         # A finished row that is still in the batch goes on behind its EOS: that is not used.
@@ -227,15 +226,13 @@ def _gather(n: int, columns: list[tuple[Tensor, ...]]) -> list[Draw]:
     return responses
 
 
-def draw(
-    logits: Tensor, temperature: float, source: torch.Generator | Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
+def draw(logits: Tensor, temperature: float, numbers: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Tokens drawn from (B, V) logits at `temperature` (0: the most likely), all (B,) on the CPU.
 
-    The draw inverts the cumulative distribution at one uniform number a row, float64 in [0, 1) on
-    the CPU: those given as `source` (B,), or the generator's next. Returned with it:
-    the token's log-probability and the distribution's entropy, nats (at temperature 0 those of
-    temperature 1, since greedy has none). Of logits with a NaN both are NaN, the token any.
+    The draw inverts the cumulative distribution at one uniform number a row: `numbers` (B,),
+    float64 in [0, 1). Returned with it: the token's log-probability and the distribution's entropy,
+    nats (at temperature 0 those of temperature 1, since greedy has none). Of logits with a NaN both
+    are NaN, the token any.
     """
     logprobs = torch.log_softmax(logits.float() / (temperature or 1.0), dim=-1)
     probabilities = logprobs.exp()
@@ -243,12 +240,9 @@ def draw(
         tokens = logprobs.argmax(dim=-1)
     else:
         # In float64, or the tail would vanish beside 1; times the last sum, which is not quite 1;
-        # and `right`, so that a token of probability 0 is never drawn. One number a row, drawn on
-        # the CPU: a seed gives the same numbers on every device.
+        # and `right`, so that a token of probability 0 is never drawn.
         cumulative = probabilities.cumsum(dim=-1, dtype=torch.float64)
-        if isinstance(source, torch.Generator):
-            source = torch.rand(len(logits), generator=source, dtype=torch.float64)
-        point = source.to(logits.device).unsqueeze(1) * cumulative[:, -1:]
+        point = numbers.to(logits.device).unsqueeze(1) * cumulative[:, -1:]
         tokens = torch.searchsorted(cumulative, point, right=True).squeeze(1)
         tokens = tokens.clamp(max=logits.shape[1] - 1)  # NaN is above them all, where no token is
     chosen = logprobs.gather(1, tokens.unsqueeze(1)).squeeze(1)

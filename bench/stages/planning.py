@@ -100,12 +100,6 @@ class Stages:
         wanted = self.config.evaluation
         return {"aside": [wanted.heldout_pairs, wanted.seed]} if wanted.heldout_pairs else {}
 
-    @property
-    def _decoding(self) -> dict[str, Any]:
-        """What decides the draws outside of rollouts, likewise."""
-        size = self.config.model.decode_batch_size
-        return {"decode_batch_size": size} if size else {}
-
     @cached_property
     def _common(self) -> dict[str, Any]:
         versions = {package: metadata.version(package) for package in PACKAGES}
@@ -161,7 +155,7 @@ class Stages:
             return self._responses()
         names = {"pairs", "held_out", "responses", "temperature", "max_new_tokens"}
         parts = {"seed": self.config.seed, "preferences": wanted.model_dump(include=names)}
-        parts |= self._aside | self._decoding
+        parts |= self._aside
         summary = f"{wanted.pairs} + {wanted.held_out} held-out pairs, T = {wanted.temperature}"
         build, reads = "samples:build_samples", ("preference",)
         return self._stage("samples", build, parts, (self.sft(),), summary, reads=reads)
@@ -173,7 +167,7 @@ class Stages:
             "pairs": wanted.pairs,
             "responses": n,
             "preferences": wanted.model_dump(include={"temperature", "max_new_tokens"}),
-        } | self._decoding
+        }
         summary = f"{n} responses to normalise reward models on, T = {wanted.temperature}"
         inputs = self.sft(), self.preferences()
         return self._stage("samples", "samples:build_responses", parts, inputs, summary)
@@ -408,7 +402,6 @@ class Stages:
         reads: tuple[str, ...] = ("ppo", "gold")
         if wanted.validation_prompts:
             reads += ("validation",)
-            parts |= self._decoding
         if judge is not None:
             parts["judge"] = self._judge("validation_judge")
             check_validation(wanted)
@@ -459,7 +452,6 @@ class Stages:
             "seed",
         }
         parts = {"seed": self.config.seed, "evaluation": wanted.model_dump(include=names)}
-        parts |= self._decoding
         inputs = (policy,) if policy.name == "sft" else (self.sft(), policy)
         asked = {"test": wanted.test_prompts, "unseen": wanted.unseen_prompts}
         reads = tuple(split for split, n in asked.items() if n)

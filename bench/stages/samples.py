@@ -88,9 +88,7 @@ def _drawn(
     if state := checkpoints.read():
         drawn = state["drawn"]
         rng.set_state(state["rng"])
-    # Decides the texts and is no tuning knob: prompts are sorted by length within a chunk, and so
-    # get their random numbers in that order.
-    chunk = 8 * sampling.batch_size
+    chunk = 8 * sampling.batch_size  # between two checkpoints; prompts of like length go together
     with context.progress.task(what, total=len(ids)) as task:
         task.reach(len(drawn))
         for start in range(len(drawn), len(ids), chunk):

@@ -153,12 +153,10 @@ class PPO:
         """Sample one response to each of the next prompts."""
         config, tokens, device = self.config, self.backbone.tokens, self.backbone.device
         index = self._next_prompts()
-        size = config.rollout_batch_size
         sampling = Sampling(
             config.max_new_tokens,
             config.temperature,
-            batch_size=size or config.batch_size,
-            by_row=size is not None,
+            batch_size=config.rollout_batch_size or config.batch_size,
             merge=config.merge_rollouts,
         )
         prompts = [self.prompt_ids[i] for i in index]

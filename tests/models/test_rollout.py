@@ -58,7 +58,7 @@ def test_a_seed_gives_the_same_text_and_another_seed_another() -> None:
     assert first == again != other
 
 
-def test_rows_of_their_own_draws_do_not_depend_on_what_is_decoded_with_them() -> None:
+def test_draws_do_not_depend_on_what_is_decoded_together() -> None:
     """Nor on the order of the lengths; and what follows in the stream is the same as well."""
     backbone = tiny_backbone()
     eager_to_stop(backbone)
@@ -66,14 +66,12 @@ def test_rows_of_their_own_draws_do_not_depend_on_what_is_decoded_with_them() ->
     found = []
     for size in (7, 3, 1):
         source = rng()
-        sampling = Sampling(12, batch_size=size, by_row=True)
+        sampling = Sampling(12, batch_size=size)
         drawn = draw_responses(backbone, None, prompts, sampling, source)
         found.append([one.ids for one in drawn])
         found.append(torch.rand(3, generator=source).tolist())
     assert found[0] == found[2] == found[4]
     assert found[1] == found[3] == found[5]
-    shared = [sample(backbone, None, prompts, Sampling(12, batch_size=n), rng()) for n in (7, 3)]
-    assert shared[0] != shared[1]
 
 
 def test_eos_ends_a_response_and_the_limit_does_too() -> None:
@@ -124,11 +122,15 @@ def test_ids_beyond_the_tokenizer_s_are_never_drawn_and_have_no_probability(merg
             torch.testing.assert_close(kept, again[i, : len(kept)], rtol=1e-4, atol=1e-4)
 
 
+def numbers(n: int) -> torch.Tensor:
+    return torch.rand(n, generator=rng(), dtype=torch.float64)
+
+
 def test_draws_follow_the_probabilities() -> None:
     """P = (.7, .2, .1); 20,000 draws lie within 4 standard errors of it."""
     probabilities = torch.tensor([0.7, 0.2, 0.1])
     logits = probabilities.log().expand(20_000, 3)
-    drawn, _, _ = draw(logits, 1.0, rng())
+    drawn, _, _ = draw(logits, 1.0, numbers(20_000))
     share = torch.bincount(drawn, minlength=3) / 20_000
     error = (probabilities * (1 - probabilities) / 20_000).sqrt()
     assert ((share - probabilities).abs() < 4 * error).all()
@@ -137,13 +139,13 @@ def test_draws_follow_the_probabilities() -> None:
 def test_temperature_sharpens() -> None:
     """At T = .5 probabilities are squared and renormalised: .49 / .54 = .907 for the first."""
     logits = torch.tensor([0.7, 0.2, 0.1]).log().expand(20_000, 3)
-    share = (draw(logits, 0.5, rng())[0] == 0).float().mean().item()
+    share = (draw(logits, 0.5, numbers(20_000))[0] == 0).float().mean().item()
     assert share == pytest.approx(0.49 / 0.54, abs=0.01)
 
 
 def test_a_token_without_probability_is_never_drawn() -> None:
     logits = torch.tensor([-torch.inf, 0.0, -torch.inf, 0.0, -torch.inf]).expand(5_000, 5)
-    drawn, logprobs, entropies = draw(logits, 1.0, rng())
+    drawn, logprobs, entropies = draw(logits, 1.0, numbers(5_000))
     assert set(drawn.tolist()) == {1, 3}
     torch.testing.assert_close(logprobs, torch.full((5_000,), 0.5).log())
     torch.testing.assert_close(entropies, torch.full((5_000,), 2.0).log())
@@ -203,7 +205,7 @@ def test_the_cache_with_room_holds_what_the_library_s_holds() -> None:
 
 
 def test_what_is_decoded_outside_of_rollouts_may_be_limited() -> None:
-    """Set, the size decides no draw; left out, all is as it was."""
+    """The size decides no draw."""
     assert Sampling.of(ModelConfig(), 5, 0.7) == Sampling(5, 0.7)
     backbone = tiny_backbone()
     prompts, _ = random_rows(n=5)
