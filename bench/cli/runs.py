@@ -14,6 +14,7 @@ from bench.cli.app import Overrides, Preset, app
 from bench.cli.terminal import complain, fail, guarded, show, use_threads
 from bench.errors import UserError
 from bench.grid import words
+from bench.models import processes
 
 if TYPE_CHECKING:
     from bench.config.run import RunConfig
@@ -47,6 +48,7 @@ def run(
         ),
     ] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Runs at a time, each a process.")] = 1,
+    gpus: Annotated[int, typer.Option(min=1, help="GPUs that share the work of a run.")] = 1,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of torch.")] = None,
     rows: Annotated[bool, typer.Option(hidden=True)] = True,
 ) -> None:
@@ -54,14 +56,20 @@ def run(
     from bench.pipeline.progress import Progress
     from bench.pipeline.store import Store
     from bench.running import launch
+    from bench.running.together import check_gpus
 
     signal.signal(signal.SIGTERM, _interrupt)
     use_threads(threads)
+    processes.join()
     launch.check_until(until)
+    if gpus > 1:
+        check_gpus(gpus)
+        if jobs > 1:
+            raise UserError("give --jobs (runs side by side) or --gpus (GPUs a run), not both")
     configs = launch.configurations(
         method, suite=suite, preset=preset, seed=seed, seeds=seeds, overrides=overrides or []
     )
-    progress = Progress()
+    progress = Progress(quiet=not processes.is_first())
     stages = Store(store, warn=progress.say)
     launch.check_folder(stages.root, "store", make=not dry_run)
     if dry_run:
@@ -75,7 +83,11 @@ def run(
             raise UserError("; ".join(dict.fromkeys(problems)))
         return
     launch.check_folder(results, "results")
-    if jobs > 1 and len(configs) > 1:
+    if gpus > 1:
+        failures = launch.run_on_gpus(
+            configs, overrides or [], stages.root, results, gpus, threads, until
+        )
+    elif jobs > 1 and len(configs) > 1:
         jobs = min(jobs, len(configs))
         failures = launch.run_parallel(
             configs, overrides or [], stages.root, results, jobs, threads, progress.say, until
@@ -83,7 +95,7 @@ def run(
     else:
         with launch.fetch_named(preset, suite, overrides or []):
             failures = launch.run_here(configs, stages, results, progress, until)
-    if rows:
+    if rows and processes.is_first():
         _print_outcome(configs, results)
     if failures:
         raise UserError("; ".join(failures), exit_code=1)

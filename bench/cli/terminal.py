@@ -17,6 +17,7 @@ import typer
 
 from bench.errors import UserError
 from bench.grid import Grid, to_rich
+from bench.models import processes
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -38,8 +39,12 @@ def guarded(verb: Callable[P, R]) -> Callable[P, R]:
         except (typer.Exit, typer.BadParameter):
             raise
         except UserError as error:
+            if processes.is_told(error):  # its exit code, too, is the first process's to give
+                raise typer.Exit from None
             fail(f"error: {error}", error.exit_code)
         except KeyboardInterrupt:
+            if not processes.is_first():
+                raise typer.Exit from None
             fail(
                 "interrupted: what is finished is kept, run the same command again to go on",
                 INTERRUPTED,

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from bench.models import processes
 from bench.models.backbone import Backbone
 from bench.models.names import ADAPTER, CONSTANTS
 from bench.models.sequences import Sequences, chunks_by_length
@@ -229,13 +230,20 @@ def map_rows(
     """`function` (rows to (b, t)) over chunks of like length, gathered into (B, T), 0 at padding.
 
     With `columns` = 1 it gives (b, t + 1), of states, and (B, T + 1) comes back. The result does
-    not depend on the chunks (a test holds this); the time does.
+    not depend on the chunks (a test holds this); the time does. Several processes share them out.
     """
     rows_total, width = batch.mask.shape
     result = torch.zeros(rows_total, width + columns, device=batch.ids.device)
-    lengths = batch.attention.sum(dim=1).tolist()
-    for index in chunks_by_length(lengths, SCORING_CHUNK):
-        rows = batch.rows(index)
-        counted = torch.nn.functional.pad(rows.mask, (columns, 0), value=True)
-        result[index, : counted.shape[1]] = function(rows) * counted
+    chunks = chunks_by_length(batch.attention.sum(dim=1).tolist(), SCORING_CHUNK)
+
+    def work(own: list[list[int]]) -> list[Tensor]:
+        found = []
+        for index in own:
+            rows = batch.rows(index)
+            counted = torch.nn.functional.pad(rows.mask, (columns, 0), value=True)
+            found.append(processes.portable(function(rows) * counted))
+        return found
+
+    for index, found in zip(chunks, processes.share_out(chunks, work), strict=True):
+        result[index, : found.shape[1]] = found.to(result.device)
     return result

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from bench.errors import Diverged
+from bench.models import processes
 from bench.models.backbone import Backbone, decoder_of, too_long
 from bench.models.fast.cache import preallocated_cache, select_rows
 from bench.models.sequences import pad_left, positions
@@ -109,18 +110,23 @@ def draw_responses(
     longest = max(map(len, prompts), default=0) + sampling.max_new_tokens
     if longest > (most := backbone.within(longest)):
         raise too_long(longest, most)
-    responses = [Draw() for _ in prompts]
+    responses = [Draw()] * len(prompts)
     # Prompts of like length go together, so that little is padding.
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
     numbers = _numbers(len(prompts), sampling, generator)
     with _policy(backbone, adapter, sampling) as model, _last_states(model) as last:
         read = None if value is None else lambda: value(last[0])
-        for start in range(0, len(order), sampling.batch_size):
-            rows = order[start : start + sampling.batch_size]
-            batch = [prompts[i] for i in rows]
-            drawn = _decode(model, backbone, batch, sampling, numbers[rows], read)
-            for i, response in zip(rows, drawn, strict=True):
-                responses[i] = response
+
+        def decode(own: list[int]) -> list[Draw]:
+            drawn: list[Draw] = []
+            for start in range(0, len(own), sampling.batch_size):
+                rows = own[start : start + sampling.batch_size]
+                batch = [prompts[i] for i in rows]
+                drawn += _decode(model, backbone, batch, sampling, numbers[rows], read)
+            return drawn
+
+        for i, response in zip(order, processes.share_out(order, decode), strict=True):
+            responses[i] = response
     return responses
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from bench.models import processes
+
 
 @dataclass(frozen=True)
 class Sequences:
@@ -152,7 +154,12 @@ def chunks_by_length(lengths: Sequence[int], size: int) -> list[list[int]]:
 
 
 def microbatches(lengths: Sequence[int], size: int | None) -> list[list[int]]:
-    """Indices of a batch's rows in forward passes of `size`; all in one, in order, if they fit."""
-    if size is None or size >= len(lengths):
+    """Indices of a batch's rows in forward passes of `size`; all in one, in order, if they fit.
+
+    Where several processes share them out they are small enough that each has one.
+    """
+    share = -(-len(lengths) // processes.count())
+    size = min(size or share, share)
+    if size >= len(lengths):
         return [list(range(len(lengths)))]
     return chunks_by_length(lengths, size)

@@ -80,12 +80,19 @@ class Progress:
     Args:
         console: where to write; by default standard error.
         clock: seconds; the lines on a pipe are spaced by it.
+        quiet: show nothing.
     """
 
     def __init__(
-        self, console: Console | None = None, clock: Callable[[], float] = time.monotonic
+        self,
+        console: Console | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        quiet: bool = False,
     ) -> None:
-        self.console = console or Console(stderr=True, highlight=False, file=sys.stderr)
+        self.console = console or Console(
+            stderr=True, highlight=False, file=sys.stderr, quiet=quiet
+        )
         self._clock = clock
         self._active = 0
         self._bars = RichProgress(

@@ -9,23 +9,26 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import UserError
+from bench.models import processes
 from bench.pipeline.sources import SOURCES
+from bench.pipeline.store import Artifact, Build, Store
 
 if TYPE_CHECKING:
     from bench.config.run import RunConfig
     from bench.files import FileState
     from bench.models.backbone import Backbone
     from bench.pipeline.progress import Progress
-    from bench.pipeline.store import Artifact, Store
 
-Build = Callable[["Context", Path, list[Path]], dict[str, Any]]
+Builder = Callable[["Context", Path, list[Path]], dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -41,15 +44,18 @@ class Stage:
         build: writes the artifact into a folder, from the inputs' folders; returns statistics.
         summary: one line for the plan.
         files: what it reads beside its inputs, and what these files held when the key was made.
+        shared: where several processes make a run (`bench.models.processes`), all of them build it
+            together; else the first one does, alone.
     """
 
     name: str
     config: Mapping[str, Any]
     inputs: tuple[Stage, ...]
     roots: tuple[str, ...]
-    build: Build
+    build: Builder
     summary: str = ""
     files: Mapping[Path, FileState] = field(default_factory=dict)
+    shared: bool = False
 
     @cached_property
     def key(self) -> str:
@@ -112,20 +118,33 @@ def execute(target: Stage, context: Context, store: Store) -> Iterator[Executed]
     """
     done: dict[str, Executed] = {}
     for stage in target.graph():
-        found = store.find(stage.name, stage.key)
+        find = partial(store.find, stage.name, stage.key)
+        found = processes.from_first(find)
         cached = found is not None
         if found is None:
             inputs = [done[s.key].artifact.path for s in stage.inputs]
-            with store.building(stage.name, stage.key) as build:
-                if build.artifact is None:  # else another process made it while we waited
+            with _building(stage, store) as build:
+                # Another run may have made it while this one waited.
+                if processes.from_first(lambda: build.artifact is None):
                     _check_unchanged(stage)
                     build.stats.update(_measured(stage, context, build.path, inputs))
                     _check_unchanged(stage)
-            found = store.find(stage.name, stage.key)
+            found = processes.from_first(find)
             if found is None:
                 raise RuntimeError(f"stage {stage.name} left no artifact")
         done[stage.key] = Executed(stage, found, cached)
         yield done[stage.key]
+
+
+@contextmanager
+def _building(stage: Stage, store: Store) -> Iterator[Build]:
+    """Where a process writes: the first into the store, the others to where nobody looks."""
+    if processes.is_first():
+        with store.building(stage.name, stage.key) as build:
+            yield build
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            yield Build(Path(folder))
 
 
 def _measured(stage: Stage, context: Context, out: Path, inputs: list[Path]) -> dict[str, Any]:
@@ -138,12 +157,16 @@ def _measured(stage: Stage, context: Context, out: Path, inputs: list[Path]) -> 
 
     device = pick_device(context.config.model.device)
     memory, context.packed = PeakMemory(device), None
-    stats = stage.build(context, out, inputs)
+    if stage.shared:
+        stats = stage.build(context, out, inputs)
+    else:  # nothing in it shares work out: one process is enough, and the others wait
+        stats = processes.from_first(lambda: stage.build(context, out, inputs))
     ran_on = {"device": device_name(device), "threads": torch.get_num_threads()}
     return stats | {
         "peak_memory_gib": memory.gib(),
         "peak_memory_since": memory.since,
-        "ran_on": ran_on | {"packed": context.packed},
+        "ran_on": ran_on
+        | {"packed": context.packed, "processes": processes.count() if stage.shared else 1},
     }
 
 

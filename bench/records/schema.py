@@ -58,11 +58,13 @@ class RanOn(_Strict):
         device: model of the GPU, or of the CPU.
         threads: CPU threads of torch.
         packed: whether batches went through the model without padding; None: no model was used.
+        processes: how many shared the work.
     """
 
     device: str
     threads: int
     packed: bool | None = None
+    processes: int = 1
 
 
 class StageRecord(_Strict):

@@ -314,6 +314,27 @@ def run_parallel(
     ]
 
 
+def run_on_gpus(
+    configs: Sequence[RunConfig],
+    overrides: Sequence[str],
+    store: Path,
+    results: Path,
+    gpus: int,
+    threads: int | None,
+    until: str | None = None,
+) -> list[str]:
+    """Run one after the other, each on all GPUs; returns a line for each that failed."""
+    from bench.running.together import run_together
+
+    threads = threads or max(1, cores() // gpus)
+    failures = []
+    for config in configs:
+        job = _job(config, overrides, store, results, threads, until)
+        if code := run_together(job.arguments, gpus):
+            failures.append(f"{job.name} failed (exit code {code})")
+    return failures
+
+
 def _job(
     config: RunConfig,
     overrides: Sequence[str],

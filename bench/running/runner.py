@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from bench.config.loading import config_sha, load_suite, plugin_options
 from bench.config.run import RunConfig
 from bench.errors import Diverged, UserError
+from bench.models import processes
 from bench.pipeline.sources import SOURCES
 from bench.pipeline.stage import Context, Executed, Stage, execute
 from bench.pipeline.store import Store
@@ -205,10 +206,15 @@ def run(
             "interrupted" or "failed" was written (unless a finished one is there).
     """
     started, code = datetime.now(UTC), code_state()
-    planned, suite = make_plan(config, store, until)
+    # Of several processes the first one converts a GGUF file, and the others find what it made.
+    planned, suite = processes.after_first(lambda: make_plan(config, store, until))
     context = Context(planned.config, suite, progress, store.root / "answers")
-    missing = [s for s in planned.stages if store.find(s.name, s.key) is None]
-    _check_ready({stage.name for stage in missing}, planned.policy, context)
+    stored = processes.from_first(
+        lambda: {s.key for s in planned.stages if store.find(s.name, s.key) is not None}
+    )
+    missing = [stage for stage in planned.stages if stage.key not in stored]
+    names = {stage.name for stage in missing}
+    processes.from_first(lambda: _check_ready(names, planned.policy, context))
     # Imported now: a file that is edited during the run must not run under a key of the old code.
     for stage in missing:
         SOURCES.load(stage.roots)
@@ -228,7 +234,8 @@ def run(
     # that commit as `model_commit`.
     record = _record(config, planned, executed, code, started, status, failure)
     folder = folder_of(config, results)
-    if status == "ok" or _status_in(folder) not in _KEPT.get(status, ("ok",)):
+    replaces = status == "ok" or _status_in(folder) not in _KEPT.get(status, ("ok",))
+    if replaces and processes.is_first():
         _write(record, planned, executed, folder, texts=may_show_texts(suite))
     if failure is not None and status in ("interrupted", "failed"):
         raise failure

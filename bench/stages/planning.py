@@ -31,12 +31,17 @@ from bench.stages.reading import Reads, read_base, read_by_suite
 if TYPE_CHECKING:
     from bench.config.run import RunConfig
     from bench.models.heads import Granularity
-    from bench.pipeline.stage import Build, Context
+    from bench.pipeline.stage import Builder, Context
     from bench.plugins.protocols import Method
     from bench.training.reward_model import TokenLoss
 
 # Whose versions may move a number; rapidfuzz aligns edits.
 PACKAGES = ("torch", "transformers", "peft", "tokenizers", "rapidfuzz")
+
+
+# Modules of stages that generate or train, which several processes do together; what others do is
+# quickly done, or asks somebody.
+_SHARED = frozenset({"sft", "samples", "reward_models", "rm_evaluation", "policy", "outputs"})
 
 
 class Stages:
@@ -92,6 +97,7 @@ class Stages:
             _lazy(module, function, *arguments, config=self.config if own else None),
             summary,
             {file: state for read in (*data.values(), *base) for file, state in read.files.items()},
+            shared=module.removeprefix("bench.stages.") in _SHARED,
         )
 
     @property
@@ -506,7 +512,7 @@ class Stages:
         return {"name": name, "options": judge_options(self.config, name).result_fields()}
 
 
-def _lazy(module: str, function: str, *arguments: Any, config: RunConfig | None = None) -> Build:
+def _lazy(module: str, function: str, *arguments: Any, config: RunConfig | None = None) -> Builder:
     """A build function that is imported when it runs; `config`: instead of the run's own."""
 
     def build(context: Context, out: Path, inputs: list[Path]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import UserError
+from bench.models import processes
 from bench.models.names import POLICY
 from bench.models.rollout import Sampling, sample
 from bench.models.sequences import repeat_share
@@ -83,7 +84,8 @@ def _judged(
 
     def score(responses: list[list[int]]) -> Row:
         outputs = [backbone.tokens.text(response) for response in responses]
-        verdicts = judge.compare(prompts, outputs, references)
+        # Of several processes one asks: verdicts may cost money.
+        verdicts = processes.from_first(lambda: judge.compare(prompts, outputs, references))
         wins = [win(v.preference) for v in verdicts if v.preference is not None]
         scores = [v.score for v in verdicts if v.score is not None]
         if not wins:

@@ -14,6 +14,8 @@ from typing import Any
 
 import torch
 
+from bench.models import processes
+
 # The folder is named here again: with an import of the store, its code would be in every key.
 FOLDER, FILE = "checkpoint", "state.pt"  # the folder's name is the store's (`bench.pipeline.store`)
 EVERY_S = 60.0  # between two checkpoints at least,
@@ -34,8 +36,8 @@ class Checkpoints:
         self._written, self._pause = time.monotonic(), EVERY_S
 
     def due(self) -> bool:
-        """Whether enough time has passed for another one."""
-        return time.monotonic() - self._written >= self._pause
+        """Whether enough time has passed for another one; of several processes the first writes."""
+        return processes.is_first() and time.monotonic() - self._written >= self._pause
 
     def write(self, state: dict[str, Any]) -> None:
         """Write what the next attempt needs to go on here; the one before is there until then.
@@ -43,6 +45,8 @@ class Checkpoints:
         Args:
             state: tensors, numbers, texts, lists and dictionaries.
         """
+        if not processes.is_first():
+            return
         began = time.monotonic()
         try:
             # Not in the folder, of which the store would keep what a kill leaves half written.
@@ -56,6 +60,9 @@ class Checkpoints:
 
     def read(self) -> dict[str, Any] | None:
         """What an interrupted attempt wrote, its tensors on the CPU; None: begin anew."""
+        return processes.from_first(self._read)
+
+    def _read(self) -> dict[str, Any] | None:
         if not self._path.exists():
             return None
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,10 +11,14 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from bench.errors import Diverged
+from bench.models import processes
 
 if TYPE_CHECKING:
     from bench.config.run import Schedule
     from bench.training.checkpoints import Checkpoints
+
+# What a micro-batch measured, by name: numbers, but "loss", which is a tensor with a gradient.
+Measured = dict[str, Any]
 
 BETAS = (0.9, 0.98)
 BUCKET = 8  # batches from which rows of like length are put together
@@ -147,20 +151,34 @@ class Descent:
                     return
             self._place = 0
 
-    def step(self, losses: Iterable[Tensor]) -> float:
-        """One step down the gradient of the sum of `losses`; returns that sum.
+    def step(
+        self, parts: Sequence[list[int]], measure: Callable[[list[int]], Measured]
+    ) -> dict[str, float]:
+        """One step down the gradient of a batch's loss, of which only a part is in memory at once.
 
-        They are drawn one by one, each once the one before has given its gradient: of micro-batches
-        only one is in memory.
+        Args:
+            parts: the batch's rows as micro-batches; several processes share them out.
+            measure: a micro-batch's part of the batch's "loss", and of whatever else is measured.
+
+        Returns:
+            The sums over the parts, by name.
         """
-        total = 0.0
-        for loss in losses:
-            loss.backward()
-            total += loss.item()
+
+        def descend(own: list[list[int]]) -> list[Measured]:
+            found = []
+            for part in own:
+                measured = measure(part)
+                measured["loss"].backward()
+                measured["loss"] = measured["loss"].item()
+                found.append(measured)
+            return found
+
+        found = processes.share_out(parts, descend)
+        processes.sum_gradients(self.parameters)
         step(self.optimiser, self.parameters, self.max_grad_norm)
         self.schedule.step()
         self.done += 1
-        return total
+        return {name: sum(part[name] for part in found) for name in found[0]}
 
     def _state(self) -> dict[str, Any]:
         return {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -23,7 +23,7 @@ from bench.rl import (
     token_preference_loss,
 )
 from bench.training.comparisons import Group, tokenise
-from bench.training.optimisation import Descent, finite, generator
+from bench.training.optimisation import Descent, Measured, finite, generator
 
 if TYPE_CHECKING:
     from bench.config.run import LoRAConfig, RewardModelConfig
@@ -100,10 +100,10 @@ def train_reward_model(
         checkpoints=checkpoints,
     )
     for index in descent.batches([g.length for g in groups], config.batch_size):
-        accuracies: list[float] = []
-        parts = _losses(model, [groups[i] for i in index], objective, config, accuracies)
-        loss = descent.step(parts)
-        on_step({"step": descent.done, "loss": loss, "accuracy": sum(accuracies)})
+        batch = [groups[i] for i in index]
+        parts = microbatches([group.length for group in batch], config.microbatch_size)
+        measured = descent.step(parts, _measure(model, batch, objective, config))
+        on_step({"step": descent.done, **measured})
     tokens = config.epochs * sum(len(x) for group in groups for x in group.responses)
     return model, {**counts, "tokens": tokens, "steps": descent.done}
 
@@ -124,22 +124,23 @@ def _check_sizes(sizes: set[int], objective: Objective, config: RewardModelConfi
         )
 
 
-def _losses(
-    model: RewardModel,
-    groups: list[Group],
-    objective: Objective,
-    config: RewardModelConfig,
-    accuracies: list[float],
-) -> Iterator[Tensor]:
-    """The micro-batches' parts of the batch's mean loss; their parts of its accuracy are added."""
+def _measure(
+    model: RewardModel, groups: list[Group], objective: Objective, config: RewardModelConfig
+) -> Callable[[list[int]], Measured]:
+    """A micro-batch's part of the batch's mean loss and of its accuracy."""
     # Every loss is a mean over the groups that have a preference, and each of them has one
     # (`tokenise`). Accuracy is over pairs, of which rankings with ties have fewer.
     pairs = sum(group.pairs for group in groups)
-    for index in microbatches([group.length for group in groups], config.microbatch_size):
+
+    def measure(index: list[int]) -> Measured:
         part = [groups[i] for i in index]
         loss, accuracy = batch_loss(model, part, objective, config)
-        accuracies.append(accuracy.item() * (sum(group.pairs for group in part) / pairs))
-        yield finite(loss, "the reward model's loss") * (len(part) / len(groups))
+        return {
+            "loss": finite(loss, "the reward model's loss") * (len(part) / len(groups)),
+            "accuracy": accuracy.item() * (sum(group.pairs for group in part) / pairs),
+        }
+
+    return measure
 
 
 def batch_loss(

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
 from bench.data import Demonstration
 from bench.errors import UserError
 from bench.models.backbone import Backbone
 from bench.models.names import SFT
 from bench.models.sequences import microbatches
-from bench.training.optimisation import Descent, finite, generator
+from bench.training.optimisation import Descent, Measured, finite, generator
 
 if TYPE_CHECKING:
     from bench.config.run import LoRAConfig, SFTConfig
@@ -63,9 +62,10 @@ def train_sft(
     adapter = None if config.full else SFT
     for index in descent.batches([len(p) + len(r) for p, r in rows], config.batch_size):
         batch = [rows[i] for i in index]
-        loss = descent.step(_losses(backbone, batch, adapter, config.microbatch_size))
+        parts = microbatches([len(p) + len(r) for p, r in batch], config.microbatch_size)
+        measured = descent.step(parts, _loss(backbone, batch, adapter))
         descent.tokens += sum(len(response) for _, response in batch)
-        on_step({"step": descent.done, "loss": loss})
+        on_step({"step": descent.done, **measured})
     backbone.model.requires_grad_(False)
     dropped = len(demonstrations) - len(rows)
     return {"steps": descent.done, "tokens": descent.tokens, "dropped": dropped}
@@ -78,18 +78,18 @@ def step_count(config: SFTConfig, rows: int) -> int:
     return config.epochs * -(-rows // config.batch_size)
 
 
-def _losses(
-    backbone: Backbone,
-    rows: Sequence[tuple[list[int], list[int]]],
-    adapter: str | None,
-    microbatch_size: int | None,
-) -> Iterator[Tensor]:
-    """The micro-batches' parts of the mean loss a token: all divide by the batch's tokens."""
+def _loss(
+    backbone: Backbone, rows: Sequence[tuple[list[int], list[int]]], adapter: str | None
+) -> Callable[[list[int]], Measured]:
+    """A micro-batch's part of the mean loss a token: all divide by the batch's tokens."""
     tokens = sum(len(response) for _, response in rows)
-    for index in microbatches([len(p) + len(r) for p, r in rows], microbatch_size):
-        batch = backbone.tokens.join([rows[i][0] for i in index], [rows[i][1] for i in index])
-        loss = -backbone.logprobs(batch.to(backbone.device), adapter).sum() / tokens
-        yield finite(loss, "the SFT loss")
+
+    def loss(part: list[int]) -> Measured:
+        batch = backbone.tokens.join([rows[i][0] for i in part], [rows[i][1] for i in part])
+        total = -backbone.logprobs(batch.to(backbone.device), adapter).sum() / tokens
+        return {"loss": finite(total, "the SFT loss")}
+
+    return loss
 
 
 def fitting(

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from bench.models import processes
 from bench.models.backbone import Backbone
 from bench.models.heads import ValueModel
 from bench.models.names import POLICY
-from bench.models.sequences import chunks_by_length
+from bench.models.sequences import microbatches
 from bench.rl import (
     kl_estimate,
     masked_mean,
@@ -158,10 +159,9 @@ class Learner:
         tokens, states = counted, int(rows.states.sum())
         if self.config.count_padding:
             tokens = states = len(rows.batch) * experience.states.shape[1]
-        size = self.config.microbatch_size or len(rows.batch)
-        if size >= len(rows.batch):
+        chunks = microbatches(rows.batch.lengths.tolist(), self.config.microbatch_size)
+        if len(chunks) == 1:
             return [Part(rows, tokens, states, counted)]
-        chunks = chunks_by_length(rows.batch.lengths.tolist(), size)
         return [Part(rows.rows(torch.tensor(chunk)), tokens, states, counted) for chunk in chunks]
 
     def _update_value(self, parts: list[Part], log: _Log) -> None:
@@ -214,12 +214,14 @@ class Learner:
             log.end()
             return False
         if self.config.ptx_coef > 0:
-            log.add({"ptx_loss": self._pretrain()})
+            log.add(self._pretrain())
+        processes.sum_gradients(self.policy_parameters)
         norm = step(self.policy_optimiser, self.policy_parameters, self.config.max_grad_norm)
         log.end(policy_grad_norm=norm)
         return True
 
     def _step_value(self, log: _Log) -> None:
+        processes.sum_gradients(self.value_parameters)
         norm = step(self.value_optimiser, self.value_parameters, self.config.max_grad_norm)
         log.end(value_grad_norm=norm)
 
@@ -251,20 +253,25 @@ class Learner:
         measured = {"value_loss": loss.detach(), "value_clip_fraction": fraction}
         return self.config.value_coef * loss, measured
 
-    def _pretrain(self) -> Tensor:
+    def _pretrain(self) -> Measured:
         """Add the gradient of PPO-ptx's term: -gamma log pi of demonstrations, a token's mean."""
         size, config = self.config.ptx_batch_size, self.config
         index = torch.randint(len(self.demonstrations), (size,), generator=self.rng).tolist()
         rows = [self.demonstrations[i] for i in index]
         tokens = sum(len(response) for _, response in rows)
-        total = torch.zeros((), device=self.backbone.device)
-        for chunk in chunks_by_length([len(r) for _, r in rows], config.microbatch_size or size):
-            prompts, responses = [rows[i][0] for i in chunk], [rows[i][1] for i in chunk]
-            batch = self.backbone.tokens.join(prompts, responses).to(self.backbone.device)
-            loss = -masked_sum(self.backbone.logprobs(batch, POLICY), batch.mask) / tokens
-            (config.ptx_coef * finite(loss, "the PPO-ptx loss")).backward()
-            total += loss.detach()
-        return total
+
+        def descend(own: list[list[int]]) -> list[Tensor]:
+            losses = []
+            for chunk in own:
+                prompts, responses = [rows[i][0] for i in chunk], [rows[i][1] for i in chunk]
+                batch = self.backbone.tokens.join(prompts, responses).to(self.backbone.device)
+                loss = -masked_sum(self.backbone.logprobs(batch, POLICY), batch.mask) / tokens
+                (config.ptx_coef * finite(loss, "the PPO-ptx loss")).backward()
+                losses.append(processes.portable(loss.detach()))
+            return losses
+
+        chunks = microbatches([len(r) for _, r in rows], config.microbatch_size)
+        return {"ptx_loss": torch.stack(processes.share_out(chunks, descend)).sum()}
 
     def state(self) -> dict[str, Any]:
         """Weights and optimisers, for `restore`."""
@@ -283,11 +290,18 @@ class Learner:
         self.value_optimiser.load_state_dict(state["value_optimiser"])
 
 
-def _add_gradients(parts: Iterable[Part], forward: Forward, what: str, log: _Log) -> None:
+def _add_gradients(parts: Sequence[Part], forward: Forward, what: str, log: _Log) -> None:
     """Gradients of a minibatch, micro-batch by micro-batch; `what` names a loss that diverges."""
-    for part in parts:
-        loss, measured = forward(part)
-        finite(loss, what).backward()
+
+    def descend(own: list[Part]) -> list[Measured]:
+        found = []
+        for part in own:
+            loss, measured = forward(part)
+            finite(loss, what).backward()
+            found.append({name: processes.portable(x) for name, x in measured.items()})
+        return found
+
+    for measured in processes.share_out(parts, descend):
         log.add(measured)
 
 

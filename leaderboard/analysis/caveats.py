@@ -67,12 +67,14 @@ def _stages(record: Record) -> Facts | None:
     machine = record.hardware
     devices = {place.device for place in places} - {machine.gpu or machine.cpu}
     threads = {str(place.threads) for place in places} - {str(machine.threads)}
+    processes = {str(place.processes) for place in places} - {"1"}
     known = {place.packed for place in places} - {None}
     packed = {"packed" if yes else "padded" for yes in known}
     return {
         "device": " + ".join(sorted(devices)) or "the run's own",
         "threads": " + ".join(sorted(threads)) or "the run's own",
         "batches": " + ".join(sorted(packed)) or "none",
+        "processes": " + ".join(sorted(processes)) or "one",
     }
 
 

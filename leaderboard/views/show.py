@@ -179,7 +179,8 @@ def _ran_on(record: Record) -> list[str]:
     for place, names in stages.items():
         threads = "1 thread" if place.threads == 1 else f"{place.threads} threads"
         packed = {True: ", batches packed", False: ", batches padded", None: ""}[place.packed]
-        lines.append(f"On {place.device}, {threads}{packed}: {', '.join(names)}.")
+        several = f", {place.processes} processes" if place.processes > 1 else ""
+        lines.append(f"On {place.device}, {threads}{several}{packed}: {', '.join(names)}.")
     return lines
 
 

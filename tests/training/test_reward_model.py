@@ -12,7 +12,7 @@ from bench.data import Preference, Ranking
 from bench.errors import UserError
 from bench.models import backbone as backbone_module
 from bench.models.heads import Granularity, RewardModel, ScalarHead
-from bench.models.sequences import Sequences
+from bench.models.sequences import Sequences, microbatches
 from bench.rl import (
     bradley_terry_loss,
     divergence_preference_loss,
@@ -22,7 +22,7 @@ from bench.rl import (
 from bench.training.comparisons import Group, tokenise
 from bench.training.reward_model import (
     Objective,
-    _losses,
+    _measure,
     batch_loss,
     normalise,
     preference_accuracy,
@@ -273,10 +273,11 @@ def test_micro_batches_gradients_and_accuracy_are_the_whole_batch_s(
     found = []
     for size in (None, 7, 3):
         config = RewardModelConfig(label_smoothing=0.1, microbatch_size=size)
-        accuracies: list[float] = []
-        losses = list(_losses(model, groups, objective, config, accuracies))
-        assert len(losses) == len(accuracies) == (3 if size == 3 else 1)
-        found.append((gradient(model, sum(losses)), float(sum(losses)), sum(accuracies)))
+        measure = _measure(model, groups, objective, config)
+        measured = [measure(part) for part in microbatches([g.length for g in groups], size)]
+        assert len(measured) == (3 if size == 3 else 1)
+        loss, accuracy = (sum(part[name] for part in measured) for name in ("loss", "accuracy"))
+        found.append((gradient(model, loss), float(loss), accuracy))
     whole, same, parts = found
     assert torch.equal(whole[0], same[0])
     assert (parts[0] - whole[0]).norm() <= 1e-5 * whole[0].norm()

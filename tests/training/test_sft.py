@@ -11,7 +11,8 @@ from bench.data import Demonstration
 from bench.errors import UserError
 from bench.models.names import SFT
 from bench.models.rollout import Sampling, sample
-from bench.training.sft import _losses, fitting, train_sft
+from bench.models.sequences import microbatches
+from bench.training.sft import _loss, fitting, train_sft
 from tests.tiny import LORA, random_batch, stir, tiny_backbone
 
 ROWS = [
@@ -114,8 +115,9 @@ def test_micro_batches_gradients_add_up(size: int) -> None:
         backbone = tiny_backbone()
         backbone.add_adapter(SFT, LORA)
         stir(backbone, SFT)
-        for loss in _losses(backbone, rows, SFT, microbatch):
-            loss.backward()
+        loss = _loss(backbone, rows, SFT)
+        for part in microbatches([len(p) + len(r) for p, r in rows], microbatch):
+            loss(part)["loss"].backward()
         found.append([p.grad for p in backbone.parameters(SFT)])
     for whole, parts in zip(*found, strict=True):
         torch.testing.assert_close(parts, whole, rtol=1e-4, atol=1e-5 * float(whole.abs().max()))
