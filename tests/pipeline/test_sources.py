@@ -30,7 +30,7 @@ APART = (
 )  # fmt: skip
 # At most so many modules. More of them: does the import that was added decide the stage's result?
 SIZES = {
-    "sft": 62, "samples": 62, "preferences": 25, "edits": 30, "reward_model": 67,
+    "sft": 62, "samples": 62, "preferences": 25, "edits": 30, "reward_model": 68,
     "rm_evaluation": 82, "ppo": 77, "outputs": 62, "judgement": 82,
     "edits by claude": 70, "judgement by claude": 117,
 }  # fmt: skip

@@ -277,7 +277,7 @@ def test_micro_batches_gradients_and_accuracy_are_the_whole_batch_s(
         measured = [measure(part) for part in microbatches([g.length for g in groups], size)]
         assert len(measured) == (3 if size == 3 else 1)
         loss, accuracy = (sum(part[name] for part in measured) for name in ("loss", "accuracy"))
-        found.append((gradient(model, loss), float(loss), accuracy))
+        found.append((gradient(model, loss), loss.item(), accuracy))
     whole, same, parts = found
     assert torch.equal(whole[0], same[0])
     assert (parts[0] - whole[0]).norm() <= 1e-5 * whole[0].norm()
