@@ -44,6 +44,11 @@ class ModelConfig(Section):
         description="the backward computes layers again instead of keeping them: a third more "
         "time, a fraction of the memory, the same numbers",
     )
+    cuda_graphs: bool = Field(
+        False,
+        description="decode a token as one CUDA graph, where the model keeps all keys and values; "
+        "the numbers of the plain loop but for rounding",
+    )
     decode_batch_size: int | None = Field(
         None,
         ge=1,

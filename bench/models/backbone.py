@@ -20,6 +20,7 @@ from bench.models.adapters import adapter_parameters, attach
 from bench.models.context import context_length
 from bench.models.devices import pick_device, pick_dtype
 from bench.models.fast.checkpointing import layers_of, recomputed
+from bench.models.fast.graphs import has_fixed_cache
 from bench.models.fast.logits import in_chunks, logits_of
 from bench.models.fast.lora import fuse_lora
 from bench.models.fast.narrowing import last_mlp_at
@@ -46,6 +47,7 @@ class Backbone:
             to a round size, stand for no token and get no probability anywhere.
         recomputes: whether the backward computes the layers once more instead of keeping what they
             computed (`bench.models.fast.checkpointing`).
+        graphs: whether decoding on a GPU replays CUDA graphs (`bench.models.fast.graphs`).
         context: positions that a sequence may have; None: no limit.
     """
 
@@ -55,6 +57,7 @@ class Backbone:
         self.device = device
         self.packs = can_pack(self.model)  # adapters leave the attention as it is
         self.recomputes = False
+        self.graphs = has_fixed_cache(self.model.config)
         self.context = context_length(self.model.config)
         self.vocabulary = min(tokens.size, self.model.get_output_embeddings().weight.shape[0])
 
@@ -72,6 +75,7 @@ class Backbone:
         backbone = cls(model, tokens, device)
         check_decoding(backbone.model)
         backbone.recomputes = config.gradient_checkpointing
+        backbone.graphs = backbone.graphs and config.cuda_graphs
         if backbone.recomputes and not layers_of(decoder_of(model)):
             raise UserError(
                 f"model.gradient_checkpointing: {type(model).__name__} has no list of layers that "

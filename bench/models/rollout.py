@@ -17,11 +17,13 @@ from bench.errors import Diverged
 from bench.models import processes
 from bench.models.backbone import Backbone, decoder_of, too_long
 from bench.models.fast.cache import preallocated_cache, select_rows
+from bench.models.fast.graphs import FixedDecoding, Step, recorded
 from bench.models.sequences import pad_left, positions
 
 if TYPE_CHECKING:
     from bench.config.run import ModelConfig
 
+_DIVERGED = "the logits of a rollout are not numbers: the run diverged"
 COMPACT_BELOW = 0.75  # rows still running / rows in the batch at which the batch is cut down
 
 
@@ -122,7 +124,8 @@ def draw_responses(
             for start in range(0, len(own), sampling.batch_size):
                 rows = own[start : start + sampling.batch_size]
                 batch = [prompts[i] for i in rows]
-                drawn += _decode(model, backbone, batch, sampling, numbers[rows], read)
+                loop = _decode_fixed if _fixed(backbone) else _decode
+                drawn += loop(model, backbone, batch, sampling, numbers[rows], read)
             return drawn
 
         for i, response in zip(order, processes.share_out(order, decode), strict=True):
@@ -192,12 +195,13 @@ def _decode(
             logits_to_keep=1,
         )
         logits = output.logits[:, -1, : backbone.vocabulary]
-        tokens, *measured = draw(logits, sampling.temperature, numbers[rows, step])
+        found = draw(logits, sampling.temperature, numbers[rows, step].to(backbone.device))
+        tokens, *measured = (x.cpu() for x in found)
         if value is not None:
             measured.append(value().cpu())
         # A finished row that is still in the batch goes on behind its EOS: that is not used.
         if measured[0][running].isnan().any():
-            raise Diverged("the logits of a rollout are not numbers: the run diverged")
+            raise Diverged(_DIVERGED)
         columns.append((rows, running.clone(), tokens, *measured))  # the EOS itself counts
         running &= ~backbone.tokens.ends(tokens)
         if not running.any():
@@ -212,6 +216,41 @@ def _decode(
         attention = torch.cat([attention, attention.new_ones(len(rows), 1)], dim=1)
         position = position[:, -1:] + 1
     return _gather(len(prompts), columns)
+
+
+def _fixed(backbone: Backbone) -> bool:
+    """Whether decoding is worth graphs, and the model lets it (`bench.models.fast.graphs`)."""
+    return backbone.device.type == "cuda" and backbone.graphs
+
+
+def _decode_fixed(
+    model: torch.nn.Module,
+    backbone: Backbone,
+    prompts: list[list[int]],
+    sampling: Sampling,
+    numbers: Tensor,
+    value: Callable[[], Tensor] | None,
+    record: Callable[[Step], Step] = recorded,
+) -> list[Draw]:
+    """What `_decode` does, a token as one CUDA graph."""
+
+    def choose(logits: Tensor, own: Tensor) -> tuple[Tensor, ...]:
+        return draw(logits[:, : backbone.vocabulary], sampling.temperature, own)
+
+    ids, attention = (x.to(backbone.device) for x in pad_left(prompts, backbone.tokens.pad_id))
+    ends = torch.tensor(backbone.tokens.eos_ids, device=backbone.device)
+    decoding = FixedDecoding(
+        model, ids, attention, positions(attention), numbers, ends, choose, value, record
+    )
+    decoding.run()
+    lengths = decoding.lengths.tolist()
+    responses = []
+    columns = [column.tolist() for column in decoding.columns]
+    for i, length in enumerate(lengths):
+        responses.append(Draw(*(column[i][:length] for column in columns)))
+    if any(number != number for response in responses for number in response.logprobs):
+        raise Diverged(_DIVERGED)
+    return responses
 
 
 def _gather(n: int, columns: list[tuple[Tensor, ...]]) -> list[Draw]:
@@ -233,7 +272,7 @@ def _gather(n: int, columns: list[tuple[Tensor, ...]]) -> list[Draw]:
 
 
 def draw(logits: Tensor, temperature: float, numbers: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Tokens drawn from (B, V) logits at `temperature` (0: the most likely), all (B,) on the CPU.
+    """Tokens drawn from (B, V) logits at `temperature` (0: the most likely); all (B,).
 
     The draw inverts the cumulative distribution at one uniform number a row: `numbers` (B,),
     float64 in [0, 1). Returned with it: the token's log-probability and the distribution's entropy,
@@ -248,9 +287,9 @@ def draw(logits: Tensor, temperature: float, numbers: Tensor) -> tuple[Tensor, T
         # In float64, or the tail would vanish beside 1; times the last sum, which is not quite 1;
         # and `right`, so that a token of probability 0 is never drawn.
         cumulative = probabilities.cumsum(dim=-1, dtype=torch.float64)
-        point = numbers.to(logits.device).unsqueeze(1) * cumulative[:, -1:]
+        point = numbers.unsqueeze(1) * cumulative[:, -1:]
         tokens = torch.searchsorted(cumulative, point, right=True).squeeze(1)
         tokens = tokens.clamp(max=logits.shape[1] - 1)  # NaN is above them all, where no token is
     chosen = logprobs.gather(1, tokens.unsqueeze(1)).squeeze(1)
     entropy = -(probabilities * logprobs.clamp(min=torch.finfo(torch.float32).min)).sum(dim=-1)
-    return tokens.cpu(), chosen.cpu(), entropy.cpu()
+    return tokens, chosen, entropy
