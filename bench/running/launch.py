@@ -20,7 +20,7 @@ from bench.files import write_json_option
 from bench.grid import Grid, words
 from bench.plugins import registry
 from bench.records.provenance import cores
-from bench.running.jobs import Job, run_jobs
+from bench.running.jobs import Job, run_jobs, visible_gpus
 
 if TYPE_CHECKING:
     from bench.config.run import RunConfig
@@ -302,11 +302,13 @@ def run_parallel(
     """Run in `workers` processes; returns a line for each that failed.
 
     All get as many threads, `threads` or their share of the cores: runs that are to be compared
-    add up in the same order.
+    add up in the same order. Where there are GPUs, each gets its own, unless the configuration
+    names one.
     """
     threads = threads or max(1, cores() // workers)
+    gpus = visible_gpus() if configs[0].model.device in ("auto", "cuda") else []
     jobs = [_job(config, overrides, store, results, threads, until) for config in configs]
-    codes = run_jobs(jobs, workers, say)
+    codes = run_jobs(jobs, workers, say, gpus)
     return [
         f"{job.name} failed (exit code {code})"
         for job, code in zip(jobs, codes, strict=True)

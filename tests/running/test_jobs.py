@@ -2,18 +2,24 @@
 
 import os
 import signal
+import subprocess
 import threading
 from pathlib import Path
 
 import pytest
 
+from bench.config.loading import load_config
 from bench.config.run import RunConfig
 from bench.running import launch
-from bench.running.jobs import Job, run_jobs
+from bench.running.jobs import Job, run_jobs, visible_gpus
 
 WORKER = """
-import sys, time
+import os, sys, time
 print("hello", sys.argv[1], flush=True)
+if sys.argv[1] == "gpu":
+    print(os.environ.get("CUDA_VISIBLE_DEVICES"), flush=True)
+    time.sleep(float(sys.argv[2]))
+    sys.exit(0)
 try:
     if sys.argv[1] == "sleep":
         time.sleep(60)
@@ -53,6 +59,59 @@ def test_an_interruption_reaches_the_workers_and_starts_no_other() -> None:
     assert said == ["[a] hello sleep", "[a] put away"]
 
 
+def shown(seconds: list[float], workers: int, gpus: list[str]) -> tuple[list[str], list[str]]:
+    """Which GPUs each of the jobs sees, and what is said besides."""
+    said: list[str] = []
+    jobs = [Job(str(i), ("gpu", str(s))) for i, s in enumerate(seconds)]
+    assert not any(run_jobs(jobs, workers, said.append, gpus))
+    seen = sorted(line for line in said if line.startswith("[") and "hello" not in line)
+    return [line.split()[1] for line in seen], [line for line in said if line[0] != "["]
+
+
+def test_a_gpu_that_is_free_goes_to_the_next_job() -> None:
+    """The first job outlasts the other two, which get the second GPU in turn."""
+    gpus, said = shown([3.0, 0.0, 0.0], 2, ["GPU-a", "GPU-b"])
+    first, second, third = gpus
+    assert {first, second} == {"GPU-a", "GPU-b"}
+    assert third == second
+    assert not said
+
+
+def test_more_jobs_than_gpus_share_them_and_a_line_says_so(monkeypatch) -> None:
+    gpus, said = shown([0.5] * 3, 3, ["0", "1"])
+    assert sorted(gpus) == ["0", "0", "1"]
+    assert said == ["3 runs at a time share 2 GPUs; --jobs 2 shares none"]
+
+
+def test_without_gpus_the_environment_stays_as_it_is(monkeypatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")
+    assert shown([0.0], 1, []) == (["7"], [])
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    assert shown([0.0], 1, []) == (["None"], [])
+
+
+@pytest.mark.parametrize(
+    ("count", "given", "names"),
+    [
+        ("3\n", None, ["0", "1", "2"]),
+        ("2\n", "5,GPU-b", ["5", "GPU-b"]),
+        ("1\n", "5,-1,6", ["5"]),  # CUDA reads up to the first that is none
+        ("0\n", "", []),
+        (None, None, []),  # torch cannot be loaded: the runs will say so
+    ],
+)
+def test_the_gpus_are_those_that_torch_sees(count, given, names, monkeypatch) -> None:
+    def answer(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        return subprocess.CompletedProcess(command, count is None, count or "", "")
+
+    monkeypatch.setattr(subprocess, "run", answer)
+    if given is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    else:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
+    assert visible_gpus() == names
+
+
 @pytest.mark.parametrize(("asked", "given"), [(None, 2), (3, 3)])
 def test_every_run_gets_as_many_threads(
     asked: int | None, given: int, monkeypatch: pytest.MonkeyPatch
@@ -60,7 +119,7 @@ def test_every_run_gets_as_many_threads(
     """Three runs, two at a time, on five cores: two threads each, the third too."""
     found: list[Job] = []
 
-    def run_no_jobs(jobs: list[Job], workers: int, say: object) -> list[int]:
+    def run_no_jobs(jobs: list[Job], workers: int, say: object, gpus: list[str]) -> list[int]:
         found.extend(jobs)
         return [0] * len(jobs)
 
@@ -70,3 +129,15 @@ def test_every_run_gets_as_many_threads(
     assert not launch.run_parallel(configs, [], Path("s"), Path("r"), 2, asked, print)
     threads = [[a for a in job.arguments if a.startswith("--threads")] for job in found]
     assert threads == [[f"--threads={given}"]] * 3
+
+
+@pytest.mark.parametrize(("device", "given"), [("auto", ["0", "1"]), ("cpu", []), ("cuda:1", [])])
+def test_a_device_that_the_user_names_is_left_alone(
+    device: str, given: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[list[str]] = []
+    monkeypatch.setattr(launch, "visible_gpus", lambda: ["0", "1"])
+    monkeypatch.setattr(launch, "run_jobs", lambda *args: found.append(args[3]) or [0])
+    configs = [load_config(overrides=[f"model.device={device}"])]
+    assert not launch.run_parallel(configs, [], Path("s"), Path("r"), 2, None, print)
+    assert found == [given]
