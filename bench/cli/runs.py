@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -48,14 +50,31 @@ def run(
     ] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Runs at a time, each a process.")] = 1,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of torch.")] = None,
-    rows: Annotated[bool, typer.Option(hidden=True)] = True,
+    launcher: Annotated[
+        str, typer.Option(help="Where runs go: local, ray or slurm (docs/training.md).")
+    ] = "local",
+    gpus_per_run: Annotated[int | None, typer.Option(min=0, help="With ray or slurm.")] = None,
+    retries: Annotated[
+        int, typer.Option(min=0, help="With ray or slurm: how often a lost run goes on.")
+    ] = 3,
+    ray_address: Annotated[
+        str | None, typer.Option(envvar="RAY_ADDRESS", help="Of a cluster; else one starts here.")
+    ] = None,
+    slurm: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="As partition=gpu; repeatable.")
+    ] = None,
+    as_job: Annotated[bool, typer.Option("--as-job", hidden=True)] = False,
 ) -> None:
     """Train and judge methods; stages that are in the store already are not computed again."""
     from bench.pipeline.progress import Progress
     from bench.pipeline.store import Store
-    from bench.running import launch
+    from bench.running import launch, sweeps
 
     signal.signal(signal.SIGTERM, _interrupt)
+    if as_job:
+        threading.Thread(target=_end_with_the_launcher, daemon=True).start()
+    where = sweeps.Options(launcher, jobs, threads, gpus_per_run, retries, ray_address, slurm or [])
+    where.check()
     use_threads(threads)
     launch.check_until(until)
     configs = launch.configurations(
@@ -75,15 +94,14 @@ def run(
             raise UserError("; ".join(dict.fromkeys(problems)))
         return
     launch.check_folder(results, "results")
-    if jobs > 1 and len(configs) > 1:
-        jobs = min(jobs, len(configs))
-        failures = launch.run_parallel(
-            configs, overrides or [], stages.root, results, jobs, threads, progress.say, until
+    if where.side_by_side(len(configs)):
+        failures = sweeps.run_apart(
+            configs, overrides or [], stages.root, results, where, progress.say, until
         )
     else:
         with launch.fetch_named(preset, suite, overrides or []):
             failures = launch.run_here(configs, stages, results, progress, until)
-    if rows:
+    if not as_job:  # whoever started the jobs shows what came of all of them
         _print_outcome(configs, results)
     if failures:
         raise UserError("; ".join(failures), exit_code=1)
@@ -237,3 +255,10 @@ def _print_measures(results: Path, suite: str, labels: set[str]) -> None:
 def _interrupt(_signal: int, _frame: Any) -> NoReturn:
     """Treat a scheduler's SIGTERM as Ctrl-C: the stage that runs is put away."""
     raise KeyboardInterrupt
+
+
+def _end_with_the_launcher() -> None:
+    """Wait until the process that started this run is gone, then end it as a SIGTERM would."""
+    # Not sys.stdin, whose lock a waiting thread would hold when the interpreter ends.
+    os.read(0, 1)
+    os.kill(os.getpid(), signal.SIGTERM)
