@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -15,9 +17,11 @@ from bench.cli.terminal import complain, fail, guarded, show, use_threads
 from bench.errors import UserError
 from bench.grid import words
 from bench.models import processes
+from bench.records.provenance import cores
 
 if TYPE_CHECKING:
     from bench.config.run import RunConfig
+    from bench.pipeline.store import Store
     from leaderboard.analysis.rows import Table
 
 
@@ -50,22 +54,36 @@ def run(
     jobs: Annotated[int, typer.Option(min=1, help="Runs at a time, each a process.")] = 1,
     gpus: Annotated[int, typer.Option(min=1, help="GPUs that share the work of a run.")] = 1,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of torch.")] = None,
-    rows: Annotated[bool, typer.Option(hidden=True)] = True,
+    launcher: Annotated[
+        str, typer.Option(help="Where runs go: local, ray or slurm (docs/training.md).")
+    ] = "local",
+    gpus_per_run: Annotated[int | None, typer.Option(min=0, help="With ray or slurm.")] = None,
+    retries: Annotated[
+        int, typer.Option(min=0, help="With ray or slurm: how often a lost run goes on.")
+    ] = 3,
+    ray_address: Annotated[
+        str | None, typer.Option(envvar="RAY_ADDRESS", help="Of a cluster; else one starts here.")
+    ] = None,
+    slurm: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="As partition=gpu; repeatable.")
+    ] = None,
+    as_job: Annotated[bool, typer.Option("--as-job", hidden=True)] = False,
 ) -> None:
     """Train and judge methods; stages that are in the store already are not computed again."""
     from bench.pipeline.progress import Progress
     from bench.pipeline.store import Store
-    from bench.running import launch
-    from bench.running.together import check_gpus
+    from bench.running import launch, sweeps
+    from bench.running.together import check_gpus, run_together
 
     signal.signal(signal.SIGTERM, _interrupt)
+    if as_job:
+        threading.Thread(target=_end_with_the_launcher, daemon=True).start()
+    where = sweeps.Options(launcher, jobs, threads, gpus_per_run, retries, ray_address, slurm or [])
+    where.check()
     use_threads(threads)
     processes.join()
     launch.check_until(until)
-    if gpus > 1:
-        check_gpus(gpus)
-        if jobs > 1:
-            raise UserError("give --jobs (runs side by side) or --gpus (GPUs a run), not both")
+    check_gpus(gpus, alone=jobs == 1 and launcher == "local")
     configs = launch.configurations(
         method, suite=suite, preset=preset, seed=seed, seeds=seeds, overrides=overrides or []
     )
@@ -73,32 +91,51 @@ def run(
     stages = Store(store, warn=progress.say)
     launch.check_folder(stages.root, "store", make=not dry_run)
     if dry_run:
-        problems = []
-        for one in configs:
-            with launch.fetch_named(preset, suite, overrides or []):
-                tables, problem = launch.plan_tables(one, stages, until)
-            show(*tables)
-            problems += [problem] if problem else []
-        if problems:
-            raise UserError("; ".join(dict.fromkeys(problems)))
+        with launch.fetch_named(preset, suite, overrides or []):
+            _show_plans(configs, stages, until)
         return
     launch.check_folder(results, "results")
     if gpus > 1:
-        failures = launch.run_on_gpus(
-            configs, overrides or [], stages.root, results, gpus, threads, until
+        given = {"--suite": suite, "--seed": seed, "--seeds": seeds, "--until": until}
+        code = run_together(
+            [
+                "run",
+                f"--method={method}",
+                f"--preset={preset}",
+                f"--store={stages.root}",
+                f"--results={results}",
+                f"--threads={threads or max(1, cores() // gpus)}",
+                *(f"{name}={value}" for name, value in given.items() if value is not None),
+                *(f"--set={override}" for override in overrides or []),
+            ],
+            gpus,
         )
-    elif jobs > 1 and len(configs) > 1:
-        jobs = min(jobs, len(configs))
-        failures = launch.run_parallel(
-            configs, overrides or [], stages.root, results, jobs, threads, progress.say, until
+        raise typer.Exit(code)  # they said what came of it
+    if where.side_by_side(len(configs)):
+        failures = sweeps.run_apart(
+            configs, overrides or [], stages.root, results, where, progress.say, until
         )
     else:
         with launch.fetch_named(preset, suite, overrides or []):
             failures = launch.run_here(configs, stages, results, progress, until)
-    if rows and processes.is_first():
+    # Whoever started the jobs shows what came of all of them.
+    if not as_job and processes.is_first():
         _print_outcome(configs, results)
     if failures:
         raise UserError("; ".join(failures), exit_code=1)
+
+
+def _show_plans(configs: list[RunConfig], store: Store, until: str | None) -> None:
+    """Print what each run would do, and refuse what does not fit."""
+    from bench.running import launch
+
+    problems = []
+    for config in configs:
+        tables, problem = launch.plan_tables(config, store, until)
+        show(*tables)
+        problems += [problem] if problem else []
+    if problems:
+        raise UserError("; ".join(dict.fromkeys(problems)))
 
 
 @app.command("list")
@@ -249,3 +286,10 @@ def _print_measures(results: Path, suite: str, labels: set[str]) -> None:
 def _interrupt(_signal: int, _frame: Any) -> NoReturn:
     """Treat a scheduler's SIGTERM as Ctrl-C: the stage that runs is put away."""
     raise KeyboardInterrupt
+
+
+def _end_with_the_launcher() -> None:
+    """Wait until the process that started this run is gone, then end it as a SIGTERM would."""
+    # Not sys.stdin, whose lock a waiting thread would hold when the interpreter ends.
+    os.read(0, 1)
+    os.kill(os.getpid(), signal.SIGTERM)

@@ -15,11 +15,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
 
-import filelock
 from pydantic import ConfigDict, Field, FiniteFloat, ValidationError, field_validator
 
 from bench.config.section import Section
 from bench.errors import UserError
+from bench.locks import acquire, make_lock
 
 Outcome = Literal["answered", "refusal", "truncated", "api_error", "expired", "skipped_budget"]
 PAID: tuple[Outcome, ...] = ("answered", "refusal", "truncated")
@@ -179,15 +179,15 @@ class AnswerStore:
         """Keep other processes out while this one asks, so that no question is paid for twice."""
         with _problems(self.path, "write"):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            lock = filelock.FileLock(self.path.with_name(self.path.name + ".lock"))
-            try:
-                lock.acquire(timeout=1.0)
-            except filelock.Timeout:
-                say(
-                    f"{self.path} is in use by another process; waiting for it, "
+            lock = make_lock(self.path.with_name(self.path.name + ".lock"))
+            acquire(
+                lock,
+                1.0,
+                lambda holder: say(
+                    f"{self.path} is in use by {holder}; waiting for it, "
                     "which takes up to a day where that one waits for a batch"
-                )
-                lock.acquire()
+                ),
+            )
         try:
             if self.path.exists():
                 self._index()  # what the other process has added

@@ -5,7 +5,8 @@
     root/<stage>/<key>/          an artifact: its files and meta.json
     root/partial/<stage>-<key>/  one that is being made, or was interrupted at a checkpoint
     root/corrupt/...             artifacts that no longer match their checksums, moved aside
-    root/locks/                  one lock a key, so that two processes do not make the same thing
+    root/locks/                  one lock a key, so that two processes do not make the same thing;
+                                 they may be of several machines (`bench.locks`)
 
 A stage writes into the partial folder; when it is done, its files' checksums are taken, everything
 is flushed to the disk, and the folder is renamed into place. A reader never sees half an artifact.
@@ -32,6 +33,7 @@ import platformdirs
 
 from bench.errors import UserError
 from bench.files import file_sha256
+from bench.locks import acquire, is_lost, make_lock
 
 META = "meta.json"
 CHECKPOINT = "checkpoint"
@@ -136,7 +138,7 @@ class Store:
         """
         with contextlib.ExitStack() as stack:
             with self._errors(_DENIED | {errno.ENOENT}):  # /proc/x cannot be made
-                self._lock(stage, key, stack)
+                lock = self._lock(stage, key, stack)
             if found := self.find(stage, key):  # who held the lock made it
                 yield Build(found.path, artifact=found)
                 return
@@ -149,12 +151,19 @@ class Store:
                         self.warn(f"{stage}: going on where an interrupted run stopped")
                     with _noting(build.path, clock):
                         yield build
-                    self._commit(build, stage, key, round(clock.seconds(), 3))
-            except (
-                BaseException
-            ):  # Ctrl-C, too: its checkpoint is what the next attempt goes on from
-                _abandon(build.path, clock)
-                raise
+                    if not is_lost(lock):
+                        self._commit(build, stage, key, round(clock.seconds(), 3))
+            # Ctrl-C, too: its checkpoint is what the next attempt goes on from.
+            except BaseException:
+                if not is_lost(lock):
+                    _abandon(build.path, clock)
+                    raise
+            if is_lost(lock):  # the folder is another process's by now
+                raise UserError(
+                    f"{stage}: gave no sign of life for so long that another process took its "
+                    "place in the store; run the same command again to go on",
+                    exit_code=1,
+                )
 
     def _whole(self, path: Path) -> Artifact | None:
         """Read and check an artifact; files that this process checked before by their size only."""
@@ -182,22 +191,30 @@ class Store:
         _sync_folder(build.path)
         final = self.root / stage / key
         final.parent.mkdir(parents=True, exist_ok=True)
-        build.path.replace(final)
+        try:
+            build.path.replace(final)
+        except OSError:
+            # Another machine's, which NFS did not show yet when this one had waited for the lock.
+            if not (final / META).exists():
+                raise
+            shutil.rmtree(build.path, ignore_errors=True)
         _sync_folder(final.parent)
 
-    def _lock(self, stage: str, key: str, stack: contextlib.ExitStack) -> None:
+    def _lock(self, stage: str, key: str, stack: contextlib.ExitStack) -> filelock.BaseFileLock:
         folder = self.root / "locks"
         folder.mkdir(parents=True, exist_ok=True)
+        name = f"{stage}-{key}.lock"
         # One object a key: this process may take a lock again that it holds.
-        lock = self._locks.setdefault(
-            f"{stage}-{key}", filelock.FileLock(folder / f"{stage}-{key}.lock")
+        if name not in self._locks:
+            self._locks[name] = make_lock(folder / name)
+        lock = self._locks[name]
+        acquire(
+            lock,
+            _WAIT_QUIETLY_S,
+            lambda holder: self.warn(f"{stage} is being computed by {holder}; waiting for it"),
         )
-        try:
-            lock.acquire(timeout=_WAIT_QUIETLY_S)
-        except filelock.Timeout:
-            self.warn(f"{stage} is being computed by another process; waiting for it")
-            lock.acquire()
         stack.callback(lock.release)
+        return lock
 
     def _set_aside(self, path: Path, damage: DamagedError) -> None:
         target = self.root / "corrupt" / f"{path.parent.name}-{path.name}-{time.time_ns()}"

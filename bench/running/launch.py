@@ -1,4 +1,4 @@
-"""From the options of `python -m bench run` to runs: here one by one, or side by side."""
+"""From the options of `python -m bench run` to runs, one by one; side by side in `sweeps.py`."""
 
 from __future__ import annotations
 
@@ -19,8 +19,6 @@ from bench.errors import UserError, unknown
 from bench.files import write_json_option
 from bench.grid import Grid, words
 from bench.plugins import registry
-from bench.records.provenance import cores
-from bench.running.jobs import Job, run_jobs
 
 if TYPE_CHECKING:
     from bench.config.run import RunConfig
@@ -287,72 +285,3 @@ def run_here(
 
 def _ended(record: Record) -> str:
     return f"ended behind {record.until}" if record.status == "partial" else record.status
-
-
-def run_parallel(
-    configs: Sequence[RunConfig],
-    overrides: Sequence[str],
-    store: Path,
-    results: Path,
-    workers: int,
-    threads: int | None,
-    say: Callable[[str], None],
-    until: str | None = None,
-) -> list[str]:
-    """Run in `workers` processes; returns a line for each that failed.
-
-    All get as many threads, `threads` or their share of the cores: runs that are to be compared
-    add up in the same order.
-    """
-    threads = threads or max(1, cores() // workers)
-    jobs = [_job(config, overrides, store, results, threads, until) for config in configs]
-    codes = run_jobs(jobs, workers, say)
-    return [
-        f"{job.name} failed (exit code {code})"
-        for job, code in zip(jobs, codes, strict=True)
-        if code
-    ]
-
-
-def run_on_gpus(
-    configs: Sequence[RunConfig],
-    overrides: Sequence[str],
-    store: Path,
-    results: Path,
-    gpus: int,
-    threads: int | None,
-    until: str | None = None,
-) -> list[str]:
-    """Run one after the other, each on all GPUs; returns a line for each that failed."""
-    from bench.running.together import run_together
-
-    threads = threads or max(1, cores() // gpus)
-    failures = []
-    for config in configs:
-        job = _job(config, overrides, store, results, threads, until)
-        if code := run_together(job.arguments, gpus):
-            failures.append(f"{job.name} failed (exit code {code})")
-    return failures
-
-
-def _job(
-    config: RunConfig,
-    overrides: Sequence[str],
-    store: Path,
-    results: Path,
-    threads: int,
-    until: str | None,
-) -> Job:
-    options = {
-        "--method": config.method,
-        "--suite": config.suite,
-        "--preset": config.preset,
-        "--seed": config.seed,
-        "--store": store,
-        "--results": results,
-        "--threads": threads,
-    }
-    arguments = ["run", "--no-rows", *(f"{name}={value}" for name, value in options.items())]
-    arguments += [f"--set={override}" for override in overrides]
-    arguments += [] if until is None else [f"--until={until}"]
-    return Job(title(config), tuple(arguments))

@@ -13,13 +13,23 @@ from uuid import uuid4
 
 from bench.errors import UserError
 
+_INTERRUPTED = 130  # as a shell has it
 
-def check_gpus(gpus: int) -> None:
-    """Refuse more processes than there are GPUs.
+
+def check_gpus(gpus: int, *, alone: bool) -> None:
+    """Refuse more processes than there are GPUs, and several beside other runs.
+
+    Args:
+        gpus: how many share the work of a run.
+        alone: whether runs come one after the other, here.
 
     Raises:
-        UserError: saying how many there are.
+        UserError: saying how many GPUs there are, or what to leave out.
     """
+    if gpus == 1:
+        return
+    if not alone:
+        raise UserError("--gpus gives a run several GPUs here: leave out --jobs and --launcher")
     import torch
 
     there = torch.cuda.device_count()
@@ -35,10 +45,10 @@ def run_together(arguments: Sequence[str], count: int) -> int:
     """Run `python -m bench ARGUMENTS` in `count` processes that share its work.
 
     Returns:
-        0, or the exit code of the process that ended badly first, below 0 where a signal ended it.
+        0, or the exit code of the process that ended badly first; the first process has said why.
 
     Raises:
-        KeyboardInterrupt: they were interrupted, and have ended.
+        UserError: a signal ended one, and so the run.
     """
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -59,7 +69,14 @@ def run_together(arguments: Sequence[str], count: int) -> int:
     try:
         elastic_launch(settings, sys.executable)("-m", "bench", *arguments)
     except ChildFailedError as error:
-        return int(error.get_first_failure()[1].exitcode)
-    except SignalException as error:
-        raise KeyboardInterrupt from error
+        rank, failure = error.get_first_failure()
+        if failure.exitcode >= 0:
+            return int(failure.exitcode)
+        raise UserError(
+            f"signal {-failure.exitcode} ended process {rank} of the run, and so the others; what "
+            "is finished is kept, run the same command again to go on",
+            exit_code=1,
+        ) from error
+    except SignalException:
+        return _INTERRUPTED
     return 0

@@ -165,9 +165,7 @@ def test_every_method_and_seed_is_run(monkeypatch, tmp_path: Path) -> None:
         )
 
     monkeypatch.setattr(runner, "run", run)
-    result = bench(
-        "run", "--method", "sft,ppo_rlhf", "--seeds", "0,1", "--set", "ppo.lr=1e-4", "--no-rows"
-    )
+    result = bench("run", "--method", "sft,ppo_rlhf", "--seeds", "0,1", "--set", "ppo.lr=1e-4")
     assert [one[:3] for one in ran] == [
         ("sft", 0, 1e-4),
         ("ppo_rlhf", 0, 1e-4),

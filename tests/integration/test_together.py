@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from bench.cli import app
+from bench.errors import UserError
 from bench.pipeline.store import Store
 from bench.records.files import Record, read_record
 from bench.running import together
@@ -22,7 +23,6 @@ def by_two(tmp_path: Path) -> int:
         [
             "run",
             "--method=token_ppo",
-            "--no-rows",
             "--threads=1",
             f"--store={tmp_path / 'store'}",
             f"--results={tmp_path / 'results'}",
@@ -45,7 +45,8 @@ def test_two_processes_make_the_record_that_one_makes(
     killed = threading.Thread(target=kill_one, args=(tmp_path / "store" / "partial",))
     killed.start()
     began = time.monotonic()
-    assert by_two(tmp_path) != 0
+    with pytest.raises(UserError, match="signal 9 ended process 1 of the run"):
+        by_two(tmp_path)
     killed.join()
     assert time.monotonic() - began < 120
     said = capfd.readouterr().err
@@ -69,14 +70,14 @@ def kill_one(partial: Path) -> None:
     """Kill the second process once PPO has begun."""
     while not list(partial.glob("ppo-*")):
         time.sleep(0.05)
-    workers = [p for p in psutil.Process().children() if "--no-rows" in p.cmdline()]
+    workers = [p for p in psutil.Process().children() if "--method=token_ppo" in p.cmdline()]
     max(workers, key=lambda process: process.pid).kill()
 
 
 @pytest.mark.slow
 def test_a_mistake_is_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     code = together.run_together(
-        ["run", "--method=sft", f"--store={tmp_path}", "--set=model.path=/nowhere", "--no-rows"], 2
+        ["run", "--method=sft", f"--store={tmp_path}", "--set=model.path=/nowhere"], 2
     )
     assert code == 2
     first, said = capfd.readouterr().err.splitlines()

@@ -1,6 +1,7 @@
 """Finished stages: whole or not there, whatever happens while one is made."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -143,6 +144,15 @@ def test_a_second_builder_waits_and_finds_what_the_first_made(
         assert (build.path / "a.txt").read_text() == "first"
     thread.join()
     assert warnings == ["sft is being computed by another process; waiting for it"]
+
+
+def test_what_another_machine_stored_unseen_is_kept(store: Store, tmp_path) -> None:
+    theirs = make(Store(tmp_path / "elsewhere"), text="theirs")
+    with store.building("sft", "k") as build:
+        (build.path / "mine.txt").write_text("mine")
+        shutil.copytree(theirs.path, store.root / "sft" / "k")
+    assert everything(store.root) == ["sft/k/deep/a.txt", "sft/k/meta.json"]
+    assert store.find("sft", "k") is not None
 
 
 def in_subprocess(root: Path, body: str) -> subprocess.Popen[str]:
