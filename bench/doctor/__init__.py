@@ -7,7 +7,7 @@ that crashes has failed; the others still run.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -65,16 +65,23 @@ def load_subject(config: RunConfig, store: Store | None = None) -> Subject:
     return Subject(config, Backbone.load(path, config.model, suite.prompt_template), suite)
 
 
-def examine(subject: Subject, store: Path, say: Callable[[Finding], None]) -> list[Finding]:
+def examine(
+    subject: Subject,
+    store: Path,
+    say: Callable[[Finding], None],
+    without: Collection[str] = (),
+) -> list[Finding]:
     """Run every check.
 
     Args:
         subject: whom.
         store: where the run would put its stages.
         say: called with each finding as it is there.
+        without: names of checks that are not run.
     """
     findings = []
-    for name, check in checks(store).items():
+    asked = {name: check for name, check in checks(store).items() if name not in without}
+    for name, check in asked.items():
         findings.append(replace(_ask(check, subject), name=name))
         say(findings[-1])
     return findings

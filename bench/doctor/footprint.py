@@ -11,6 +11,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from copy import deepcopy
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
@@ -131,8 +132,10 @@ class Footprint:
     def __init__(
         self, settings: Any, lora: LoRAConfig, dtype: torch.dtype, *, recomputes: bool
     ) -> None:
+        # A copy, for the library writes the attention and the precision that are chosen below into
+        # it, and a live model whose configuration this is would go on with them.
         with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(settings, dtype=dtype)
+            model = AutoModelForCausalLM.from_config(deepcopy(settings), dtype=dtype)
         self.model = model.eval().requires_grad_(False)
         if may_pack(model.config):
             model.set_attn_implementation(ATTENTION)

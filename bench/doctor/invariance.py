@@ -78,7 +78,7 @@ def accumulation(subject: Subject) -> Finding:
     found = []
     for size in (ROWS, 4, 1):
         trainer = subject.trainer(stirred=True, microbatch_size=size)
-        with _gradients() as steps:
+        with gradients() as steps:
             trainer.update(experience, policy=True)
         found.append(torch.cat(steps))
     whole, *parts = found
@@ -97,7 +97,7 @@ def accumulation(subject: Subject) -> Finding:
 
 
 @contextmanager
-def _gradients() -> Iterator[list[Tensor]]:
+def gradients() -> Iterator[list[Tensor]]:
     """Collects what every optimiser step is given, flattened."""
     steps: list[Tensor] = []
 

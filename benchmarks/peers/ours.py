@@ -6,9 +6,9 @@ from typing import Any, Literal
 
 import torch
 
-from bench.config.run import PPOConfig, RewardModelConfig
+from bench.config.run import LoRAConfig, PPOConfig, RewardModelConfig
 from bench.models.backbone import Backbone
-from bench.models.heads import RewardModel, ScalarHead
+from bench.models.heads import Granularity, RewardModel, ScalarHead
 from bench.models.tokens import Tokens
 from bench.training.ppo import PPO, new_value
 from bench.training.reward_model import Objective, train_reward_model
@@ -61,19 +61,23 @@ def ppo_config(work: Work, value_model: Literal["separate", "shared"]) -> PPOCon
 
 def build_ppo(work: Work, backbone: Backbone, value_model: Literal["separate", "shared"]) -> PPO:
     """PPO against a reward model that is one more adapter on the same base."""
-    config = ppo_config(work, value_model)
-    backbone.add_adapter(_SCORER, LORA)
+    return ppo_on(backbone, prompts(work), ppo_config(work, value_model), LORA, "sequence")
+
+
+def ppo_on(
+    backbone: Backbone,
+    texts: list[str],
+    config: PPOConfig,
+    lora: LoRAConfig,
+    granularity: Granularity,
+) -> PPO:
+    """PPO whose reward model and value are untrained adapters on the policy's own base."""
+    backbone.add_adapter(_SCORER, lora)
     head = ScalarHead(backbone.hidden_size, generator=torch.Generator().manual_seed(0))
-    scorer = RewardModel(backbone, _SCORER, head, "sequence")
-    value = new_value(backbone, LORA, None, 0, config)
+    scorer = RewardModel(backbone, _SCORER, head, granularity)
+    value = new_value(backbone, lora, None, 0, config)
     return PPO(
-        backbone,
-        prompts(work),
-        lambda rollout: scorer.paid(rollout.batch),
-        value,
-        config,
-        LORA,
-        seed=0,
+        backbone, texts, lambda rollout: scorer.paid(rollout.batch), value, config, lora, seed=0
     )
 
 

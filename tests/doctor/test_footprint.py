@@ -134,3 +134,11 @@ def test_what_is_no_longer_there_is_not_held() -> None:
         now = held.now
     assert held.peak == 4 * 210
     assert now == 4 * 110
+
+
+def test_counting_leaves_the_live_model_s_attention_as_it_is() -> None:
+    """The configuration is the model's own: what counts chooses another attention, on a copy."""
+    model = tiny_backbone().model
+    before = model.config._attn_implementation, model.config.dtype
+    Footprint(model.config, LORA, torch.bfloat16, recomputes=False)
+    assert (model.config._attn_implementation, model.config.dtype) == before
