@@ -47,7 +47,8 @@ class Backbone:
             to a round size, stand for no token and get no probability anywhere.
         recomputes: whether the backward computes the layers once more instead of keeping what they
             computed (`bench.models.fast.checkpointing`).
-        graphs: whether decoding on a GPU replays CUDA graphs (`bench.models.fast.graphs`).
+        graphs: whether decoding has fixed shapes and replays CUDA graphs
+            (`bench.models.fast.graphs`); on a CPU, which has none, the shapes alone.
         context: positions that a sequence may have; None: no limit.
     """
 
@@ -57,7 +58,7 @@ class Backbone:
         self.device = device
         self.packs = can_pack(self.model)  # adapters leave the attention as it is
         self.recomputes = False
-        self.graphs = has_fixed_cache(self.model.config)
+        self.graphs = False
         self.context = context_length(self.model.config)
         self.vocabulary = min(tokens.size, self.model.get_output_embeddings().weight.shape[0])
 
@@ -75,7 +76,8 @@ class Backbone:
         backbone = cls(model, tokens, device)
         check_decoding(backbone.model)
         backbone.recomputes = config.gradient_checkpointing
-        backbone.graphs = backbone.graphs and config.cuda_graphs
+        can = device.type == "cuda" and has_fixed_cache(model.config)
+        backbone.graphs = config.cuda_graphs and can
         if backbone.recomputes and not layers_of(decoder_of(model)):
             raise UserError(
                 f"model.gradient_checkpointing: {type(model).__name__} has no list of layers that "

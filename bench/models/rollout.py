@@ -17,7 +17,7 @@ from bench.errors import Diverged
 from bench.models import processes
 from bench.models.backbone import Backbone, decoder_of, too_long
 from bench.models.fast.cache import preallocated_cache, select_rows
-from bench.models.fast.graphs import FixedDecoding, Step, recorded
+from bench.models.fast.graphs import FixedDecoding, recorded, taken
 from bench.models.sequences import pad_left, positions
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def draw_responses(
             for start in range(0, len(own), sampling.batch_size):
                 rows = own[start : start + sampling.batch_size]
                 batch = [prompts[i] for i in rows]
-                loop = _decode_fixed if _fixed(backbone) else _decode
+                loop = _decode_fixed if backbone.graphs else _decode
                 drawn += loop(model, backbone, batch, sampling, numbers[rows], read)
             return drawn
 
@@ -218,11 +218,6 @@ def _decode(
     return _gather(len(prompts), columns)
 
 
-def _fixed(backbone: Backbone) -> bool:
-    """Whether decoding is worth graphs, and the model lets it (`bench.models.fast.graphs`)."""
-    return backbone.device.type == "cuda" and backbone.graphs
-
-
 def _decode_fixed(
     model: torch.nn.Module,
     backbone: Backbone,
@@ -230,7 +225,6 @@ def _decode_fixed(
     sampling: Sampling,
     numbers: Tensor,
     value: Callable[[], Tensor] | None,
-    record: Callable[[Step], Step] = recorded,
 ) -> list[Draw]:
     """What `_decode` does, a token as one CUDA graph."""
 
@@ -239,6 +233,7 @@ def _decode_fixed(
 
     ids, attention = (x.to(backbone.device) for x in pad_left(prompts, backbone.tokens.pad_id))
     ends = torch.tensor(backbone.tokens.eos_ids, device=backbone.device)
+    record = recorded if backbone.device.type == "cuda" else taken
     decoding = FixedDecoding(
         model, ids, attention, positions(attention), numbers, ends, choose, value, record
     )

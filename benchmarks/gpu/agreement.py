@@ -17,13 +17,16 @@ from bench.doctor.findings import tolerance
 from bench.doctor.invariance import gradients
 from bench.doctor.subject import PROBE, Subject
 from bench.models.names import POLICY, VALUE
+from bench.models.rollout import Sampling, draw_responses
 from bench.training.experience import Rollout
 from bench.training.optimisation import set_values
-from benchmarks.gpu.sections import Row, held, not_measured
+from benchmarks.gpu.sections import Row, held
 from benchmarks.gpu.setting import Setting
 
 DTYPES = ("bfloat16", "float32")
 TOKENS = 8  # of a response
+GRAPH_ROWS, GRAPH_TOKENS = 8, 40  # times the subject's prompts; of a response
+GRAPHS_AGREE = 0.95
 ABOUT_THE_MACHINE = ("memory", "disk", "speed")  # checks that say nothing of numbers
 # Two devices add in another order, through every layer and back. In bfloat16 the doctor's own
 # tolerance holds: there the base itself is rounded.
@@ -42,12 +45,28 @@ def agreement(setting: Setting) -> Iterator[Row]:
 
 
 def graph_decode(setting: Setting) -> Iterator[Row]:
-    """Tokens and log-probabilities of a captured decode step against the eager loop's.
+    """Responses of the decoding as CUDA graphs against the plain loop's, from the same numbers.
 
-    The place for that check: a version with a graph decode fills it in.
+    What follows decodes as graphs where they agree. On a CPU the same loop has no graphs.
     """
-    yield not_measured(
-        "graph against eager decode", "this version has no graph decode", "the same tokens"
+    subject = _subject(setting.device.type, "float32")
+    backbone = subject.backbone
+    prompts = [backbone.tokens.prompt(text) for text in subject.prompts] * GRAPH_ROWS
+    backbone.add_adapter(POLICY, subject.config.lora)
+    found = []
+    for graphs in (False, True):
+        backbone.graphs = graphs
+        rng = torch.Generator().manual_seed(0)
+        found.append(draw_responses(backbone, POLICY, prompts, Sampling(GRAPH_TOKENS), rng))
+    same = sum(a.ids == b.ids for a, b in zip(*found, strict=True)) / len(prompts)
+    # A draw within rounding of two tokens' border may fall to either side.
+    setting.graphs = same >= GRAPHS_AGREE
+    yield held(
+        "decoding as graphs against the plain loop, float32",
+        f"{same:.1%} of {len(prompts)} responses alike",
+        f"≥ {GRAPHS_AGREE:.0%}",
+        setting.graphs,
+        alike=same,
     )
 
 

@@ -26,8 +26,10 @@ def decoding(setting: Setting) -> Iterator[Row]:
         numbers={"bytes_per_second": setting.bandwidth},
     )
     setting.backbone.add_adapter(POLICY, setting.config.lora)
-    for rows in setting.shape.decoded:
-        yield _share(setting, rows)
+    for graphs in (True, False) if setting.graphs else (False,):
+        setting.backbone.graphs = graphs
+        for rows in setting.shape.decoded:
+            yield _share(setting, rows)
 
 
 def _share(setting: Setting, rows: int) -> Row:
@@ -43,7 +45,7 @@ def _share(setting: Setting, rows: int) -> Row:
     size = read_bytes(base_bytes(setting), cache_bytes(setting), rows, context)
     share = size / setting.bandwidth / token_s
     return held(
-        f"decoding {rows} rows",
+        f"decoding {rows} rows, " + ("as graphs" if setting.backbone.graphs else "plain"),
         f"{rows / token_s:.0f} tokens/s, {token_s * 1e3:.1f} ms a token: {share:.0%} of the limit",
         f"≥ {GOAL:.0%}",
         share >= GOAL,
@@ -57,7 +59,7 @@ def _share(setting: Setting, rows: int) -> Row:
 
 def _seconds(setting: Setting, prompts: list[list[int]], tokens: int) -> float:
     ppo = setting.config.ppo
-    sampling = Sampling(tokens, ppo.temperature, len(prompts), True, ppo.merge_rollouts)
+    sampling = Sampling(tokens, ppo.temperature, len(prompts), ppo.merge_rollouts)
     rng = torch.Generator().manual_seed(0)
     drawn, taken = watch(
         setting.device,

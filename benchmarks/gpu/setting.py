@@ -103,6 +103,7 @@ class Setting:
         config: the preset, nothing but the shape's overrides changed.
         dtype: of the base: bfloat16 on a GPU.
         step: of the PPO step, once it was measured.
+        graphs: whether rollouts decode as CUDA graphs: where they were found to be right.
     """
 
     def __init__(self, name: str) -> None:
@@ -117,6 +118,7 @@ class Setting:
         self.dtype = pick_dtype("auto", self.device)
         self.config: RunConfig = load_config(PRESET, list(self.shape.overrides))
         self.step: Step | None = None
+        self.graphs = False
 
     @cached_property
     def work(self) -> Work:
@@ -170,6 +172,7 @@ class Setting:
     def ppo(self, **changes: Any) -> PPO:
         """A trainer for `token_ppo` on the rollouts' prompts, the preset's PPO with `changes`."""
         config = self.config.ppo.model_copy(update=self.sizes | changes)
+        self.backbone.graphs = self.graphs
         return ppo_on(self.backbone, self.texts, config, self.config.lora, "token")
 
     @property

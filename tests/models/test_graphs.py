@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,23 +40,18 @@ def fixed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return left
 
 
-def both(
-    monkeypatch: pytest.MonkeyPatch, backbone: Backbone, sampling: Sampling, **options: Any
-) -> tuple[Any, Any]:
+def both(backbone: Backbone, sampling: Sampling, **options: Any) -> tuple[Any, Any]:
     texts = ["Go.", "Name", "Blue?", "Which?", "Of", "No", "A", "I"]
     prompts = [backbone.tokens.prompt(text) for text in [*texts, "Say red, and say why."]]
     plain = draw_responses(backbone, "policy", prompts, sampling, rng(), **options)
-    with monkeypatch.context() as patch:
-        patch.setattr(rollout, "_fixed", lambda backbone: True)
-        loop = partial(rollout._decode_fixed, record=taken)
-        patch.setattr(rollout, "_decode_fixed", loop)
-        return plain, draw_responses(backbone, "policy", prompts, sampling, rng(), **options)
+    backbone.graphs = True
+    return plain, draw_responses(backbone, "policy", prompts, sampling, rng(), **options)
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.0])
 @pytest.mark.parametrize("size", [9, 4])
 def test_a_fixed_batch_draws_what_the_plain_loop_draws(
-    monkeypatch: pytest.MonkeyPatch, fixed: list[int], temperature: float, size: int
+    fixed: list[int], temperature: float, size: int
 ) -> None:
     backbone = tiny_backbone()
     stop_often(backbone)
@@ -65,7 +59,7 @@ def test_a_fixed_batch_draws_what_the_plain_loop_draws(
     stir(backbone, "policy")
     head = ScalarHead(backbone.hidden_size, generator=rng())
     sampling = Sampling(13, temperature, batch_size=size)
-    plain, found = both(monkeypatch, backbone, sampling, value=head)
+    plain, found = both(backbone, sampling, value=head)
     assert [x.ids for x in found] == [x.ids for x in plain]
     for name in ("logprobs", "entropies", "values"):
         for x, wanted in zip(found, plain, strict=True):
@@ -76,14 +70,14 @@ def test_a_fixed_batch_draws_what_the_plain_loop_draws(
 
 @pytest.mark.parametrize("family", ["llama3", "qwen3", "gpt2", "neox", "phi3"])
 def test_families_that_keep_all_keys_draw_the_same(
-    monkeypatch: pytest.MonkeyPatch, fixed: list[int], family: str, tmp_path: Path
+    fixed: list[int], family: str, tmp_path: Path
 ) -> None:
-    settings = ModelConfig(device="cpu", cuda_graphs=True, template=save(family, tmp_path).template)
+    settings = ModelConfig(device="cpu", template=save(family, tmp_path).template)
     backbone = Backbone.load(str(tmp_path), settings, "{prompt}")
-    assert backbone.graphs
+    assert has_fixed_cache(backbone.model.config)
     backbone.add_adapter("policy", LORA)
     stir(backbone, "policy")
-    plain, found = both(monkeypatch, backbone, Sampling(6))
+    plain, found = both(backbone, Sampling(6))
     assert [x.ids for x in found] == [x.ids for x in plain]
 
 
@@ -92,15 +86,13 @@ def test_a_window_or_a_state_has_no_fixed_cache() -> None:
     assert not has_fixed_cache(MistralConfig(sliding_window=8))
 
 
-def test_logits_that_are_not_numbers_are_a_diverged_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_logits_that_are_not_numbers_are_a_diverged_run() -> None:
     backbone = tiny_backbone()
-    backbone.add_adapter("policy", LORA)
-    monkeypatch.setattr(rollout, "_fixed", lambda backbone: True)
-    monkeypatch.setattr(rollout, "_decode_fixed", partial(rollout._decode_fixed, record=taken))
+    backbone.graphs = True
     with torch.no_grad():
-        backbone.model.base_model.model.model.norm.weight[0] = torch.nan
+        backbone.model.model.norm.weight[0] = torch.nan
     with pytest.raises(Diverged, match="the logits of a rollout"):
-        draw_responses(backbone, "policy", random_rows(4)[0], Sampling(8), rng())
+        draw_responses(backbone, None, random_rows(4)[0], Sampling(8), rng())
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
@@ -108,12 +100,13 @@ def test_a_recorded_step_gives_what_a_taken_one_gives(monkeypatch: pytest.Monkey
     backbone = tiny_backbone()
     backbone.model.to("cuda")
     backbone.device = torch.device("cuda")
+    backbone.graphs = True
     stop_often(backbone)
     backbone.add_adapter("policy", LORA)
     stir(backbone, "policy")
     found = []
     for record in (taken, recorded):
-        monkeypatch.setattr(rollout, "_decode_fixed", partial(rollout._decode_fixed, record=record))
+        monkeypatch.setattr(rollout, "recorded", record)
         drawn = draw_responses(backbone, "policy", random_rows(9)[0], Sampling(40), rng())
         found.append([x.ids for x in drawn])
     assert found[0] == found[1]
