@@ -57,6 +57,14 @@ def test_every_value_names_one_of_the_sources_listed_above_it() -> None:
         assert f"--set ppo.kl_coef={source}" in TEXT
 
 
+def test_its_fast_twin_differs_in_the_value_alone() -> None:
+    fast = load_config("paper-fast", [], method="token_ppo")
+    whole, other = (flatten(config.model_dump()) for config in (paper(), fast))
+    differ = {name for name in whole if whole[name] != other[name]}
+    assert differ == {"preset", "ppo.value_model"}
+    assert label(fast) == "token_ppo [ppo.value_model=shared]"
+
+
 def test_the_experiment_is_the_papers() -> None:
     config = paper()
     assert (config.suite, config.model.path) == ("alpacafarm", "huggyllama/llama-7b")
