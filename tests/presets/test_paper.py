@@ -62,7 +62,7 @@ def test_its_fast_twin_differs_in_the_value_alone() -> None:
     whole, other = (flatten(config.model_dump()) for config in (paper(), fast))
     differ = {name for name in whole if whole[name] != other[name]}
     assert differ == {"preset", "ppo.value_model"}
-    assert label(fast) == "token_ppo [ppo.value_model=shared]"
+    assert label(fast) == "token_ppo ppo.value_model=shared"
 
 
 def test_the_experiment_is_the_papers() -> None:
