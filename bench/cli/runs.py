@@ -91,6 +91,7 @@ def run(
     stages = Store(store, warn=progress.say)
     launch.check_folder(stages.root, "store", make=not dry_run)
     if dry_run:
+        processes.expect(gpus)
         with launch.fetch_named(preset, suite, overrides or []):
             _show_plans(configs, stages, until)
         return

@@ -49,6 +49,11 @@ class ModelConfig(Section):
         description="decode a token as one CUDA graph, where the model keeps all keys and values; "
         "the numbers of the plain loop but for rounding",
     )
+    shard: bool = Field(
+        False,
+        description="of several processes each holds a share of the base's layers (FSDP2), for a "
+        "base that does not fit on one GPU; the same numbers but for rounding",
+    )
     decode_batch_size: int | None = Field(
         None,
         ge=1,

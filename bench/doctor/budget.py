@@ -18,6 +18,7 @@ import torch
 
 from bench.config.run import LoRAConfig, RunConfig
 from bench.doctor.footprint import Footprint
+from bench.models import processes
 from bench.models.context import context_length
 from bench.models.devices import pick_device, pick_dtype
 from bench.models.fast.packing import may_pack
@@ -137,6 +138,8 @@ class Counter:
         self.config, self.settings, self.lengths, self.device = config, settings, lengths, device
         self.dtype = pick_dtype(config.model.dtype, device)
         self.foot = self._footprint(self.dtype)
+        # Embedding and head are whole in every process: with shares this is a little too little.
+        self.base = self.foot.base / (processes.world() if config.model.shard else 1)
         self.most = context_length(settings)
         self.decoded = config.model.decode_batch_size or DECODED
 
@@ -169,7 +172,7 @@ class Counter:
     def _sft(self) -> Iterable[tuple[str, dict[str, float]]]:
         config = self.config.sft
         if config.path is not None or config.steps == 0:
-            yield "loading", {"base": self.foot.base}
+            yield "loading", {"base": self.base}
             return
         prompt, new = self.lengths.demonstration
         rows = min(config.microbatch_size or config.batch_size, config.batch_size)
@@ -245,7 +248,7 @@ class Counter:
         return prompt, max(1, min(self.config.preferences.max_new_tokens, most - prompt))
 
     def _adapters(self, n: int) -> dict[str, float]:
-        return {"base": self.foot.base, "adapters": 4.0 * n * self.foot.adapter}
+        return {"base": self.base, "adapters": 4.0 * n * self.foot.adapter}
 
     def _learning(self, n: int, *, gradients: bool = True) -> dict[str, float]:
         size = 4.0 * n * self.foot.adapter

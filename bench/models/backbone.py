@@ -16,6 +16,7 @@ from peft import PeftModel
 from torch import Tensor
 
 from bench.errors import UserError
+from bench.models import processes
 from bench.models.adapters import adapter_parameters, attach
 from bench.models.context import context_length
 from bench.models.devices import pick_device, pick_dtype
@@ -25,6 +26,7 @@ from bench.models.fast.logits import in_chunks, logits_of
 from bench.models.fast.lora import fuse_lora
 from bench.models.fast.narrowing import last_mlp_at
 from bench.models.fast.packing import Packing, can_pack
+from bench.models.fast.sharding import load_shared
 from bench.models.loading import load_model, load_tokenizer
 from bench.models.sequences import Sequences, cut
 from bench.models.stateful import check_decoding
@@ -71,12 +73,15 @@ class Backbone:
         """
         device = pick_device(config.device)
         dtype = pick_dtype(config.dtype, device)
-        tokenizer, model = load_tokenizer(path, config), load_model(path, config, dtype)
+        tokenizer = load_tokenizer(path, config)
+        load = partial(load_model, path, config, dtype)
+        shares = config.shard and processes.count() > 1
+        model = load_shared(load, device) if shares else load()
         tokens = Tokens.chosen(tokenizer, config, template, eos_ids(model))
         backbone = cls(model, tokens, device)
         check_decoding(backbone.model)
         backbone.recomputes = config.gradient_checkpointing
-        can = device.type == "cuda" and has_fixed_cache(model.config)
+        can = device.type == "cuda" and has_fixed_cache(model.config) and not shares
         backbone.graphs = config.cuda_graphs and can
         if backbone.recomputes and not layers_of(decoder_of(model)):
             raise UserError(

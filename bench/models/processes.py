@@ -42,6 +42,9 @@ class _Here:
 
     rank: int = 0
     count: int = 1
+    world: int = 1  # how many there are, whether or not only one of them is at it
+    in_step: bool = False
+    real: int = 0  # of the items that `share_out` gave last, those that are no filling
 
 
 _here = _Here()
@@ -59,11 +62,27 @@ def join() -> None:
 
     state = PartialState(cpu=not torch.cuda.is_available(), timeout=_PATIENCE)
     _here.rank, _here.count = state.process_index, state.num_processes
+    _here.world = _here.count
 
 
 def count() -> int:
     """How many processes share the work; 1 while only one of them is at it."""
     return _here.count
+
+
+def world() -> int:
+    """How many processes make the run, or will (`expect`)."""
+    return _here.world
+
+
+def expect(processes: int) -> None:
+    """Say how many will make the run, for who counts its memory before they are started."""
+    _here.world = processes
+
+
+def rank() -> int:
+    """The number of this process, from 0."""
+    return _here.rank
 
 
 def is_first() -> bool:
@@ -81,6 +100,34 @@ def alone() -> Iterator[None]:
         _here.count = shared
 
 
+def keep_in_step() -> None:
+    """From now on every process goes through the model as often as the others.
+
+    As a model needs of which each has a share (`bench.models.fast.sharding`). Where a process has
+    less to do, `share_out` fills up with what it has done already.
+    """
+    _here.in_step = True
+
+
+def in_step() -> bool:
+    """Whether every process has to go through the model as often as the others."""
+    return _here.in_step and count() > 1
+
+
+def anywhere(flag: bool) -> bool:
+    """`flag`; where processes keep in step, whether any of them has it."""
+    return any(_exchanged(flag)) if in_step() else flag
+
+
+def weighed(items: Sequence[T]) -> Iterator[tuple[T, float]]:
+    """The items that `share_out` gave a function, with the factor on their losses.
+
+    1; 0 where an item is there for another process to have company, and is another's to count.
+    """
+    for i, item in enumerate(items):
+        yield item, float(i < _here.real)
+
+
 def share_out(items: Sequence[T], function: Callable[[list[T]], list[R]]) -> list[R]:
     """Every process does a share of `items`; all of them get all results.
 
@@ -96,12 +143,17 @@ def share_out(items: Sequence[T], function: Callable[[list[T]], list[R]]) -> lis
         Exception: what `function` raised in the first process in which it did; in all of them, so
             that none waits for another.
     """
+    own = list(items[_here.rank :: count()]) if count() > 1 else list(items)
+    _here.real = len(own)
     if count() == 1:
-        return function(list(items))
+        return function(own)
+    most = -(-len(items) // count())
+    if in_step():
+        own += [items[0]] * (most - len(own))
     mine: list[R] = []
     problem: Exception | None = None
     try:
-        mine = function(list(items[_here.rank :: count()]))
+        mine = function(own)[: _here.real]
     except Exception as error:  # noqa: BLE001 - raised again below, by every process
         problem = error
     results: list[Any] = [None] * len(items)

@@ -162,8 +162,8 @@ def _last_states(model: Any) -> Iterator[list[Tensor]]:
 def _policy(
     backbone: Backbone, adapter: str | None, sampling: Sampling
 ) -> AbstractContextManager[Any]:
-    merge = sampling.merge
-    if merge is None:
+    merge = sampling.merge and not processes.in_step()  # what is merged into is not all here
+    if sampling.merge is None and not processes.in_step():
         merge = backbone.model.dtype == torch.float32
     return backbone.merged(adapter) if merge and adapter else backbone.using(adapter)
 
@@ -204,10 +204,11 @@ def _decode(
             raise Diverged(_DIVERGED)
         columns.append((rows, running.clone(), tokens, *measured))  # the EOS itself counts
         running &= ~backbone.tokens.ends(tokens)
-        if not running.any():
+        if not processes.anywhere(bool(running.any())):
             break
-        # Finished rows leave several at a time, for cutting the cache down copies it.
-        if running.float().mean() < COMPACT_BELOW:
+        # Finished rows leave several at a time, for cutting the cache down copies it. The last
+        # ones stay where another process still needs this one's company.
+        if running.any() and running.float().mean() < COMPACT_BELOW:
             kept = running.nonzero().flatten()
             select_rows(cache, kept.to(backbone.device))
             attention, position = attention[kept], position[kept]

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from scipy.stats import pearsonr
 
+from bench.models import processes
 from bench.models.classifier import load_reward_model
 from bench.models.heads import RewardModel
 from bench.models.names import HELDOUT, REWARD
@@ -19,7 +21,7 @@ from bench.plugins.capabilities import Measures
 from bench.plugins.protocols import Verdict
 from bench.preference import win
 from bench.records.schema import JudgeRecord, Metric, prompt_sha, texts_sha
-from bench.stages.judging import check_missing, say_marks
+from bench.stages.judging import ask, check_missing, say_marks
 from bench.stages.measures import Metrics, mean_metric, to_json
 from bench.stages.outputs import OUTPUTS
 from bench.stages.sft import load_sft
@@ -53,14 +55,16 @@ def build_judgement(
         *inputs, folder = inputs
         backbone = load_sft(context, inputs[1])
         judge.use_reward_model(RewardModel.load(backbone, HELDOUT, folder))
-    sampled = [judge.compare(prompts, texts, references) for texts in outputs["sampled"]]
-    greedy = judge.compare(prompts, outputs["greedy"], references) if "greedy" in outputs else None
+    compare = partial(ask, judge, together=held_out)
+    sampled = [compare(prompts, texts, references) for texts in outputs["sampled"]]
+    greedy = compare(prompts, outputs["greedy"], references) if "greedy" in outputs else None
     rates = {"win_rate": sampled} | ({} if greedy is None else {"win_rate_greedy": [greedy]})
     judged_unseen = []
     if unseen:
-        judged_unseen = judge.compare(unseen, outputs["unseen"], suite.references(unseen))
+        judged_unseen = compare(unseen, outputs["unseen"], suite.references(unseen))
         rates["win_rate_unseen"] = [judged_unseen]
-    check_missing(judge, rates, context.config.evaluation.max_missing)
+    most = context.config.evaluation.max_missing
+    processes.after_first(lambda: check_missing(judge, rates, most))
     items = _items(prompts, outputs, sampled, greedy)
     if isinstance(suite, Measures):
         _add_measures(suite, items, prompts, outputs)
@@ -76,7 +80,7 @@ def build_judgement(
     if held_out:
         backbone.drop_adapter(HELDOUT)
     statuses = Counter(v.status for judged in (*sampled, greedy or ()) for v in judged)
-    details = judge.about()
+    details = processes.from_first(judge.about)
     judged_by = JudgeRecord(
         name=judge.name,
         model=judge.model,

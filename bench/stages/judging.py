@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import UserError
+from bench.models import processes
 
 if TYPE_CHECKING:
     from bench.pipeline.stage import Context
@@ -24,6 +25,23 @@ def make_judge(judge: type[Judge], options: Any, context: Context) -> Judge:
     """
     answers = context.answers / "judge.jsonl"
     return judge(context.suite, options, answers=answers, say=context.progress.say)
+
+
+def ask(
+    judge: Judge, prompts: list[str], outputs: list[str], references: list[str], *, together: bool
+) -> list[Verdict]:
+    """The judge's verdicts. Of several processes one asks, since an answer may cost money.
+
+    Args:
+        judge: who is asked.
+        prompts: as `Judge.compare` has them, and so
+        outputs: and
+        references: are.
+        together: the judge asks a reward model, of which every process may have a part.
+    """
+    if together:
+        return judge.compare(prompts, outputs, references)
+    return processes.from_first(lambda: judge.compare(prompts, outputs, references))
 
 
 def check_missing(judge: Judge, judged: Mapping[str, list[list[Verdict]]], limit: float) -> None:

@@ -39,9 +39,10 @@ if TYPE_CHECKING:
 PACKAGES = ("torch", "transformers", "peft", "tokenizers", "rapidfuzz")
 
 
-# Modules of stages that generate or train, which several processes do together; what others do is
-# quickly done, or asks somebody.
-_SHARED = frozenset({"sft", "samples", "reward_models", "rm_evaluation", "policy", "outputs"})
+# Modules of stages that use a model, which several processes do together.
+_SHARED = frozenset(
+    {"sft", "samples", "reward_models", "rm_evaluation", "policy", "outputs", "judgement"}
+)
 
 
 class Stages:

@@ -5,6 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
+from bench.errors import UserError
+from bench.models import processes
 from bench.models.backbone import Backbone
 from bench.models.names import SFT
 from bench.stages.drawing import draw_demonstrations
@@ -27,6 +31,8 @@ def build_sft(context: Context, out: Path, inputs: list[Path]) -> dict[str, Any]
     backbone = _load_base(context)
     context.packed = backbone.packs
     dtype = backbone.model.dtype
+    if config.full and processes.in_step():
+        raise UserError("model.shard=true: set sft.full=false, only adapters train on shares")
     if config.full:
         backbone.model.float()  # in bfloat16 a small learning rate is rounded away
     rows = draw_demonstrations(context.suite, config)
@@ -41,9 +47,14 @@ def build_sft(context: Context, out: Path, inputs: list[Path]) -> dict[str, Any]
         )
     if not config.full:
         backbone.save_adapter(SFT, out / "adapter")
-        backbone.merge_adapter(SFT)
-    backbone.model.to(dtype)
-    _save(backbone, out)
+    if processes.in_step():  # no process has the whole base to add it into
+        backbone.drop_adapter(SFT)
+        processes.from_first(lambda: _save_merged(context, out, dtype))
+    else:
+        if not config.full:
+            backbone.merge_adapter(SFT)
+        backbone.model.to(dtype)
+        _save(backbone, out)
     if n := counts["dropped"]:
         context.progress.say(
             f"SFT: {n} of {len(rows)} demonstrations left out: with their prompt they have more "
@@ -59,9 +70,13 @@ def build_given_sft(context: Context, out: Path, inputs: list[Path]) -> dict[str
     It is copied, and loaded first: the artifact is whole, and what cannot be sampled from is found
     now.
     """
-    backbone = _load_base(context)
-    context.packed = backbone.packs
-    _save(backbone, out)
+
+    def copy() -> bool:
+        backbone = _load_base(context)
+        _save(backbone, out)
+        return backbone.packs
+
+    context.packed = processes.from_first(copy)
     return {}
 
 
@@ -82,6 +97,17 @@ def _load(context: Context, folder: Path) -> Backbone:
     # be moved and names no machine.
     backbone.model.name_or_path = f"{folder.parent.name}/{folder.name}/{MODEL}"
     return backbone
+
+
+def _save_merged(context: Context, out: Path, dtype: torch.dtype) -> None:
+    """The base, loaded once more and whole, with the adapter added into it."""
+    changes = {"device": "cpu", "dtype": str(dtype).removeprefix("torch.")}
+    config = context.config.model.model_copy(update=changes)
+    path = config.path or context.suite.model_path
+    whole = Backbone.load(path, config, context.suite.prompt_template)
+    whole.add_adapter(SFT, folder=out / "adapter")
+    whole.merge_adapter(SFT)
+    _save(whole, out)
 
 
 def _save(backbone: Backbone, out: Path) -> None:

@@ -7,13 +7,13 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import UserError
-from bench.models import processes
 from bench.models.names import POLICY
 from bench.models.rollout import Sampling, sample
 from bench.models.sequences import repeat_share
 from bench.preference import win
 from bench.stages.distance import sampled_kl
 from bench.stages.drawing import draw_prompts
+from bench.stages.judging import ask
 from bench.training.optimisation import generator
 
 if TYPE_CHECKING:
@@ -84,8 +84,7 @@ def _judged(
 
     def score(responses: list[list[int]]) -> Row:
         outputs = [backbone.tokens.text(response) for response in responses]
-        # Of several processes one asks: verdicts may cost money.
-        verdicts = processes.from_first(lambda: judge.compare(prompts, outputs, references))
+        verdicts = ask(judge, prompts, outputs, references, together=model is not None)
         wins = [win(v.preference) for v in verdicts if v.preference is not None]
         scores = [v.score for v in verdicts if v.score is not None]
         if not wins:

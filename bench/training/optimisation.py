@@ -166,9 +166,9 @@ class Descent:
 
         def descend(own: list[list[int]]) -> list[Measured]:
             found = []
-            for part in own:
+            for part, weight in processes.weighed(own):
                 measured = measure(part)
-                measured["loss"].backward()
+                (measured["loss"] * weight).backward()
                 measured["loss"] = measured["loss"].item()
                 found.append(measured)
             return found

@@ -262,11 +262,11 @@ class Learner:
 
         def descend(own: list[list[int]]) -> list[Tensor]:
             losses = []
-            for chunk in own:
+            for chunk, weight in processes.weighed(own):
                 prompts, responses = [rows[i][0] for i in chunk], [rows[i][1] for i in chunk]
                 batch = self.backbone.tokens.join(prompts, responses).to(self.backbone.device)
                 loss = -masked_sum(self.backbone.logprobs(batch, POLICY), batch.mask) / tokens
-                (config.ptx_coef * finite(loss, "the PPO-ptx loss")).backward()
+                (weight * config.ptx_coef * finite(loss, "the PPO-ptx loss")).backward()
                 losses.append(processes.portable(loss.detach()))
             return losses
 
@@ -295,9 +295,9 @@ def _add_gradients(parts: Sequence[Part], forward: Forward, what: str, log: _Log
 
     def descend(own: list[Part]) -> list[Measured]:
         found = []
-        for part in own:
+        for part, weight in processes.weighed(own):
             loss, measured = forward(part)
-            finite(loss, what).backward()
+            (finite(loss, what) * weight).backward()
             found.append({name: processes.portable(x) for name, x in measured.items()})
         return found
 

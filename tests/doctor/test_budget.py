@@ -27,6 +27,7 @@ from bench.doctor.budget import (
     remedy,
 )
 from bench.doctor.footprint import Footprint
+from bench.models import processes
 from tests.tiny import LORA, tiny_backbone
 
 LENGTHS = Lengths(
@@ -171,3 +172,12 @@ def test_llama_7b_on_80_gb() -> None:
     again = with_(again, model={"gradient_checkpointing": True})
     layers = counter(again, settings, lengths).stage("reward_model").parts["activations"]
     assert layers < 8 * GIB
+
+
+def test_a_share_of_the_base_is_counted_where_processes_have_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(processes, "world", lambda: 4)
+    whole, share = counter(), counter(with_(model={"shard": True}))
+    assert whole.base == whole.foot.base == 4 * share.base
+    assert share.stage("samples").parts["base"] == share.base

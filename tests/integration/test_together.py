@@ -18,7 +18,7 @@ from bench.running import together
 from tests.integration.test_run import SMALL, config, run
 
 
-def by_two(tmp_path: Path) -> int:
+def by_two(tmp_path: Path, *overrides: str) -> int:
     return together.run_together(
         [
             "run",
@@ -26,7 +26,7 @@ def by_two(tmp_path: Path) -> int:
             "--threads=1",
             f"--store={tmp_path / 'store'}",
             f"--results={tmp_path / 'results'}",
-            *(f"--set={override}" for override in SMALL),
+            *(f"--set={override}" for override in (*SMALL, *overrides)),
         ],
         2,
     )
@@ -56,11 +56,22 @@ def test_two_processes_make_the_record_that_one_makes(
     assert by_two(tmp_path) == 0
     record = written(tmp_path)
     shared = {stage.name for stage in record.stages if stage.ran_on and stage.ran_on.processes == 2}
-    assert shared == {"sft", "samples", "reward_model", "rm_evaluation", "ppo", "outputs"}
+    assert shared == {stage.name for stage in record.stages} - {"preferences", "edits"}
     # Who prints, prints once.
     assert capfd.readouterr().err.count("token_ppo seed 0: ok") == 1
 
-    alone = run(config("method=token_ppo"), Store(tmp_path / "alone"), tmp_path / "alone_results")
+    held_against_one_process(record, tmp_path)
+
+
+@pytest.mark.long
+def test_two_processes_with_a_part_of_the_base_each_make_it_too(tmp_path: Path) -> None:
+    assert by_two(tmp_path, "model.shard=true", "sft.full=false") == 0
+    held_against_one_process(written(tmp_path), tmp_path, "sft.full=false")
+
+
+def held_against_one_process(record: Record, tmp_path: Path, *overrides: str) -> None:
+    settings = config("method=token_ppo", *overrides)
+    alone = run(settings, Store(tmp_path / "alone"), tmp_path / "alone_results")
     assert set(alone.metrics) == set(record.metrics)
     for name in ("win_rate", "gold_score", "rm_accuracy.edited", "kl"):
         assert record.metrics[name].mean == pytest.approx(alone.metrics[name].mean, rel=1e-3)

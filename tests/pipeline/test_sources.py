@@ -30,9 +30,9 @@ APART = (
 )  # fmt: skip
 # At most so many modules. More of them: does the import that was added decide the stage's result?
 SIZES = {
-    "sft": 63, "samples": 63, "preferences": 25, "edits": 30, "reward_model": 69,
-    "rm_evaluation": 82, "ppo": 77, "outputs": 63, "judgement": 82,
-    "edits by claude": 70, "judgement by claude": 117,
+    "sft": 64, "samples": 64, "preferences": 25, "edits": 30, "reward_model": 70,
+    "rm_evaluation": 82, "ppo": 77, "outputs": 64, "judgement": 83,
+    "edits by claude": 70, "judgement by claude": 118,
 }  # fmt: skip
 
 CODE = '''

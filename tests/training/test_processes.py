@@ -14,6 +14,7 @@ from bench.config.run import PPOConfig, RewardModelConfig, SFTConfig
 from bench.data import Demonstration, Preference
 from bench.errors import Diverged, UserError
 from bench.models import processes
+from bench.models.fast.sharding import shared
 from bench.models.names import POLICY, SFT
 from bench.models.rollout import Sampling, sample
 from bench.training.ppo import PPO, new_value
@@ -39,15 +40,24 @@ PPO_OPTIONS = PPOConfig(
 
 
 def train(
-    microbatch: int | None, value_model: str, state: dict[str, Any] | None = None
+    microbatch: int | None,
+    value_model: str,
+    state: dict[str, Any] | None = None,
+    shares: bool = False,
 ) -> dict[str, Any]:
-    """A few steps of everything, PPO's from a state on; what came out."""
+    """A few steps of everything, PPO's from a state on; what came out.
+
+    With `shares` on a base of which each process has a part, from where the whole one has come.
+    """
     found: dict[str, Any] = {"losses": [], "processes": processes.count()}
     backbone = tiny_backbone()
     sft = SFTConfig(steps=2, batch_size=8, full=False, microbatch_size=microbatch)
     train_sft(backbone, SHOWN, sft, LORA, lambda row: found["losses"].append(row["loss"]))
     found["sft"] = [p.detach().clone() for p in backbone.parameters(SFT)]
     backbone.merge_adapter(SFT)
+    if shares:
+        shared(backbone.model, torch.device("cpu"))
+        processes.keep_in_step()
 
     options = RewardModelConfig(epochs=1, batch_size=8, microbatch_size=microbatch)
     model, _ = train_reward_model(
@@ -83,18 +93,18 @@ def train(
     return found
 
 
-def work(out: str, microbatch: int | None, value_model: str) -> None:
+def work(out: str, microbatch: int | None, value_model: str, shares: bool) -> None:
     torch.set_num_threads(1)
     processes.join()
-    found = train(microbatch, value_model)
+    found = train(microbatch, value_model, shares=shares)
     torch.save(found, Path(out) / f"{processes._here.rank}.pt")
 
 
 def by_several(
-    folder: Path, count: int, microbatch: int | None, value_model: str
+    folder: Path, count: int, microbatch: int | None, value_model: str, shares: bool = False
 ) -> list[dict[str, Any]]:
     folder.mkdir()
-    debug_launcher(work, (str(folder), microbatch, value_model), num_processes=count)
+    debug_launcher(work, (str(folder), microbatch, value_model, shares), num_processes=count)
     return [torch.load(folder / f"{rank}.pt") for rank in range(count)]
 
 
@@ -110,11 +120,12 @@ def same(found: dict[str, Any], wanted: dict[str, Any]) -> None:
 def test_the_result_does_not_depend_on_the_number_of_processes(
     tmp_path: Path, value_model: str
 ) -> None:
-    """One process with the whole batch, one with micro-batches, two and four."""
+    """One process with the whole batch, one with micro-batches, two, four, two of parts."""
     whole = train(None, value_model)
     same(train(2, value_model), whole)
-    for count, microbatch in ((2, None), (4, 2)):
-        found = by_several(tmp_path / str(count), count, microbatch, value_model)
+    for count, microbatch, shares in ((2, 3, True), (2, None, False), (4, 2, False)):
+        folder = tmp_path / f"{count}-{shares}"
+        found = by_several(folder, count, microbatch, value_model, shares)
         assert found[0]["processes"] == count
         same(found[0], whole)
         # Between the processes of a run it is the same to the bit: any of them may write it.
