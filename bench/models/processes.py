@@ -141,7 +141,7 @@ def share_out(items: Sequence[T], function: Callable[[list[T]], list[R]]) -> lis
 
     Raises:
         Exception: what `function` raised in the first process in which it did; in all of them, so
-            that none waits for another.
+            that none waits for another (but where they keep in step: there in this one alone).
     """
     own = list(items[_here.rank :: count()]) if count() > 1 else list(items)
     _here.real = len(own)
@@ -154,8 +154,10 @@ def share_out(items: Sequence[T], function: Callable[[list[T]], list[R]]) -> lis
     problem: Exception | None = None
     try:
         mine = function(own)[: _here.real]
-    except Exception as error:  # noqa: BLE001 - raised again below, by every process
-        problem = error
+    except Exception as error:
+        if in_step():  # the others wait inside the model: it ends here, and they are ended
+            raise
+        problem = error  # raised again below, by every process
     results: list[Any] = [None] * len(items)
     for rank, (theirs, theirs_problem) in enumerate(_exchanged((mine, problem))):
         if theirs_problem is not None:

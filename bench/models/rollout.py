@@ -162,9 +162,11 @@ def _last_states(model: Any) -> Iterator[list[Tensor]]:
 def _policy(
     backbone: Backbone, adapter: str | None, sampling: Sampling
 ) -> AbstractContextManager[Any]:
-    merge = sampling.merge and not processes.in_step()  # what is merged into is not all here
-    if sampling.merge is None and not processes.in_step():
+    merge = sampling.merge
+    if merge is None:
         merge = backbone.model.dtype == torch.float32
+    if processes.in_step():  # what it would be added into is not all here
+        merge = False
     return backbone.merged(adapter) if merge and adapter else backbone.using(adapter)
 
 
