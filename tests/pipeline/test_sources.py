@@ -31,7 +31,7 @@ APART = (
 # At most so many modules. More of them: does the import that was added decide the stage's result?
 SIZES = {
     "sft": 63, "samples": 63, "preferences": 25, "edits": 30, "reward_model": 69,
-    "rm_evaluation": 82, "ppo": 77, "outputs": 63, "judgement": 82,
+    "rm_evaluation": 82, "ppo": 78, "outputs": 63, "judgement": 82,
     "edits by claude": 70, "judgement by claude": 117,
 }  # fmt: skip
 
