@@ -216,7 +216,10 @@ class RewardModelConfig(Section):
 class PPOConfig(Section):
     """PPO with a reward at every token (arXiv:1707.06347; arXiv:2203.02155)."""
 
-    later: ClassVar = frozenset({"prompt_max_tokens", "warmup_steps", "lr_schedule_steps"})
+    later: ClassVar = frozenset(
+        {"prompt_max_tokens", "warmup_steps", "lr_schedule_steps", "engine"}
+    )
+    operational: ClassVar = frozenset({"engine_url", "engine_folder"})
     steps: int = Field(60, ge=0, description="policy steps")
     value_warmup_steps: int = Field(4, ge=0, description="value-only steps before them")
     batch_size: int = Field(48, ge=1, description="prompts a step, one response each")
@@ -282,6 +285,19 @@ class PPOConfig(Section):
         description="add the adapter into the weights while generating, for a copy of those that "
         "carry one; none: in float32",
     )
+    engine: Literal["ours", "vllm"] = Field(
+        "ours", description="who draws the rollouts: our decode loop, or a vLLM server"
+    )
+    engine_url: str | None = Field(
+        None,
+        pattern="^https?://",
+        description="where the vLLM server listens, as http://127.0.0.1:8000; decides no number",
+    )
+    engine_folder: str | None = Field(
+        None,
+        description="folder in which the vLLM server finds the policy's adapter, by the same path "
+        "as here; none: a temporary one; decides no number",
+    )
     score_position: Literal["last", "eos", "first_pad"] = Field(
         "last",
         description="where the last token's score is paid: there, there if it is EOS, or one later",
@@ -320,6 +336,18 @@ class PPOConfig(Section):
         1.0, gt=0, description="gradients are clipped to this norm; none: they are not"
     )
     eval_every: int = Field(10, ge=1, description="steps between validations")
+
+    @model_validator(mode="after")
+    def _an_engine_that_can_be_asked(self) -> Self:
+        """A server has an address, and its log-probabilities are never the old ones of PPO."""
+        if self.engine == "vllm" and self.engine_url is None:
+            raise ValueError("engine=vllm needs engine_url, as http://127.0.0.1:8000")
+        if self.engine == "vllm" and self.rollout_logprobs == "generation":
+            raise ValueError(
+                "rollout_logprobs=generation cannot go with engine=vllm, whose log-probabilities "
+                "are another program's: set it to auto or forward"
+            )
+        return self
 
 
 class EvaluationConfig(Section):

@@ -24,19 +24,21 @@ class Section(BaseModel):
     Attributes:
         renamed: what fields were once called, each with what to write now, and its section where
             that is another one (as "edits.source"); a message says so.
+        operational: fields that decide no number, and so are in no stage's key whatever they say.
         later: fields that came after results were published. At their defaults they are in no
             stage's key, so that the key holds what it held before there were such fields.
     """
 
     renamed: ClassVar[Mapping[str, str]] = {}
     later: ClassVar[frozenset[str]] = frozenset()
+    operational: ClassVar[frozenset[str]] = frozenset()
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
     def result_fields(self) -> dict[str, Any]:
         """The values that a result depends on, for a stage's key; all, unless a section says so."""
         fields = type(self).model_fields
         usual = {name for name in self.later if getattr(self, name) == fields[name].default}
-        return self.model_dump(exclude=usual)
+        return self.model_dump(exclude=usual | self.operational)
 
 
 class NoOptions(Section):

@@ -14,12 +14,14 @@ from pathlib import Path
 
 from bench.config.loading import load_suite
 from bench.config.run import RunConfig
-from bench.doctor import first_step, invariance, machine, text
+from bench.doctor import engine, first_step, invariance, machine, text
 from bench.doctor.findings import Finding
 from bench.doctor.subject import Subject
 from bench.models.backbone import Backbone
 from bench.pipeline.store import Store
 from bench.stages.base import with_base
+from bench.stages.planning import Stages
+from bench.stages.sft import MODEL
 
 Check = Callable[[Subject], Finding]
 
@@ -39,6 +41,7 @@ def checks(store: Path) -> dict[str, Check]:
         "KL": first_step.kl,
         "reference": first_step.reference,
         "determinism": first_step.determinism,
+        "engine": engine.engine,
         "EOS": text.eos,
         "ending": text.ending,
         "template": text.template,
@@ -52,6 +55,9 @@ def checks(store: Path) -> dict[str, Check]:
 def load_subject(config: RunConfig, store: Store | None = None) -> Subject:
     """The base that `config` names, ready to be looked at.
 
+    With another engine it is the run's SFT model where the store has it, since that is what the
+    server has to have.
+
     Args:
         config: of the run.
         store: where a base that is a GGUF file is converted to; None: the default.
@@ -60,8 +66,13 @@ def load_subject(config: RunConfig, store: Store | None = None) -> Subject:
         UserError: the suite is unknown, or the model cannot be loaded.
     """
     suite = load_suite(config)
-    config = with_base(config, suite, store or Store())
+    store = store or Store()
+    config = with_base(config, suite, store)
     path = config.model.path or suite.model_path
+    if config.ppo.engine != "ours":
+        stage = Stages(config, suite).sft()
+        if (made := store.find(stage.name, stage.key)) is not None:
+            path = str(made.path / MODEL)
     return Subject(config, Backbone.load(path, config.model, suite.prompt_template), suite)
 
 
@@ -80,6 +91,8 @@ def examine(
         without: names of checks that are not run.
     """
     findings = []
+    # Our own decode loop is held against its log-probabilities by "ratio".
+    without = {*without, *(("engine",) if subject.config.ppo.engine == "ours" else ())}
     asked = {name: check for name, check in checks(store).items() if name not in without}
     for name, check in asked.items():
         findings.append(replace(_ask(check, subject), name=name))

@@ -214,7 +214,9 @@ class Counter:
         learning = held | self._learning(learners)
         at_once = min(config.rollout_batch_size or config.batch_size, config.batch_size)
         merge = config.merge_rollouts
-        yield "decoding", resting | self._decoding(at_once, "ppo", new, adapted=True, merge=merge)
+        if config.engine == "ours":
+            rollouts = self._decoding(at_once, "ppo", new, adapted=True, merge=merge)
+            yield "decoding", resting | rollouts
         if prompts := min(self.decoded, evaluation.validation_prompts):
             most = evaluation.max_new_tokens
             validation = self._decoding(prompts, "validation", most, adapted=True)

@@ -22,6 +22,7 @@ LONGEST = 64  # response tokens of a demonstration that the checks look at
 PROBE = "doctor"  # the adapter of the reward model and value that are looked at
 STIRRED = 0.02  # standard deviation of LoRA weights that would start at 0
 _SMALL: dict[str, Any] = {
+    "engine": "ours",  # but for the check of the other one
     "batch_size": ROWS,
     "minibatch_size": ROWS,
     "minibatch_tokens": None,

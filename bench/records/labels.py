@@ -14,7 +14,7 @@ from typing import Any
 
 from bench.config.loading import FIELDS, config_sha, load_config, plugin_options
 from bench.config.presets import default_preset, preset_names
-from bench.config.run import RunConfig, flatten
+from bench.config.run import PPOConfig, RunConfig, flatten
 from bench.config.section import OPERATIONAL
 
 NAMED = 3  # so many differences fit into a label
@@ -23,7 +23,7 @@ _LONGEST = 80  # characters of a folder's name before seed and hash; file system
 # Suites and judges have tables of their own, and every label begins with its method. Where values
 # come from, seeds, devices, what is computed twice, and how a model is asked make no other row.
 _NO_ROW = {"preset", "suite", "method", "seed", "model.device", "evaluation.judge"}
-_NO_ROW |= {"model.gradient_checkpointing"}
+_NO_ROW |= {"model.gradient_checkpointing", *(f"ppo.{name}" for name in PPOConfig.operational)}
 _NO_ROW |= {f"{section}.{name}" for section in ("judge", "editor") for name in OPERATIONAL}
 _DEFAULTS = flatten(RunConfig().model_dump(mode="json"))
 

@@ -27,8 +27,10 @@ class Rollout:
         prompts, outputs: (B,) texts.
         batch: their tokens.
         finished: (B,) bool, True = the response ends in EOS.
-        logprobs: (B, T) of the tokens as they were drawn, nats; 0 at padding.
-        entropies: (B, T) of the distributions that they were drawn from, nats; 0 at padding.
+        logprobs: (B, T) of the tokens as they were drawn, nats; 0 at padding; NaN where an engine
+            of `ppo.engine` gave none.
+        entropies: (B, T) of the distributions that they were drawn from, nats; 0 at padding; None:
+            an engine drew them that does not tell.
         values: (B, T) of the states that they were drawn in, where generation read them.
     """
 
@@ -37,7 +39,7 @@ class Rollout:
     batch: Sequences
     finished: Tensor
     logprobs: Tensor
-    entropies: Tensor
+    entropies: Tensor | None
     values: Tensor | None = None
 
 

@@ -18,7 +18,7 @@ from torch.nn.utils.rnn import pad_sequence
 from bench.models.backbone import Backbone
 from bench.models.heads import RewardModel, ScalarHead, ValueModel, map_rows
 from bench.models.names import POLICY, VALUE
-from bench.models.rollout import Sampling, draw_responses
+from bench.models.rollout import Sampling
 from bench.models.sequences import Sequences, repeat_share
 from bench.rl import (
     AdaptiveKLController,
@@ -36,6 +36,7 @@ from bench.training.experience import (
     reward_tokens,
 )
 from bench.training.optimisation import generator, set_values
+from bench.training.samplers import sampler_of
 from bench.training.updates import Demonstrations, Learner
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ class PPO:
         backbone.add_adapter(POLICY, lora)
         self.rng = generator("ppo", seed)
         self.learner = Learner(backbone, value, config, demonstrations, self.rng)
+        self.sampler = sampler_of(backbone, config)
         self.controller = _controller(config)
         self.queue: list[int] = []  # what is left of the present shuffle of all prompts
         # Policy steps so far; below 0 while the value warms up, which are no steps to users.
@@ -161,7 +163,8 @@ class PPO:
         )
         prompts = [self.prompt_ids[i] for i in index]
         read = self.value.read if self._values_from_generation() else None
-        drawn = draw_responses(self.backbone, POLICY, prompts, sampling, self.rng, read)
+        ours = config.engine == "ours"  # a server tells neither entropies nor values
+        drawn = self.sampler.draw(prompts, POLICY, sampling, self.rng, read)
         responses = [draw.ids for draw in drawn]
         return Rollout(
             prompts=[self.prompts[i] for i in index],
@@ -169,7 +172,7 @@ class PPO:
             batch=tokens.join(prompts, responses).to(device),
             finished=torch.tensor([r[-1] in tokens.eos_ids for r in responses], device=device),
             logprobs=_padded([draw.logprobs for draw in drawn], device),
-            entropies=_padded([draw.entropies for draw in drawn], device),
+            entropies=_padded([draw.entropies for draw in drawn], device) if ours else None,
             values=None if read is None else _padded([draw.values for draw in drawn], device),
         )
 
@@ -191,9 +194,12 @@ class PPO:
     def keeps_logprobs(self) -> bool:
         """Whether generation's own log-probabilities are the old ones of the updates.
 
-        In half precision they differ from a second pass by more than rounding.
+        In half precision they differ from a second pass by more than rounding. Another engine's
+        never are: its kernels are not those that the updates' ratios are computed with.
         """
         kept = self.config.rollout_logprobs
+        if self.config.engine != "ours":
+            return False
         exact = self.backbone.model.dtype == torch.float32
         return exact if kept == "auto" else kept == "generation"
 
@@ -220,6 +226,9 @@ class PPO:
         rewards = reward_tokens(self.pay(rollout), kl, mask, rollout.finished, config, kl_coef)
         advantages, returns = advantages_of(rewards, values, mask, config)
         # Rewards are summed over the states and not over the tokens: one may stand behind EOS.
+        # Of an engine that tells no entropies, what it drew does, though less exactly: the mean of
+        # -log pi(a) over draws a of pi is the entropy of pi.
+        entropies = -logprobs if rollout.entropies is None else rollout.entropies
         metrics = {
             "kl": masked_sum(kl, mask, dim=1).mean().item(),
             "reward": masked_sum(rewards.paid, rewards.states, dim=1).mean().item(),
@@ -227,9 +236,11 @@ class PPO:
             "length": batch.lengths.float().mean().item(),
             "repeat_share": fmean(map(repeat_share, batch.response_ids)),
             "finished": rollout.finished.float().mean().item(),
-            "entropy": masked_mean(rollout.entropies, mask).item(),
+            "entropy": masked_mean(entropies, mask).item(),
             "explained_variance": float(explained_variance(values, returns, rewards.states)),
         }
+        if config.engine != "ours":
+            metrics |= engine_gap(rollout.logprobs, logprobs, mask)
         return Experience(
             batch, rewards.states, logprobs, reference, values, advantages, returns
         ), metrics
@@ -298,6 +309,23 @@ def new_value(
         if config.value_init == "reward_model":
             value.start_from(reward_model)
     return value
+
+
+def engine_gap(theirs: Tensor, ours: Tensor, mask: Tensor) -> dict[str, float]:
+    """How far an engine's log-probabilities are from our own of the same tokens.
+
+    Args:
+        theirs: (B, T) nats; NaN where the engine gave none.
+        ours: (B, T) nats, of our forward pass.
+        mask: (B, T) bool, True = a response token.
+
+    Returns:
+        {"engine_gap": mean absolute difference, nats a token}; {} where the engine gave none.
+    """
+    known = mask & ~theirs.isnan()
+    if not known.any():
+        return {}
+    return {"engine_gap": masked_mean((theirs.nan_to_num() - ours).abs(), known).item()}
 
 
 def _padded(rows: list[list[float]], device: torch.device) -> Tensor:

@@ -205,7 +205,8 @@ def test_a_field_that_came_later_is_in_a_key_only_where_it_says_something() -> N
     usual = load_config("testbed")
     names = {"sft": {"path", "epochs", "lr_schedule", "warmup"}}
     names["reward_model"] = {"path", "lr_schedule"}
-    names["ppo"] = {"prompt_max_tokens", "warmup_steps", "lr_schedule_steps"}
+    names["ppo"] = {"prompt_max_tokens", "warmup_steps", "lr_schedule_steps", "engine"}
+    names["ppo"] |= {"engine_url", "engine_folder"}  # which decide nothing, whatever they say
     for section, later in names.items():
         plain = getattr(usual, section)
         assert plain.model_dump().keys() - plain.result_fields().keys() == later

@@ -67,6 +67,12 @@ def test_weights_are_counted_by_hand() -> None:
     assert ppo.parts["optimiser"] == 4 * an_adapter
 
 
+def test_rollouts_of_a_server_take_no_memory_here() -> None:
+    wide = {"batch_size": 4096, "minibatch_size": 1}
+    for engine, largest in (("ours", "decoding"), ("vllm", "validation")):
+        assert counter(with_(ppo=wide | {"engine": engine})).stage("ppo").doing == largest
+
+
 def test_every_stage_is_counted_by_parts() -> None:
     for name in STAGES:
         count = counter().stage(name)

@@ -31,7 +31,7 @@ APART = (
 # At most so many modules. More of them: does the import that was added decide the stage's result?
 SIZES = {
     "sft": 64, "samples": 64, "preferences": 25, "edits": 30, "reward_model": 70,
-    "rm_evaluation": 82, "ppo": 77, "outputs": 64, "judgement": 83,
+    "rm_evaluation": 82, "ppo": 79, "outputs": 64, "judgement": 83,
     "edits by claude": 70, "judgement by claude": 118,
 }  # fmt: skip
 
