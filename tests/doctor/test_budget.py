@@ -69,7 +69,7 @@ def test_weights_are_counted_by_hand() -> None:
 
 def test_rollouts_of_a_server_take_no_memory_here() -> None:
     wide = {"batch_size": 4096, "minibatch_size": 1}
-    for engine, largest in (("ours", "decoding"), ("vllm", "validation")):
+    for engine, largest in (("ours", "decoding"), ("vllm", "scoring")):
         assert counter(with_(ppo=wide | {"engine": engine})).stage("ppo").doing == largest
 
 
