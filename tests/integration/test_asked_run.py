@@ -126,7 +126,10 @@ def test_a_model_edits_and_the_record_says_so(server: Server, store: Store, tmp_
     assert record.editor.details["outcomes"]["ok"] == 32
     stage = next(stage for stage in record.stages if stage.name == "edits")
     rows = read_rows(store.root / "edits" / stage.key / "edits.jsonl", Edit)
-    assert all(row.edited == row.original + " Indeed." for row in rows)
+    # What surrounds a response stays where it was: a space at its end stays at its end.
+    assert [row.edited.split() for row in rows] == [
+        [*row.original.split(), "Indeed."] for row in rows
+    ]
     assert {row.source for row in rows} == {record.editor.source}
 
 

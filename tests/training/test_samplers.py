@@ -27,7 +27,9 @@ from bench.models import processes
 from bench.models.backbone import Backbone
 from bench.models.names import POLICY
 from bench.models.rollout import Draw, Sampling, draw_responses
+from bench.pipeline.store import Store
 from bench.records.labels import label
+from bench.stages.planning import Stages
 from bench.suites.testbed.suite import Testbed
 from bench.training import samplers
 from bench.training.ppo import PPO, engine_gap, new_value
@@ -402,3 +404,27 @@ def test_the_doctors_other_checks_do_not_ask_the_engine() -> None:
         whom = Subject(run_config(engine.url), tiny_backbone(), Testbed())
         whom.trainer().rollout()
         assert not engine.requests
+
+
+def test_the_doctor_takes_the_sft_model_where_the_store_has_it(
+    tmp_path: Path, monkeypatch: Patch
+) -> None:
+    """The server has that model, and not the base that SFT starts from."""
+    loaded: list[str] = []
+    load = lambda cls, path, *rest: loaded.append(path) or tiny_backbone()
+    monkeypatch.setattr(Backbone, "load", classmethod(load))
+    address = "ppo.engine_url=http://127.0.0.1:9"
+    config, store = load_config("testbed", ["ppo.engine=vllm", address]), Store(tmp_path)
+    doctor.load_subject(config, store)
+    stage = Stages(config, Testbed()).sft()
+    with store.building(stage.name, stage.key) as build:
+        (build.path / "model").mkdir()
+        (build.path / "model" / "config.json").write_text("{}")
+    doctor.load_subject(config, store)
+    doctor.load_subject(load_config("testbed"), store)
+    base = str(Testbed.model_path)
+    assert [str(path) for path in loaded] == [
+        base,
+        str(tmp_path / "sft" / stage.key / "model"),
+        base,
+    ]

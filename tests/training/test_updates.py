@@ -136,7 +136,7 @@ def test_ptx_in_micro_batches_is_ptx() -> None:
     losses = []
     for size in (None, 3):
         ppo = trainer(demonstrations=rows, ptx_coef=1.0, microbatch_size=size)
-        loss = ppo.learner._pretrain().item()
+        loss = ppo.learner._pretrain()["ptx_loss"].item()
         losses.append(
             (loss, [p.grad.clone() for p in ppo.learner.policy_parameters if p.grad is not None])
         )
