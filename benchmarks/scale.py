@@ -22,30 +22,31 @@ from transformers import LlamaConfig
 
 from bench.config.loading import load_config
 from bench.config.run import RunConfig
-from bench.doctor.budget import GIB, STAGES, Counter, Lengths
+from bench.doctor.budget import Counter, Lengths
+from bench.doctor.footprint import ADAPTER
 from bench.doctor.hours import ASSUMED, PEAKS, Device, Part, gpu, hours, in_table, work
+from bench.doctor.work import Weights
 from bench.llm.answers import Usage
 from bench.llm.money.prices import Prices
-from benchmarks.gpu.machine import copy_bandwidth, matrix_flops
 from benchmarks.peers.ours import backbone_of, ppo_config, ppo_on
 from benchmarks.report import RESULTS, origin, origin_text, table, write
 from benchmarks.work import LORA, Work, causal_model, prompts
 
-_WORK = Work(prompts=16, minibatch=8, prompt_spread=0)
+_WORK = Work(prompts=8, minibatch=8, response_tokens=32, prompt_spread=0)
 FITTED = {
     "64 x 2": replace(_WORK, hidden=64, layers=2, ffn=176),
     "128 x 4": _WORK,
-    "256 x 4": replace(_WORK, hidden=256, ffn=688, prompts=32, minibatch=16),
+    "256 x 4": replace(_WORK, hidden=256, ffn=688, minibatch=4),
 }
 CHECKED = {
     "192 x 8, long": replace(
-        _WORK, hidden=192, layers=8, ffn=512, prompt_tokens=96, response_tokens=96
+        _WORK, hidden=192, layers=8, ffn=512, prompt_tokens=96, response_tokens=64
     ),
-    "512 x 6": replace(
-        _WORK, hidden=512, layers=6, heads=8, ffn=1376, vocabulary=4096, response_tokens=24
+    "512 x 3": replace(
+        _WORK, hidden=512, layers=3, heads=8, ffn=1376, vocabulary=4096, response_tokens=16
     ),
     "96 x 12, one row": replace(
-        _WORK, hidden=96, layers=12, ffn=256, prompts=8, minibatch=1, response_tokens=32
+        _WORK, hidden=96, layers=12, ffn=256, prompts=4, minibatch=1, response_tokens=24
     ),
 }
 PARTS = ("rollouts", "scoring", "updates")
@@ -91,6 +92,7 @@ USD = {"A100": 2.0, "H100": 3.0}  # an hour of one GPU: an example and no quotat
 # docs/paper.md, by the dry run: calls of one judgement and of all edits, tokens of one call.
 ASKED = {"judge": (1610, 683, 400), "editor": (9400, 755, 489)}
 MODEL = "claude-sonnet-5-5"
+LINKS = {"NVLink (450 GB/s)": 450e9, "100 Gbit Ethernet": 12.5e9}  # one way, nominal
 
 
 @dataclass(frozen=True)
@@ -179,6 +181,17 @@ def measured(shape: Work, rounds: int) -> dict[str, float]:
     return {part: median(found[1:]) for part, found in seconds.items()}  # the first warms up
 
 
+def read_bandwidth(size: int = 2**27) -> float:
+    """Bytes a CPU second of adding up numbers that no cache holds."""
+    numbers = torch.ones(size // 4)
+    taken = []
+    for _ in range(5):
+        started = time.process_time()
+        numbers.sum()
+        taken.append(time.process_time() - started)
+    return size / median(taken)
+
+
 def fit(parts: Sequence[Part], seconds: Sequence[float], bandwidth: float) -> Device:
     """The rates with the smallest squared relative error; none is below 0.
 
@@ -193,19 +206,16 @@ def fit(parts: Sequence[Part], seconds: Sequence[float], bandwidth: float) -> De
 
 def measure(rounds: int, shapes: Mapping[str, Mapping[str, Work]]) -> dict[str, Any]:
     """Time all shapes, fit on the first group, and predict both."""
-    cpu = torch.device("cpu")
-    bandwidth = copy_bandwidth(cpu, 2**28)
     rows = []
     for group, named in shapes.items():
         for name, shape in named.items():
             parts, seconds = counted(shape), measured(shape, rounds)
             rows += [(group, name, part, parts[part], seconds[part]) for part in PARTS]
     given = [(part, s) for group, _, _, part, s in rows if group == "fitted"]
-    device = fit([part for part, _ in given], [s for _, s in given], bandwidth)
+    device = fit([part for part, _ in given], [s for _, s in given], read_bandwidth())
     return {
         "rounds": rounds,
         "device": asdict(device),
-        "matrix_product_flops": matrix_flops(cpu, torch.float32, 1024),
         "rows": [
             {
                 "group": group,
@@ -254,9 +264,14 @@ def rates_table() -> str:
     return table(["assumed, not measured", *cases], rows + peaks)
 
 
+def _two(number: float) -> str:
+    """Two significant digits, and no exponent."""
+    return f"{float(f'{number:.2g}'):,g}"
+
+
 def _range(parts: Sequence[Part], name: str) -> str:
     found = [hours(parts, gpu(name, case)) for case in ("expected", "fast", "slow")]
-    return "{:.2g} ({:.2g} to {:.2g})".format(*found)
+    return "{} ({} to {})".format(*map(_two, found))
 
 
 def stages_table(scale: Scale, devices: Sequence[Device] = ()) -> str:
@@ -270,8 +285,8 @@ def stages_table(scale: Scale, devices: Sequence[Device] = ()) -> str:
             [
                 "all" if group is parts else f"{group[0].stage}, {group[0].doing}",
                 "" if group is parts else f"{group[0].tokens / 1e6:.2g}",
-                f"{sum(p.flops + p.again + p.decoded for p in group) / 1e15:.2g}",
-                *(f"{hours(group, d):.2g}" for d in devices),
+                _two(sum(p.flops + p.again + p.decoded for p in group) / 1e15),
+                *(_two(hours(group, d)) for d in devices),
                 *([] if devices else [_range(group, name) for name in PEAKS]),
             ]
             for group in groups
@@ -279,26 +294,26 @@ def stages_table(scale: Scale, devices: Sequence[Device] = ()) -> str:
     )
 
 
-def memory_table() -> str:
-    """The base, an adapter, and the largest stage of one run, on one GPU."""
+def sizes_table() -> str:
+    """What the engines' limits come from: bytes of the base, of an adapter and of the cache."""
     rows = []
     for scale in SCALES[2:]:
         counter = scale.counter()
-        most = max((counter.stage(name) for name in STAGES), key=lambda count: count.total)
-        token = work_of(scale).cached * 2
+        cached = 2 * Weights.of(counter.foot.peft, ADAPTER).cached
         adapter = 4 * counter.foot.adapter
-        sizes = [counter.foot.base / 1e9, adapter / 1e9, token / 1e6, most.total / 1e9]
-        rows.append([scale.name, *(f"{x:.2g}" for x in sizes[:3]), f"{sizes[3]:.0f} ({most.stage})"])
-    header = ["model", "base, GB", "adapter in float32, GB", "cache, MB a token"]
-    return table([*header, "largest stage, GB"], rows)
-
-
-def work_of(scale: Scale) -> Any:
-    """The weights of a scale's model, by what they cost."""
-    from bench.doctor.footprint import ADAPTER
-    from bench.doctor.work import Weights
-
-    return Weights.of(scale.counter().foot.peft, ADAPTER)
+        # What each of 8 ranks sends and receives in a ring that sums the gradients up.
+        ring = 2 * 7 / 8 * adapter
+        rows.append(
+            [
+                scale.name,
+                f"{counter.foot.base / 1e9:.3g}",
+                f"{adapter / 1e6:.0f}",
+                f"{cached / 1e6:.2g}",
+                *(f"{ring / link * 1e3:.2g}" for link in LINKS.values()),
+            ]
+        )
+    header = ["model", "base, GB", "adapter in float32, MB", "cache, MB a token"]
+    return table([*header, *(f"gradients over {name}, ms" for name in LINKS)], rows)
 
 
 def scales_table() -> str:
@@ -344,12 +359,12 @@ def measured_gpu(path: Path) -> Device:
 def as_markdown(result: dict[str, Any]) -> str:
     """The fit."""
     device = result["device"]
-    share = device["flops"] / result["matrix_product_flops"]
     notes = (
         f"CPU seconds of one thread, medians of {result['rounds']} PPO steps. Fitted: "
-        f"{device['flops'] / 1e9:.3g} GFLOP/s in training and scoring ({share:.0%} of a product of "
-        f"n = 1024), {device['decoded'] / 1e9:.3g} while tokens are drawn, "
-        f"{device['call_s'] * 1e6:.3g} µs an operator call. {origin_text(result)}"
+        f"{device['flops'] / 1e9:.3g} GFLOP/s in training and scoring, "
+        f"{device['decoded'] / 1e9:.3g} while tokens are drawn, {device['call_s'] * 1e6:.3g} µs an "
+        f"operator call. Measured apart: {device['bandwidth'] / 1e9:.3g} GB/s of reading. "
+        f"{origin_text(result)}"
     )
     return "\n\n".join(["# The cost model's rates on a CPU", notes, fit_table(result)])
 

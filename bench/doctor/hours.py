@@ -199,7 +199,13 @@ class _Stages:
         yield self._scored("outputs", wanted.test_prompts, row, "the KL", heads=2, states=0)
 
     def _drawn(
-        self, stage: str, n: int, rows: int, row: Row, doing: str = "decoding", adapted: bool = False
+        self,
+        stage: str,
+        n: int,
+        rows: int,
+        row: Row,
+        doing: str = "decoding",
+        adapted: bool = False,
     ) -> Part:
         """Responses, `rows` at a time: a pass over the prompts, then one a token."""
         weights, (prompt, new) = self.weights, row

@@ -49,9 +49,7 @@ class Weights:
         config = model.config.get_text_config()
         head = model.get_output_embeddings().weight
         # A look-up is no product, and the head has a number of its own.
-        apart = {id(head)} | {
-            id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)
-        }
+        apart = {id(head)} | {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
         found = dict.fromkeys(("attention", "mlp", "inputs", "lora attention", "lora mlp"), 0)
         for name, weight in model.named_parameters():
             lora = ".lora_" in name

@@ -32,6 +32,7 @@ from benchmarks.work import Work
 
 REPO = Path(__file__).resolve().parents[2]
 
+
 def test_hours_are_the_measured_step_s_times_the_run_s_rollouts() -> None:
     """80 steps of 512 rollouts from a step of 64 that took 3 s: 640 x 3 s."""
     config = load_config("paper")

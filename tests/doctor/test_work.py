@@ -10,7 +10,14 @@ from bench.models.adapters import attach
 from benchmarks.work import Work, llama_config
 
 SMALL = Weights(
-    layers=2, attention=10, mlp=20, inputs=6, adapter_attention=3, adapter_mlp=4, head=7, width=5,
+    layers=2,
+    attention=10,
+    mlp=20,
+    inputs=6,
+    adapter_attention=3,
+    adapter_mlp=4,
+    head=7,
+    width=5,
     cached=3,
 )
 
