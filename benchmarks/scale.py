@@ -1,4 +1,4 @@
-"""`python -m benchmarks.scale`: the rates of the cost model, fitted here, and what it says of scale.
+"""`python -m benchmarks.scale`: the cost model's rates, fitted here, and what it says of scale.
 
 A PPO step is timed, part by part, on random Llamas on one thread: three shapes give the rates, the
 others check them. `--gpu FILE` prints docs/scale.md's tables from what `benchmarks.gpu` measured.

@@ -3,7 +3,7 @@
 A part of a stage takes the longer of its products and its reading, and what every operator call
 costs beside them:
 
-    seconds = FLOPs / rate + max(decoding's FLOPs / rate, bytes / bandwidth) + calls * seconds a call
+    seconds = FLOPs / rate + max(decoding's FLOPs / rate, bytes / bandwidth) + calls * call_s
 
 Every text is taken to have its full length. What a suite, a judge or an editor does beside the
 model is not counted, nor the probes of a reward model. `benchmarks.scale` fits the rates of a CPU;

@@ -65,7 +65,11 @@ class Weights:
         shared = getattr(config, "num_key_value_heads", None) or heads  # fewer: GQA
         return cls(
             layers,
-            *(n // layers for n in found.values()),
+            attention=found["attention"] // layers,
+            mlp=found["mlp"] // layers,
+            inputs=found["inputs"] // layers,
+            adapter_attention=found["lora attention"] // layers,
+            adapter_mlp=found["lora mlp"] // layers,
             head=head.numel(),
             width=heads * size,
             cached=2 * layers * shared * size,
@@ -141,13 +145,13 @@ def update_flops(weights: Weights, rows: Iterable[Row], *, head: bool) -> int:
     return forward + backward
 
 
-def read_bytes(base: int, per_token: int, rows: int, context: float) -> float:
+def read_bytes(base: int, per_token: int, rows: float, context: float) -> float:
     """Bytes that decoding one token a row must read: the weights once, and every row's cache.
 
     Args:
         base: bytes of the weights.
         per_token: bytes of one token's keys and values in all layers.
-        rows: decoded together.
+        rows: decoded together, on average.
         context: tokens in a row's cache.
     """
     return base + rows * context * per_token

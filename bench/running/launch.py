@@ -160,9 +160,9 @@ def plan_tables(
     """Lay out a run's stages, which of them are in the store, and what the others would need.
 
     Returns:
-        The tables: the stages; their memory; their work and about how long it takes; what judge and
-        editor would cost, where they ask a model (none is asked). And what to say where a stage does not fit this machine, None where
-        all do.
+        The tables: the stages; their memory; their work and about how long it takes; what judge
+        and editor would cost, where they ask a model (none is asked). And what to say where a stage
+        does not fit this machine, None where all do.
     """
     from bench.running.estimates import run_estimates
     from bench.running.runner import listed, make_plan
@@ -204,8 +204,8 @@ def _needs_tables(
     work = hours.work(counter, brings_pairs=uses_pairs_of(suite, config))
     parts = [part for part in work if part.stage in missing]
     here = [hours.CPU] if counter.device.type == "cpu" else []
-    time = hours.table(parts, [*here, *map(hours.gpu, hours.PEAKS)])
-    return [grid, time], budget.refusal(counter, counts, there)
+    times = [hours.table(parts, [*here, *map(hours.gpu, hours.PEAKS)])] if parts else []
+    return [grid, *times], budget.refusal(counter, counts, there)
 
 
 def examine(
