@@ -309,7 +309,7 @@ def sizes_table() -> str:
                 f"{counter.foot.base / 1e9:.3g}",
                 f"{adapter / 1e6:.0f}",
                 f"{cached / 1e6:.2g}",
-                *(f"{ring / link * 1e3:.2g}" for link in LINKS.values()),
+                *(_two(ring / link * 1e3) for link in LINKS.values()),
             ]
         )
     header = ["model", "base, GB", "adapter in float32, MB", "cache, MB a token"]
