@@ -160,9 +160,9 @@ def plan_tables(
     """Lay out a run's stages, which of them are in the store, and what the others would need.
 
     Returns:
-        The tables: the stages; their memory; what judge and editor would cost, where they ask a
-        model (none is asked). And what to say where a stage does not fit this machine, None where
-        all do.
+        The tables: the stages; their memory; their work and about how long it takes; what judge
+        and editor would cost, where they ask a model (none is asked). And what to say where a stage
+        does not fit this machine, None where all do.
     """
     from bench.running.estimates import run_estimates
     from bench.running.runner import listed, make_plan
@@ -176,15 +176,16 @@ def plan_tables(
     ]
     grid = words(f"{title(config)} (store: {store.root})", ["stage", "key", "", "what"], rows)
     missing = {stage.name for stage in stages if not stage.cached}
-    memory, problem = _memory_table(planned.config, suite, missing)
-    return [replace(grid, notes=notes), *memory, *run_estimates(planned, suite, store)], problem
+    needs, problem = _needs_tables(planned.config, suite, missing)
+    return [replace(grid, notes=notes), *needs, *run_estimates(planned, suite, store)], problem
 
 
-def _memory_table(
+def _needs_tables(
     config: RunConfig, suite: Any, missing: set[str]
 ) -> tuple[list[Grid], str | None]:
-    """Memory by part of the stages that are not in the store, as far as it is counted."""
-    from bench.doctor import budget
+    """Memory and work of the stages that are not in the store, as far as they are counted."""
+    from bench.doctor import budget, hours
+    from bench.stages.chosen import uses_pairs_of
 
     names = [name for name in budget.STAGES if name in missing]
     if not names:
@@ -200,7 +201,11 @@ def _memory_table(
         ["stage", "when", *budget.PARTS, "all"],
         [(count.stage, count.doing, *count.cells) for count in counts],
     )
-    return [grid], budget.refusal(counter, counts, there)
+    work = hours.work(counter, brings_pairs=uses_pairs_of(suite, config))
+    parts = [part for part in work if part.stage in missing]
+    here = [hours.CPU] if counter.device.type == "cpu" else []
+    times = [hours.table(parts, [*here, *map(hours.gpu, hours.PEAKS)])] if parts else []
+    return [grid, *times], budget.refusal(counter, counts, there)
 
 
 def examine(

@@ -7,10 +7,10 @@ from statistics import fmean
 
 import torch
 
+from bench.doctor.work import Weights, read_bytes
 from bench.models.backbone import base_of
 from bench.models.names import POLICY
 from bench.models.rollout import Sampling, draw_responses
-from benchmarks.gpu.counts import read_bytes
 from benchmarks.gpu.machine import watch
 from benchmarks.gpu.sections import Row, held
 from benchmarks.gpu.setting import Setting
@@ -78,6 +78,4 @@ def base_bytes(setting: Setting) -> int:
 
 def cache_bytes(setting: Setting) -> int:
     """Bytes of one token's keys and values in all layers."""
-    config = setting.backbone.model.config
-    numbers = 2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim
-    return int(numbers * setting.dtype.itemsize)
+    return Weights.of(setting.backbone.model, POLICY).cached * setting.dtype.itemsize

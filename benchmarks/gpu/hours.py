@@ -10,6 +10,7 @@ from pathlib import Path
 
 from bench.config.run import RunConfig
 from bench.data import Demonstration, Preference
+from bench.doctor.hours import demonstrations
 from bench.training.reward_model import Objective, train_reward_model
 from bench.training.sft import train_sft
 from benchmarks.gpu.sections import Row, held, not_measured
@@ -54,13 +55,6 @@ def ppo_hours(config: RunConfig, step: Step, rollouts: int) -> float:
     seconds = sum(taken.seconds for taken in step.phases.values())
     steps = config.ppo.steps + config.ppo.value_warmup_steps
     return steps * config.ppo.batch_size / rollouts * seconds / 3600
-
-
-def demonstrations(config: RunConfig) -> int:
-    """Demonstrations that SFT goes through, repeated ones counted again."""
-    if config.sft.epochs is not None:
-        return config.sft.epochs * config.sft.demonstrations
-    return (config.sft.steps or 0) * config.sft.batch_size
 
 
 def _projected(what: str, wanted: int, unit: str, each_s: float) -> Row:

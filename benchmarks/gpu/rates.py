@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import torch
 
+from bench.doctor.work import Weights, forward_flops, update_flops
 from bench.models.names import POLICY
 from bench.training.experience import Rollout
 from bench.training.ppo import PPO
-from benchmarks.gpu.counts import Weights, forward_flops, update_flops
 from benchmarks.gpu.machine import watch
 from benchmarks.gpu.sections import Row, held
 from benchmarks.gpu.setting import Setting

@@ -135,6 +135,18 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert result.stdout.count("to do") > 10
     assert "token_ppo seed 1" in result.stdout
+    work = result.stdout.rpartition("Work at most")[2]
+    for word in (
+        "rollouts",
+        "updates",
+        "the value",
+        "1 CPU core",
+        "A100",
+        "H100",
+        " min",
+        "assumed",
+    ):
+        assert word in work
     assert not (tmp_path / "store").exists()
 
 

@@ -8,22 +8,18 @@ from dataclasses import replace
 import pytest
 import torch
 import yaml
-from transformers import LlamaConfig
 
 from bench.config.loading import load_config
 from bench.config.presets import FOLDER, default_preset
 from bench.config.run import RunConfig, flatten
-from bench.doctor.budget import COMFORT, GIB, STAGES, Counter, Lengths, refusal
+from bench.doctor.budget import COMFORT, GIB, STAGES, Counter, refusal
 from bench.records.labels import label
+from benchmarks.scale import LENGTHS, PROMPTS
+from benchmarks.scale import SEVEN as SHAPE
 
 TEXT = (FOLDER / "paper.yaml").read_text(encoding="utf-8")
 BELOW = (FOLDER / "alpacafarm.yaml").read_text(encoding="utf-8")
 
-# LLaMA-7B: `LlamaConfig` has its shape by default. The longest evaluation prompt has 1,917
-# characters, about 480 tokens, and the template's; of pairs' prompts nothing is known, so 700.
-SHAPE = LlamaConfig(bos_token_id=1, eos_token_id=2)
-PROMPTS = {"preference": 700, "ppo": 192, "validation": 0, "test": 560, "unseen": 0}
-LENGTHS = Lengths(PROMPTS, (212, 300))
 THERE = 80e9
 
 

@@ -1,6 +1,7 @@
 """What the work costs at least: floating-point operations that count, and bytes that must be read.
 
 Pure arithmetic, so that it can be checked by hand; a multiplication and an addition are 2 FLOPs.
+`bench.doctor.hours` makes the stages of a run, and seconds, of it.
 """
 
 from __future__ import annotations
@@ -8,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
+
+from torch import nn
 
 Row = tuple[int, int]  # tokens of a prompt, and of its response
 
@@ -23,6 +26,7 @@ class Weights:
         adapter_attention, adapter_mlp: of an adapter on one layer.
         head: from the last state to logits.
         width: of all heads' queries together.
+        cached: numbers in a token's keys and values, all layers together.
     """
 
     layers: int
@@ -33,26 +37,43 @@ class Weights:
     adapter_mlp: int
     head: int
     width: int
+    cached: int
 
     @classmethod
     def of(cls, model: Any, adapter: str) -> Weights:
-        """Those of a Llama with an adapter that is called `adapter`."""
-        config = model.config
-        found = [0] * 5
+        """Those of a model with an adapter that is called `adapter`.
+
+        Families name the parts of a layer differently: what is not in a module `mlp` counts as
+        attention, which is right but for the last layer, where prompts need the attention alone.
+        """
+        config = model.config.get_text_config()
+        head = model.get_output_embeddings().weight
+        # A look-up is no product, and the head has a number of its own.
+        apart = {id(head)} | {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
+        found = dict.fromkeys(("attention", "mlp", "inputs", "lora attention", "lora mlp"), 0)
         for name, weight in model.named_parameters():
             lora = ".lora_" in name
-            if not lora or f".{adapter}." in name:
-                found[0] += weight.numel() * (not lora and ".self_attn." in name)
-                found[1] += weight.numel() * (not lora and ".mlp." in name)
-                found[2] += weight.numel() * (
-                    not lora and any(f".{x}_proj." in name for x in "qkv")
-                )
-                found[3] += weight.numel() * (lora and ".self_attn." in name)
-                found[4] += weight.numel() * (lora and ".mlp." in name)
+            if weight.ndim < 2 or id(weight) in apart or (lora and f".{adapter}." not in name):
+                continue
+            part = "mlp" if ".mlp." in name else "attention"
+            found["lora " * lora + part] += weight.numel()
+            if not lora and any(f".{x}_proj." in name for x in "qkv"):
+                found["inputs"] += weight.numel()
         layers = config.num_hidden_layers
-        head = config.hidden_size * config.vocab_size
-        width = config.num_attention_heads * config.head_dim
-        return cls(layers, *(n // layers for n in found), head=head, width=width)
+        heads = getattr(config, "num_attention_heads", 0)
+        size = getattr(config, "head_dim", None) or config.hidden_size // max(1, heads)
+        shared = getattr(config, "num_key_value_heads", None) or heads  # fewer: GQA
+        return cls(
+            layers,
+            attention=found["attention"] // layers,
+            mlp=found["mlp"] // layers,
+            inputs=found["inputs"] // layers,
+            adapter_attention=found["lora attention"] // layers,
+            adapter_mlp=found["lora mlp"] // layers,
+            head=head.numel(),
+            width=heads * size,
+            cached=2 * layers * shared * size,
+        )
 
 
 def _pairs(prompt: int, response: int) -> int:
@@ -124,13 +145,13 @@ def update_flops(weights: Weights, rows: Iterable[Row], *, head: bool) -> int:
     return forward + backward
 
 
-def read_bytes(base: int, per_token: int, rows: int, context: float) -> float:
+def read_bytes(base: int, per_token: int, rows: float, context: float) -> float:
     """Bytes that decoding one token a row must read: the weights once, and every row's cache.
 
     Args:
         base: bytes of the weights.
         per_token: bytes of one token's keys and values in all layers.
-        rows: decoded together.
+        rows: decoded together, on average.
         context: tokens in a row's cache.
     """
     return base + rows * context * per_token
