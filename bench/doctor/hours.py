@@ -50,7 +50,7 @@ class Device:
 
 
 # Fitted by `python -m benchmarks.scale` (benchmarks/results/scale.json): one thread of an AMD EPYC.
-CPU = Device("1 CPU core", 4.21e10, 1.57e10, 3.9e9, 7.41e-5)
+CPU = Device("1 CPU core", 4.94e10, 3.63e10, 8.17e9, 6.98e-5)
 # FLOP/s of dense bfloat16 products and bytes/s of the memory, by the vendor's data sheets.
 PEAKS = {"A100": (312e12, 2.0e12), "H100": (989e12, 3.35e12)}
 # Shares of them, and seconds an operator call in an eager loop: assumed, and not measured here.

@@ -169,12 +169,13 @@ DOC = (Path(__file__).parents[2] / "docs" / "scale.md").read_text(encoding="utf-
 
 def test_the_rates_of_a_cpu_are_those_that_were_fitted() -> None:
     result = json.loads((scale.RESULTS / "scale.json").read_text())
-    assert asdict(CPU).keys() == result["device"].keys()
-    for name, fitted in result["device"].items():
-        wanted = fitted if isinstance(fitted, str) else pytest.approx(fitted, rel=0.01)
-        assert asdict(CPU)[name] == wanted, name
+    rates, fitted = asdict(CPU), result["device"]
+    assert rates.pop("name") == fitted.pop("name")
+    assert rates == pytest.approx(fitted, rel=0.01)
     assert scale.fit_table(result) in DOC
     assert scale.rates_table() in DOC
+    assert f"${scale.usd('judge'):.2f} a judgement" in " ".join(DOC.split())
+    assert f"${scale.usd('editor'):.2f} for all edits" in " ".join(DOC.split())
 
 
 @pytest.mark.slow  # four models' shapes are built
