@@ -345,14 +345,15 @@ def measured_gpu(path: Path) -> Device:
 
     A call's own time is in both already.
     """
-    sections = json.loads(path.read_text())["sections"]
-    numbers = {row["what"]: row["numbers"] for s in sections.values() for row in s["rows"]}
+    result = json.loads(path.read_text())
+    rows = [row for section in result["sections"].values() for row in section["rows"]]
+    numbers = {row["what"]: row["numbers"] for row in rows}
     update = numbers["update"]["flops"] / numbers["update"]["seconds"]
     drawn = max(
         (found for what, found in numbers.items() if what.startswith("decoding 64 rows")),
         key=lambda found: found["share"],
     )
-    name = json.loads(path.read_text())["machine"]["gpu"] or "this device"
+    name = result["machine"]["gpu"] or "this device"
     return Device(f"{name} (measured)", update, update, drawn["bytes"] / drawn["token_seconds"], 0)
 
 

@@ -73,6 +73,7 @@ def run(
     from bench.pipeline.progress import Progress
     from bench.pipeline.store import Store
     from bench.running import launch, sweeps
+    from bench.running.jobs import run_options
     from bench.running.together import check_gpus, run_together
 
     signal.signal(signal.SIGTERM, _interrupt)
@@ -97,20 +98,18 @@ def run(
         return
     launch.check_folder(results, "results")
     if gpus > 1:
-        given = {"--suite": suite, "--seed": seed, "--seeds": seeds, "--until": until}
-        code = run_together(
-            [
-                "run",
-                f"--method={method}",
-                f"--preset={preset}",
-                f"--store={stages.root}",
-                f"--results={results}",
-                f"--threads={threads or max(1, cores() // gpus)}",
-                *(f"{name}={value}" for name, value in given.items() if value is not None),
-                *(f"--set={override}" for override in overrides or []),
-            ],
-            gpus,
-        )
+        options = {
+            "method": method,
+            "suite": suite,
+            "preset": preset,
+            "seed": seed,
+            "seeds": seeds,
+            "store": stages.root,
+            "results": results,
+            "threads": threads or max(1, cores() // gpus),
+            "until": until,
+        }
+        code = run_together(["run", *run_options(options, overrides or [])], gpus)
         raise typer.Exit(code)  # they said what came of it
     if where.side_by_side(len(configs)):
         failures = sweeps.run_apart(

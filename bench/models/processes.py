@@ -143,12 +143,13 @@ def share_out(items: Sequence[T], function: Callable[[list[T]], list[R]]) -> lis
         Exception: what `function` raised in the first process in which it did; in all of them, so
             that none waits for another (but where they keep in step: there in this one alone).
     """
-    own = list(items[_here.rank :: count()]) if count() > 1 else list(items)
-    _here.real = len(own)
     if count() == 1:
-        return function(own)
-    most = -(-len(items) // count())
+        _here.real = len(items)
+        return function(list(items))
+    own = list(items[rank() :: count()])
+    _here.real = len(own)
     if in_step():
+        most = -(-len(items) // count())
         own += [items[0]] * (most - len(own))
     mine: list[R] = []
     problem: Exception | None = None
@@ -159,10 +160,10 @@ def share_out(items: Sequence[T], function: Callable[[list[T]], list[R]]) -> lis
             raise
         problem = error  # raised again below, by every process
     results: list[Any] = [None] * len(items)
-    for rank, (theirs, theirs_problem) in enumerate(_exchanged((mine, problem))):
+    for first, (theirs, theirs_problem) in enumerate(_exchanged((mine, problem))):
         if theirs_problem is not None:
             raise _told(theirs_problem)
-        results[rank :: count()] = theirs
+        results[first :: count()] = theirs
     return results
 
 

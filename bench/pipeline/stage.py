@@ -157,10 +157,9 @@ def _measured(stage: Stage, context: Context, out: Path, inputs: list[Path]) -> 
 
     device = pick_device(context.config.model.device)
     memory, context.packed = PeakMemory(device), None
-    if stage.shared:
-        stats = stage.build(context, out, inputs)
-    else:  # nothing in it shares work out: one process is enough, and the others wait
-        stats = processes.from_first(lambda: stage.build(context, out, inputs))
+    build = partial(stage.build, context, out, inputs)
+    # Where nothing shares work out one process is enough, and the others wait.
+    stats = build() if stage.shared else processes.from_first(build)
     ran_on = {"device": device_name(device), "threads": torch.get_num_threads()}
     return stats | {
         "peak_memory_gib": memory.gib(),

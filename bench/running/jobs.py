@@ -12,7 +12,7 @@ import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,6 +36,12 @@ class Job:
     name: str
     arguments: tuple[str, ...]
     folder: Path = field(default_factory=Path.cwd)
+
+
+def run_options(options: Mapping[str, object], overrides: Sequence[str]) -> list[str]:
+    """Options of `python -m bench run` by name, those that are None left out, and overrides."""
+    given = [f"--{name}={value}" for name, value in options.items() if value is not None]
+    return given + [f"--set={override}" for override in overrides]
 
 
 class Launcher(Protocol):

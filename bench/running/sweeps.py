@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from bench.errors import UserError, unknown
 from bench.records.provenance import cores
 from bench.running.clusters import Ray, Slurm
-from bench.running.jobs import Job, Launcher, Local, Say, visible_gpus
+from bench.running.jobs import Job, Launcher, Local, Say, run_options, visible_gpus
 from bench.running.launch import title
 
 if TYPE_CHECKING:
@@ -104,15 +104,13 @@ def _job(
     until: str | None,
 ) -> Job:
     options = {
-        "--method": config.method,
-        "--suite": config.suite,
-        "--preset": config.preset,
-        "--seed": config.seed,
-        "--store": store,
-        "--results": results,
-        "--threads": threads,
+        "method": config.method,
+        "suite": config.suite,
+        "preset": config.preset,
+        "seed": config.seed,
+        "store": store,
+        "results": results,
+        "threads": threads,
+        "until": until,
     }
-    arguments = [f"{name}={value}" for name, value in options.items()]
-    arguments += [f"--set={override}" for override in overrides]
-    arguments += [] if until is None else [f"--until={until}"]
-    return Job(title(config), tuple(arguments))
+    return Job(title(config), tuple(run_options(options, overrides)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from bench.config.run import Schedule
     from bench.training.checkpoints import Checkpoints
 
-# What a micro-batch measured, by name: numbers, but "loss", which is a tensor with a gradient.
-Measured = dict[str, Any]
+T = TypeVar("T")
+Measured = dict[str, Tensor]  # numbers by name, without gradient
 
 BETAS = (0.9, 0.98)
 BUCKET = 8  # batches from which rows of like length are put together
@@ -71,6 +71,33 @@ def step(
     optimiser.step()
     optimiser.zero_grad(set_to_none=True)
     return float(norm)
+
+
+def add_gradients(
+    parts: Sequence[T], forward: Callable[[T], tuple[Tensor, Measured]]
+) -> list[Measured]:
+    """Add up the gradient of a batch's loss, of which only a part is in memory at once.
+
+    Several processes share the parts out; each has the gradients of its own until
+    `processes.sum_gradients`.
+
+    Args:
+        parts: micro-batches.
+        forward: a part's share of the loss, and what is measured of the part.
+
+    Returns:
+        What was measured, part by part.
+    """
+
+    def work(own: list[T]) -> list[Measured]:
+        found = []
+        for part, weight in processes.weighed(own):
+            loss, measured = forward(part)
+            (loss * weight).backward()
+            found.append({name: processes.portable(x) for name, x in measured.items()})
+        return found
+
+    return processes.share_out(parts, work)
 
 
 def shuffled_batches(
@@ -152,33 +179,19 @@ class Descent:
             self._place = 0
 
     def step(
-        self, parts: Sequence[list[int]], measure: Callable[[list[int]], Measured]
+        self, parts: Sequence[T], forward: Callable[[T], tuple[Tensor, Measured]]
     ) -> dict[str, float]:
-        """One step down the gradient of a batch's loss, of which only a part is in memory at once.
-
-        Args:
-            parts: the batch's rows as micro-batches; several processes share them out.
-            measure: a micro-batch's part of the batch's "loss", and of whatever else is measured.
+        """One step down the gradient of a batch's loss; takes what `add_gradients` takes.
 
         Returns:
-            The sums over the parts, by name.
+            The sums over the parts of what was measured, by name.
         """
-
-        def descend(own: list[list[int]]) -> list[Measured]:
-            found = []
-            for part, weight in processes.weighed(own):
-                measured = measure(part)
-                (measured["loss"] * weight).backward()
-                measured["loss"] = measured["loss"].item()
-                found.append(measured)
-            return found
-
-        found = processes.share_out(parts, descend)
+        found = add_gradients(parts, forward)
         processes.sum_gradients(self.parameters)
         step(self.optimiser, self.parameters, self.max_grad_norm)
         self.schedule.step()
         self.done += 1
-        return {name: sum(part[name] for part in found) for name in found[0]}
+        return {name: sum(part[name].item() for part in found) for name in found[0]}
 
     def _state(self) -> dict[str, Any]:
         return {

@@ -126,19 +126,19 @@ def _check_sizes(sizes: set[int], objective: Objective, config: RewardModelConfi
 
 def _measure(
     model: RewardModel, groups: list[Group], objective: Objective, config: RewardModelConfig
-) -> Callable[[list[int]], Measured]:
+) -> Callable[[list[int]], tuple[Tensor, Measured]]:
     """A micro-batch's part of the batch's mean loss and of its accuracy."""
     # Every loss is a mean over the groups that have a preference, and each of them has one
     # (`tokenise`). Accuracy is over pairs, of which rankings with ties have fewer.
     pairs = sum(group.pairs for group in groups)
 
-    def measure(index: list[int]) -> Measured:
+    def measure(index: list[int]) -> tuple[Tensor, Measured]:
         part = [groups[i] for i in index]
         loss, accuracy = batch_loss(model, part, objective, config)
-        return {
-            "loss": finite(loss, "the reward model's loss") * (len(part) / len(groups)),
-            "accuracy": accuracy.item() * (sum(group.pairs for group in part) / pairs),
-        }
+        loss = finite(loss, "the reward model's loss") * (len(part) / len(groups))
+        # In float64, so that the parts of 100 % add up to it.
+        accuracy = accuracy.double() * (sum(group.pairs for group in part) / pairs)
+        return loss, {"loss": loss.detach(), "accuracy": accuracy}
 
     return measure
 

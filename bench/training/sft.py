@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
 from bench.data import Demonstration
 from bench.errors import UserError
@@ -80,14 +81,14 @@ def step_count(config: SFTConfig, rows: int) -> int:
 
 def _loss(
     backbone: Backbone, rows: Sequence[tuple[list[int], list[int]]], adapter: str | None
-) -> Callable[[list[int]], Measured]:
+) -> Callable[[list[int]], tuple[Tensor, Measured]]:
     """A micro-batch's part of the mean loss a token: all divide by the batch's tokens."""
     tokens = sum(len(response) for _, response in rows)
 
-    def loss(part: list[int]) -> Measured:
+    def loss(part: list[int]) -> tuple[Tensor, Measured]:
         batch = backbone.tokens.join([rows[i][0] for i in part], [rows[i][1] for i in part])
         total = -backbone.logprobs(batch.to(backbone.device), adapter).sum() / tokens
-        return {"loss": finite(total, "the SFT loss")}
+        return finite(total, "the SFT loss"), {"loss": total.detach()}
 
     return loss
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -24,13 +24,21 @@ from bench.rl import (
     ratio_statistics,
 )
 from bench.training.experience import Experience
-from bench.training.optimisation import adamw, finite, rate_factor, set_values, step
+from bench.training.optimisation import (
+    Measured,
+    adamw,
+    add_gradients,
+    finite,
+    rate_factor,
+    set_values,
+    step,
+)
 
 if TYPE_CHECKING:
     from bench.config.run import PPOConfig
 
+T = TypeVar("T")
 Demonstrations = Sequence[tuple[list[int], list[int]]]
-Measured = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -214,7 +222,7 @@ class Learner:
             log.end()
             return False
         if self.config.ptx_coef > 0:
-            log.add(self._pretrain())
+            self._pretrain(log)
         processes.sum_gradients(self.policy_parameters)
         norm = step(self.policy_optimiser, self.policy_parameters, self.config.max_grad_norm)
         log.end(policy_grad_norm=norm)
@@ -253,25 +261,21 @@ class Learner:
         measured = {"value_loss": loss.detach(), "value_clip_fraction": fraction}
         return self.config.value_coef * loss, measured
 
-    def _pretrain(self) -> Measured:
+    def _pretrain(self, log: _Log) -> None:
         """Add the gradient of PPO-ptx's term: -gamma log pi of demonstrations, a token's mean."""
         size, config = self.config.ptx_batch_size, self.config
         index = torch.randint(len(self.demonstrations), (size,), generator=self.rng).tolist()
         rows = [self.demonstrations[i] for i in index]
         tokens = sum(len(response) for _, response in rows)
 
-        def descend(own: list[list[int]]) -> list[Tensor]:
-            losses = []
-            for chunk, weight in processes.weighed(own):
-                prompts, responses = [rows[i][0] for i in chunk], [rows[i][1] for i in chunk]
-                batch = self.backbone.tokens.join(prompts, responses).to(self.backbone.device)
-                loss = -masked_sum(self.backbone.logprobs(batch, POLICY), batch.mask) / tokens
-                (weight * config.ptx_coef * finite(loss, "the PPO-ptx loss")).backward()
-                losses.append(processes.portable(loss.detach()))
-            return losses
+        def forward(chunk: list[int]) -> tuple[Tensor, Measured]:
+            prompts, responses = [rows[i][0] for i in chunk], [rows[i][1] for i in chunk]
+            batch = self.backbone.tokens.join(prompts, responses).to(self.backbone.device)
+            loss = -masked_sum(self.backbone.logprobs(batch, POLICY), batch.mask) / tokens
+            return config.ptx_coef * loss, {"ptx_loss": loss.detach()}
 
         chunks = microbatches([len(r) for _, r in rows], config.microbatch_size)
-        return {"ptx_loss": torch.stack(processes.share_out(chunks, descend)).sum()}
+        _add_gradients(chunks, forward, "the PPO-ptx loss", log)
 
     def state(self) -> dict[str, Any]:
         """Weights and optimisers, for `restore`."""
@@ -290,18 +294,16 @@ class Learner:
         self.value_optimiser.load_state_dict(state["value_optimiser"])
 
 
-def _add_gradients(parts: Sequence[Part], forward: Forward, what: str, log: _Log) -> None:
+def _add_gradients(
+    parts: Sequence[T], forward: Callable[[T], tuple[Tensor, Measured]], what: str, log: _Log
+) -> None:
     """Gradients of a minibatch, micro-batch by micro-batch; `what` names a loss that diverges."""
 
-    def descend(own: list[Part]) -> list[Measured]:
-        found = []
-        for part, weight in processes.weighed(own):
-            loss, measured = forward(part)
-            (finite(loss, what) * weight).backward()
-            found.append({name: processes.portable(x) for name, x in measured.items()})
-        return found
+    def checked(part: T) -> tuple[Tensor, Measured]:
+        loss, measured = forward(part)
+        return finite(loss, what), measured
 
-    for measured in processes.share_out(parts, descend):
+    for measured in add_gradients(parts, checked):
         log.add(measured)
 
 

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -50,7 +51,8 @@ def test_jobs_keep_their_order_and_a_failure_leaves_the_others_alone() -> None:
     assert sorted(said) == ["[job 0] hello 0", "[job 0] hello 0", "[job 3] hello 3"]
 
 
-def test_an_interruption_reaches_the_workers_and_starts_no_other() -> None:
+def interrupting() -> tuple[list[str], Callable[[str], None]]:
+    """What is said, and who hears it: a Ctrl-C follows once a job sleeps."""
     said: list[str] = []
 
     def say(line: str) -> None:
@@ -58,6 +60,11 @@ def test_an_interruption_reaches_the_workers_and_starts_no_other() -> None:
         if line.endswith("hello sleep"):
             threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
 
+    return said, say
+
+
+def test_an_interruption_reaches_the_workers_and_starts_no_other() -> None:
+    said, say = interrupting()
     with pytest.raises(KeyboardInterrupt):
         Local(1, 1).run([Job("a", ("sleep",)), Job("b", ("0",))], say)
     assert said == ["[a] hello sleep", "[a] put away"]
@@ -194,13 +201,7 @@ def test_one_job_is_followed_to_its_end() -> None:
 
 
 def test_an_interruption_reaches_the_one_job() -> None:
-    said: list[str] = []
-
-    def say(line: str) -> None:
-        said.append(line)
-        if line.endswith("hello sleep"):
-            threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
-
+    said, say = interrupting()
     with pytest.raises(KeyboardInterrupt):
         run_job(Job("a", ("sleep",)), say)
     assert said == ["[a] hello sleep", "[a] put away"]

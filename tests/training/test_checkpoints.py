@@ -153,7 +153,7 @@ def test_how_often_one_is_written_decides_nothing(tmp_path: Path) -> None:
         )  # fmt: skip
         for index in descent.batches([1, 2, 3, 4, 5], 2):
             loss = (weight * weight).sum() * (1 + index[0])
-            descent.step([index], lambda part, loss=loss: {"loss": loss})
+            descent.step([index], lambda part, loss=loss: (loss, {"loss": loss.detach()}))
         assert descent.done == 9
         return weight.detach()
 

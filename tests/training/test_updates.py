@@ -16,7 +16,7 @@ from bench.models.heads import RewardModel, ScalarHead
 from bench.models.names import POLICY
 from bench.training.experience import Experience, Rollout
 from bench.training.ppo import PPO, new_value
-from bench.training.updates import _runs
+from bench.training.updates import _Log, _runs
 from tests.tiny import LORA, random_rows, stir, stop_often, tiny_backbone
 
 BASE = PPOConfig(
@@ -136,7 +136,9 @@ def test_ptx_in_micro_batches_is_ptx() -> None:
     losses = []
     for size in (None, 3):
         ppo = trainer(demonstrations=rows, ptx_coef=1.0, microbatch_size=size)
-        loss = ppo.learner._pretrain()["ptx_loss"].item()
+        log = _Log()
+        ppo.learner._pretrain(log)
+        loss = float(sum(log.open["ptx_loss"]))
         losses.append(
             (loss, [p.grad.clone() for p in ppo.learner.policy_parameters if p.grad is not None])
         )
