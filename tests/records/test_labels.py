@@ -11,8 +11,9 @@ from bench.records.files import PUBLISHED, find_runs
 from bench.records.labels import label, names_differences, run_id, settings
 from bench.running import launch
 
-# The default itself, the default of its own suite, and those that need a file of the user's.
-UNLIKE = {"testbed", "paper", "real-edits", "real-pairs"}
+# The two defaults of suites, one that differs from its suite's in a single value, and those that
+# need a file of the user's.
+UNLIKE = {"testbed", "paper", "paper-fast", "real-edits", "real-pairs"}
 
 
 def configured(*overrides: str, preset: str = "testbed", method: str = "token_ppo") -> RunConfig:
@@ -69,6 +70,10 @@ def test_a_preset_that_needs_a_file_is_named_with_it() -> None:
         assert said == f"token_ppo [{preset}] {option}=rows.json"
 
 
+def test_a_preset_one_value_from_its_suites_default_is_that_value() -> None:
+    assert label(configured(preset="paper-fast")) == "token_ppo ppo.value_model=shared"
+
+
 def test_many_other_differences_are_a_hash_of_the_values(tmp_path: Path) -> None:
     changes = ["sft.steps=7", "sft.batch_size=2", "sft.lr=1e-4", "reward_model.lr=1e-4"]
     said = label(configured(*changes))
@@ -93,7 +98,12 @@ def test_the_published_rows_have_the_names_that_their_values_have_today() -> Non
     assert len(runs) >= 40
     for record, _folder in runs:
         assert label(RunConfig.model_validate(record.config)) == record.label
-        assert not names_differences(record.label)
+
+
+def test_the_testbeds_published_rows_differ_in_the_method_alone() -> None:
+    runs, _ = find_runs(PUBLISHED / "testbed")
+    assert len(runs) >= 40
+    assert not any(names_differences(record.label) for record, _folder in runs)
 
 
 def test_which_labels_say_that_more_than_the_method_differs() -> None:
