@@ -22,6 +22,7 @@ from bench.doctor.findings import Finding
 from bench.models import rollout
 from bench.models.backbone import Backbone
 from bench.models.heads import RewardModel
+from bench.models.layout import Padded
 from bench.models.names import POLICY
 from bench.models.sequences import Sequences
 from bench.models.tokens import Tokens
@@ -194,7 +195,7 @@ def test_an_illness_is_found_by_its_check_alone(
 def test_an_attention_that_ignores_the_mask_is_found(tmp_path: Path) -> None:
     """Left padding leaks into everything that is computed in padded batches of other widths."""
     backbone = tiny_backbone()
-    backbone.packs = False  # a packed batch has no padding that could leak
+    backbone.lay_out = Padded  # a packed batch has no padding that could leak
     decoder = backbone.model.model
     forward = decoder.forward
 

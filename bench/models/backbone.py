@@ -25,8 +25,8 @@ from bench.models.fast.graphs import has_fixed_cache
 from bench.models.fast.logits import in_chunks, logits_of
 from bench.models.fast.lora import fuse_lora
 from bench.models.fast.narrowing import last_mlp_at
-from bench.models.fast.packing import Packing, can_pack
 from bench.models.fast.sharding import load_shared
+from bench.models.layout import Layout, Padded, choose
 from bench.models.loading import load_model, load_tokenizer
 from bench.models.sequences import Sequences, cut
 from bench.models.stateful import check_decoding
@@ -44,7 +44,7 @@ class Backbone:
         model: the PEFT model once an adapter was added, before that the bare base.
         tokens: its tokenizer.
         device: where it lives.
-        packs: whether batches go through without padding (`bench.models.fast.packing`).
+        lay_out: how a batch goes through the model (`bench.models.layout`).
         vocabulary: V, the ids that may be drawn; logits beyond, of a vocabulary that was padded
             to a round size, stand for no token and get no probability anywhere.
         recomputes: whether the backward computes the layers once more instead of keeping what they
@@ -58,7 +58,7 @@ class Backbone:
         self.model = model.to(device).eval().requires_grad_(False)
         self.tokens = tokens
         self.device = device
-        self.packs = can_pack(self.model)  # adapters leave the attention as it is
+        self.lay_out = choose(self.model)  # adapters leave the attention as it is
         self.recomputes = False
         self.graphs = False
         self.context = context_length(self.model.config)
@@ -89,6 +89,11 @@ class Backbone:
                 "could be computed again; set it to false and lower the microbatch_size fields"
             )
         return backbone
+
+    @property
+    def packs(self) -> bool:
+        """Whether batches go through without padding."""
+        return self.lay_out is not Padded
 
     @property
     def hidden_size(self) -> int:
@@ -187,7 +192,8 @@ class Backbone:
         """(B, T, V): the distribution that each response token was drawn from; padded."""
         self._check_context(batch)
         with self.using(adapter) as model:
-            output = model(**_padded(batch), logits_to_keep=batch.mask.shape[1] + 1)
+            layout = Padded(batch, batch.mask)
+            output = model(**layout.inputs, logits_to_keep=batch.mask.shape[1] + 1)
         return output.logits[:, :-1, : self.vocabulary]
 
     def logprobs(self, batch: Sequences, adapter: str | None, temperature: float = 1.0) -> Tensor:
@@ -208,51 +214,44 @@ class Backbone:
         # State t predicts response token t (B, T + 1 states, see `hidden`): the log-probabilities
         # need those before each token, hidden states the one behind the last token as well.
         pad = torch.nn.functional.pad
-        read = pad(batch.mask, (1, 0), value=True) if hidden else pad(batch.mask, (0, 1))
-        packing = Packing.of(batch, read) if self.packs else None
-        output = self._run(batch, packing, adapter, read)
-        # Logits are the largest tensor by far: the head works where response tokens are drawn and
-        # nowhere else, and at few places at a time. n response tokens, padded or packed alike.
+        wanted = pad(batch.mask, (1, 0), value=True) if hidden else pad(batch.mask, (0, 1))
+        layout = self.lay_out(batch, wanted)
+        output = self._run(batch, layout, adapter)
         last = output.last_hidden_state
-        if packing is None:
-            before = last[:, batch.prompt_width - 1 : -1][batch.mask]  # (n, d)
-        else:
-            before = last[0, packing.states[:, :-1][batch.mask]]
 
+        # Logits are the largest tensor by far: the head works where response tokens are drawn and
+        # nowhere else, and at few places at a time.
         def logprobs_of(states: Tensor, tokens: Tensor) -> Tensor:
             with self.using(adapter) as model:
                 logits = logits_of(base_of(model), output, states)[:, : self.vocabulary]
             return token_logprobs((logits.float() / temperature)[None], tokens[None])[0]
 
-        found = in_chunks(logprobs_of, before, batch.responses[batch.mask], self.vocabulary)
+        tokens = batch.responses[batch.mask]
+        found = in_chunks(logprobs_of, layout.drawn(last), tokens, self.vocabulary)
         logprobs = found.new_zeros(batch.mask.shape).masked_scatter(batch.mask, found)
-        return logprobs, self._states(last, batch, packing) if hidden else logprobs
+        return logprobs, layout.states(last) if hidden else logprobs
 
-    def hidden(self, batch: Sequences, adapter: str | None, read: Tensor | None = None) -> Tensor:
+    def hidden(self, batch: Sequences, adapter: str | None, wanted: Tensor | None = None) -> Tensor:
         """(B, T + 1, d) last hidden states from the token before the response to its last token.
 
         Column t is the state before response token t was drawn (what a value judges); column
-        t + 1 is the state that has seen it (what a reward judges). Only the states that `read`
+        t + 1 is the state that has seen it (what a reward judges). Only the states that `wanted`
         (B, T + 1) marks are meaningful; None: all but padding's.
         """
-        if read is None:
-            read = torch.nn.functional.pad(batch.mask, (1, 0), value=True)
-        packing = Packing.of(batch, read) if self.packs else None
-        output = self._run(batch, packing, adapter, read)
-        return self._states(output.last_hidden_state, batch, packing)
+        if wanted is None:
+            wanted = torch.nn.functional.pad(batch.mask, (1, 0), value=True)
+        layout = self.lay_out(batch, wanted)
+        return layout.states(self._run(batch, layout, adapter).last_hidden_state)
 
-    def _run(
-        self, batch: Sequences, packing: Packing | None, adapter: str | None, read: Tensor
-    ) -> Any:
+    def _run(self, batch: Sequences, layout: Layout, adapter: str | None) -> Any:
         """Output of the decoder, without the LM head, right at the states that are read."""
         self._check_context(batch)
-        inputs = _padded(batch) if packing is None else packing.inputs()
-        places = _padded_states(batch)[read] if packing is None else packing.read
+        inputs = layout.inputs
         with self.using(adapter) as model:
             decoder = decoder_of(model)
             # What is not read in the end needs no MLP in the last layer
             # (`bench.models.fast.narrowing`).
-            narrow = partial(last_mlp_at, decoder, places, inputs["input_ids"].shape)
+            narrow = partial(last_mlp_at, decoder, layout.read, inputs["input_ids"].shape)
             keep: AbstractContextManager[None] = nullcontext()
             if self.recomputes:
                 keep = recomputed(decoder, lambda: self._again(adapter, narrow))
@@ -289,12 +288,6 @@ class Backbone:
         if most < batch.ids.shape[1] and (longest := int(batch.attention.sum(1).max())) > most:
             raise too_long(longest, most)
 
-    @staticmethod
-    def _states(hidden: Tensor, batch: Sequences, packing: Packing | None) -> Tensor:
-        if packing is None:
-            return hidden[:, batch.prompt_width - 1 :]
-        return hidden[0, packing.states]
-
 
 def too_long(tokens: int, context: int) -> UserError:
     """What to say of a sequence that the model has no positions for."""
@@ -318,19 +311,3 @@ def base_of(model: Any) -> Any:
 def decoder_of(model: Any) -> Any:
     """The model without its LM head."""
     return base_of(model).base_model
-
-
-def _padded_states(batch: Sequences) -> Tensor:
-    """(B, T + 1) places of the states that `Backbone.hidden` gives, in the flattened (B, S)."""
-    places = torch.arange(batch.ids.numel(), device=batch.ids.device).view_as(batch.ids)
-    return places[:, batch.prompt_width - 1 :]
-
-
-def _padded(batch: Sequences) -> dict[str, Any]:
-    """What the model is called with for a padded batch."""
-    return {
-        "input_ids": batch.ids,
-        "attention_mask": batch.attention.long(),
-        "position_ids": batch.positions,
-        "use_cache": False,
-    }

@@ -16,6 +16,7 @@ from bench.doctor import examine, load_subject
 from bench.doctor.findings import tolerance
 from bench.doctor.invariance import gradients
 from bench.doctor.subject import PROBE, Subject
+from bench.models.layout import Padded
 from bench.models.names import POLICY, VALUE
 from bench.models.rollout import Sampling, draw_responses
 from bench.training.experience import Rollout
@@ -97,11 +98,11 @@ def _packed(subject: Subject, dtype: str) -> Row:
     if not backbone.packs:
         return held(what, "the model does not pack here", f"≤ {goal:g} nats", ok=False)
     packed = backbone.logprobs(batch, PROBE)
-    backbone.packs = False
+    own, backbone.lay_out = backbone.lay_out, Padded
     try:
         padded = backbone.logprobs(batch, PROBE)
     finally:
-        backbone.packs = True
+        backbone.lay_out = own
     apart = float((packed - padded).abs().max())
     return held(what, f"{apart:.1e} nats", f"≤ {goal:g} nats", apart <= goal, nats=apart)
 

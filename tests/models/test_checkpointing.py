@@ -13,6 +13,7 @@ from bench.errors import UserError
 from bench.models import backbone as module
 from bench.models.backbone import Backbone
 from bench.models.fast.checkpointing import layers_of
+from bench.models.layout import Padded
 from bench.suites.testbed.suite import Testbed
 from tests.tiny import LORA, random_batch, stir, tiny_backbone
 
@@ -20,7 +21,9 @@ from tests.tiny import LORA, random_batch, stir, tiny_backbone
 def measured(recomputes: bool, packs: bool, full: bool, dtype: torch.dtype) -> list[Tensor]:
     """A reward model's and a policy's outputs, with the gradients of all that is trained."""
     backbone = tiny_backbone()
-    backbone.packs, backbone.recomputes = packs, recomputes
+    backbone.recomputes = recomputes
+    if not packs:
+        backbone.lay_out = Padded
     backbone.model.to(dtype)
     adapter = None if full else "policy"
     if full:

@@ -21,6 +21,7 @@ from bench.data import Preference
 from bench.errors import UserError
 from bench.models.backbone import Backbone
 from bench.models.context import batch_rope, context_length
+from bench.models.layout import Padded
 from bench.models.rollout import Sampling, sample
 from bench.training.comparisons import tokenise
 from tests.tiny import tiny_backbone
@@ -81,7 +82,8 @@ def short(request: pytest.FixtureRequest) -> Backbone:
 
 @pytest.mark.parametrize("packs", [True, False])
 def test_a_sequence_beyond_the_context_is_refused(short: Backbone, packs: bool) -> None:
-    short.packs = short.packs and packs
+    if not packs:
+        short.lay_out = Padded
     fits = short.tokens.join([[7] * 20, [7]], [[8] * 12, [8] * 31])
     assert fits.ids.shape[1] > 32  # padding takes no position
     assert torch.isfinite(short.logprobs(fits, None)).all()

@@ -24,7 +24,8 @@ from transformers.models.auto import AutoModelForCausalLM
 
 from bench.models.backbone import Backbone
 from bench.models.fast import logits as module
-from bench.models.fast.packing import Packing
+from bench.models.fast.packing import Packed
+from bench.models.layout import Padded
 from bench.models.rollout import Sampling, draw_responses
 from bench.rl import token_logprobs
 from tests.tiny import LORA, random_batch, random_rows, stir, tiny_backbone
@@ -76,7 +77,8 @@ def test_log_probabilities_are_those_of_the_models_own_logits(
 
 def with_policy(packs: bool) -> Backbone:
     backbone = tiny_backbone()
-    backbone.packs = packs
+    if not packs:
+        backbone.lay_out = Padded
     backbone.add_adapter("policy", LORA)
     stir(backbone, "policy")
     return backbone
@@ -103,9 +105,10 @@ def test_what_fits_into_one_chunk_is_the_whole_models_to_the_bit() -> None:
     backbone = with_policy(True)
     batch, weights = random_batch(backbone), backbone.parameters("policy")
     ours = backbone.logprobs(batch, "policy", 0.7)
-    packing = Packing.of(batch, torch.nn.functional.pad(batch.mask, (0, 1)))
-    keep = packing.states[:, :-1][batch.mask]
-    logits = backbone.model(**packing.inputs(), logits_to_keep=keep).logits
+    packed = backbone.lay_out(batch, torch.nn.functional.pad(batch.mask, (0, 1)))
+    assert isinstance(packed, Packed)
+    keep = packed.numbers[:, :-1][batch.mask]
+    logits = backbone.model(**packed.inputs, logits_to_keep=keep).logits
     tokens = batch.responses[batch.mask].unsqueeze(0)
     theirs = token_logprobs(logits.float() / 0.7, tokens)[0]
     assert torch.equal(ours[batch.mask], theirs)

@@ -23,6 +23,7 @@ from transformers import (
 from bench.models import backbone as module
 from bench.models.backbone import Backbone
 from bench.models.fast.narrowing import last_mlp, last_mlp_at
+from bench.models.layout import Padded
 from bench.models.sequences import Sequences
 from tests.tiny import LORA, random_batch, stir, tiny_backbone
 
@@ -110,9 +111,10 @@ def test_states_and_gradients_are_those_of_the_whole_pass(
     model.add_adapter("reward", LORA)
     stir(model, "reward")
     batch = random_batch(model)
-    model.packs = packs
+    if not packs:
+        model.lay_out = Padded
     narrow = gradients(model, batch)
-    model.packs = False
+    model.lay_out = Padded
     monkeypatch.setattr(module, "last_mlp_at", lambda *args: torch.enable_grad())
     plain = gradients(model, batch)
     torch.testing.assert_close(narrow[0], plain[0], rtol=1e-5, atol=1e-5)

@@ -10,6 +10,7 @@ from bench.config.run import ModelConfig
 from bench.errors import Diverged
 from bench.models.backbone import Backbone
 from bench.models.fast.cache import preallocated_cache
+from bench.models.layout import Padded
 from bench.models.rollout import Sampling, draw, draw_responses, sample
 from bench.models.tokens import Tokens
 from bench.rl import entropy
@@ -114,8 +115,9 @@ def test_ids_beyond_the_tokenizer_s_are_never_drawn_and_have_no_probability(merg
     assert max(i for response in drawn for i in response.ids) < 1024
     batch = backbone.tokens.join(prompts, [response.ids for response in drawn])
     assert backbone.logits(batch, "policy").shape[2] == 1024
-    for packs in (True, False):
-        backbone.packs = packs
+    assert backbone.packs
+    for lay_out in (backbone.lay_out, Padded):
+        backbone.lay_out = lay_out
         again = backbone.logprobs(batch, "policy").detach()
         for i, response in enumerate(drawn):
             kept = torch.tensor(response.logprobs)

@@ -12,6 +12,7 @@ from bench.data import Preference, Ranking
 from bench.errors import UserError
 from bench.models import backbone as backbone_module
 from bench.models.heads import Granularity, RewardModel, ScalarHead
+from bench.models.layout import Padded
 from bench.models.sequences import Sequences, microbatches
 from bench.rl import (
     bradley_terry_loss,
@@ -147,7 +148,7 @@ def groups_of(
 
 def plain_sides(model: RewardModel, groups: list[Group]) -> list[tuple[Sequences, torch.Tensor]]:
     """Batch and outputs of the chosen and of the rejected side, padded, a pass each."""
-    model.backbone.packs = False
+    model.backbone.lay_out = Padded
     tokens = model.backbone.tokens
     prompts = [group.prompt for group in groups]
     batches = [
