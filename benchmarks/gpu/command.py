@@ -17,6 +17,7 @@ from bench.errors import UserError
 from bench.files import check_writable
 from bench.records.provenance import device_name
 from benchmarks.gpu.agreement import agreement
+from benchmarks.gpu.attention import attention
 from benchmarks.gpu.copies import copies
 from benchmarks.gpu.decoding import decoding
 from benchmarks.gpu.hours import hours
@@ -28,6 +29,7 @@ from benchmarks.report import RESULTS, origin, origin_text, table, write
 
 SECTIONS = (
     Section("agreement", "Numbers, on the testbed's own base", 90, agreement),
+    Section("attention", "Kernels of attention, grouped queries", 20, attention),
     Section("memory", "Memory of a token_ppo step", 110, memory),
     Section("decoding", "Decoding", 60, decoding),
     Section("rates", "Updates and scoring", 45, rates),
