@@ -139,7 +139,8 @@ class Counter:
         self.dtype = pick_dtype(config.model.dtype, device)
         self.foot = self._footprint(self.dtype)
         # Embedding and head are whole in every process: with shares this is a little too little.
-        self.base = self.foot.base / (processes.world() if config.model.shard else 1)
+        self.shares = processes.world() if config.model.shard else 1
+        self.base = self.foot.base / self.shares
         self.most = context_length(settings)
         self.decoded = config.model.decode_batch_size or DECODED
 
@@ -180,7 +181,7 @@ class Counter:
             parts = self._adapters(1) | self._learning(1) | self._pass(rows, prompt, new, True)
         else:  # in float32, whatever the base is in afterwards
             foot = self._footprint(torch.float32)
-            size = 4.0 * foot.weights
+            size = 4.0 * foot.weights / self.shares
             parts = {"base": size, "gradients": size, "optimiser": 2 * size}
             parts |= self._pass(rows, prompt, new, True, foot=foot, full=True)
         yield "a step", parts

@@ -54,8 +54,10 @@ class Backbone:
         context: positions that a sequence may have; None: no limit.
     """
 
-    def __init__(self, model: Any, tokens: Tokens, device: torch.device) -> None:
-        self.model = model.to(device).eval().requires_grad_(False)
+    def __init__(
+        self, model: Any, tokens: Tokens, device: torch.device, *, trains: bool = False
+    ) -> None:
+        self.model = model.to(device).eval().requires_grad_(trains)
         self.tokens = tokens
         self.device = device
         self.lay_out = choose(self.model)  # adapters leave the attention as it is
@@ -65,8 +67,17 @@ class Backbone:
         self.vocabulary = min(tokens.size, self.model.get_output_embeddings().weight.shape[0])
 
     @classmethod
-    def load(cls, path: str, config: ModelConfig, template: str) -> Backbone:
-        """Load base and tokenizer from a folder or the hub; `template` is the suite's.
+    def load(
+        cls, path: str, config: ModelConfig, template: str, *, trains: bool = False
+    ) -> Backbone:
+        """Load base and tokenizer from a folder or the hub.
+
+        Args:
+            path: of the base.
+            config: precision, device and the rest.
+            template: the suite's.
+            trains: whether the base itself is trained: in float32, whatever `config` says, since
+                in bfloat16 a small learning rate is rounded away.
 
         Raises:
             UserError: if they cannot be loaded, or not be sampled from; says from where.
@@ -74,11 +85,15 @@ class Backbone:
         device = pick_device(config.device)
         dtype = pick_dtype(config.dtype, device)
         tokenizer = load_tokenizer(path, config)
-        load = partial(load_model, path, config, dtype)
+
+        def load() -> Any:
+            model = load_model(path, config, dtype)
+            return model.float() if trains else model
+
         shares = config.shard and processes.count() > 1
-        model = load_shared(load, device) if shares else load()
+        model = load_shared(load, device, trains=trains) if shares else load()
         tokens = Tokens.chosen(tokenizer, config, template, eos_ids(model))
-        backbone = cls(model, tokens, device)
+        backbone = cls(model, tokens, device, trains=trains)
         check_decoding(backbone.model)
         backbone.recomputes = config.gradient_checkpointing
         can = device.type == "cuda" and has_fixed_cache(model.config) and not shares

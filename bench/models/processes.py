@@ -211,8 +211,8 @@ def is_told(error: BaseException) -> bool:
 
 
 def sum_gradients(parameters: Sequence[nn.Parameter]) -> None:
-    """Give every process the sum of all processes' gradients."""
-    if count() == 1:
+    """Give every process the sum of all processes' gradients of weights that each has whole."""
+    if count() == 1 or not parameters:
         return
     import torch
 
@@ -224,6 +224,17 @@ def sum_gradients(parameters: Sequence[nn.Parameter]) -> None:
     parts: Sequence[Tensor] = flat.split([grad.numel() for grad in grads])
     for parameter, part in zip(parameters, parts, strict=True):
         parameter.grad = part.view_as(parameter)
+
+
+def summed(x: Tensor) -> Tensor:
+    """The sum of what all processes have, in each of them."""
+    if count() == 1:
+        return x
+    import torch
+
+    with _together():
+        torch.distributed.all_reduce(x)
+    return x
 
 
 def _told(problem: BaseException) -> BaseException:

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
-from bench.errors import UserError
 from bench.models import processes
 from bench.models.backbone import Backbone
+from bench.models.devices import pick_dtype
+from bench.models.fast.sharding import gathered
 from bench.models.names import SFT
 from bench.stages.drawing import draw_demonstrations
 from bench.training.checkpoints import Checkpoints
@@ -28,13 +30,9 @@ def build_sft(context: Context, out: Path, inputs: list[Path]) -> dict[str, Any]
     Without `sft.full` the PEFT adapter that was merged into it is written as well.
     """
     config: SFTConfig = context.config.sft
-    backbone = _load_base(context)
+    backbone = _load_base(context, trains=config.full)
     context.packed = backbone.packs
-    dtype = backbone.model.dtype
-    if config.full and processes.in_step():
-        raise UserError("model.shard=true: set sft.full=false, only adapters train on shares")
-    if config.full:
-        backbone.model.float()  # in bfloat16 a small learning rate is rounded away
+    dtype = pick_dtype(context.config.model.dtype, backbone.device)
     rows = draw_demonstrations(context.suite, config)
     with context.progress.task("SFT", total=step_count(config, len(rows))) as task:
         counts = train_sft(
@@ -47,9 +45,11 @@ def build_sft(context: Context, out: Path, inputs: list[Path]) -> dict[str, Any]
         )
     if not config.full:
         backbone.save_adapter(SFT, out / "adapter")
-    if processes.in_step():  # no process has the whole base to add it into
-        backbone.drop_adapter(SFT)
-        processes.from_first(lambda: _save_merged(context, out, dtype))
+    if processes.in_step():  # no process has the whole base
+        weights = gathered(backbone.model) if config.full else {}
+        if not config.full:
+            backbone.drop_adapter(SFT)
+        processes.from_first(lambda: _save_whole(context, out, dtype, weights))
     else:
         if not config.full:
             backbone.merge_adapter(SFT)
@@ -99,14 +99,19 @@ def _load(context: Context, folder: Path) -> Backbone:
     return backbone
 
 
-def _save_merged(context: Context, out: Path, dtype: torch.dtype) -> None:
-    """The base, loaded once more and whole, with the adapter added into it."""
+def _save_whole(
+    context: Context, out: Path, dtype: torch.dtype, weights: dict[str, Tensor]
+) -> None:
+    """The base, loaded once more and whole, with its new weights or the adapter added into it."""
     changes = {"device": "cpu", "dtype": str(dtype).removeprefix("torch.")}
     config = context.config.model.model_copy(update=changes)
     path = config.path or context.suite.model_path
     whole = Backbone.load(path, config, context.suite.prompt_template)
-    whole.add_adapter(SFT, folder=out / "adapter")
-    whole.merge_adapter(SFT)
+    if weights:
+        whole.model.load_state_dict(weights, strict=False)  # strictly, tied weights come twice
+    else:
+        whole.add_adapter(SFT, folder=out / "adapter")
+        whole.merge_adapter(SFT)
     _save(whole, out)
 
 
@@ -115,8 +120,6 @@ def _save(backbone: Backbone, out: Path) -> None:
     backbone.tokens.tokenizer.save_pretrained(str(out / MODEL))
 
 
-def _load_base(context: Context) -> Backbone:
-    config = context.config.model
-    return Backbone.load(
-        config.path or context.suite.model_path, config, context.suite.prompt_template
-    )
+def _load_base(context: Context, *, trains: bool = False) -> Backbone:
+    config, template = context.config.model, context.suite.prompt_template
+    return Backbone.load(config.path or context.suite.model_path, config, template, trains=trains)

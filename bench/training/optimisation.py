@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
+from torch.utils._pytree import tree_map
 
 from bench.errors import Diverged
 from bench.models import processes
+from bench.models.fast.sharding import is_share, like, local, whole
 
 if TYPE_CHECKING:
     from bench.config.run import Schedule
@@ -31,12 +33,16 @@ def adamw(
     beta2: float = BETAS[1],
 ) -> torch.optim.AdamW:
     """AdamW without weight decay over (parameters, learning rate) groups."""
+    listed = [(list(parameters), lr) for parameters, lr in groups]
+    # torch's fused step takes no mixture of whole weights and shares.
+    shares = any(is_share(parameter) for parameters, _ in listed for parameter in parameters)
     return torch.optim.AdamW(
-        [{"params": list(parameters), "lr": lr} for parameters, lr in groups],
+        [{"params": parameters, "lr": lr} for parameters, lr in listed],
         betas=(BETAS[0], beta2),
         eps=eps,
         weight_decay=0.0,
-        fused=True,
+        fused=not shares,
+        foreach=False if shares else None,
     )
 
 
@@ -66,11 +72,25 @@ def step(
     Raises:
         Diverged: if the gradient is not finite (a step would spoil every weight).
     """
-    most = math.inf if max_grad_norm is None else max_grad_norm
-    norm = finite(torch.nn.utils.clip_grad_norm_(parameters, most), "a gradient's norm")
+    norm = finite(_clip(parameters, max_grad_norm), "a gradient's norm")
     optimiser.step()
     optimiser.zero_grad(set_to_none=True)
     return float(norm)
+
+
+def _clip(parameters: Sequence[nn.Parameter], max_grad_norm: float | None) -> Tensor:
+    """The gradient's norm, before it is clipped."""
+    most = math.inf if max_grad_norm is None else max_grad_norm
+    shares = [local(p.grad) for p in parameters if p.grad is not None and is_share(p)]
+    if not shares:
+        return torch.nn.utils.clip_grad_norm_(parameters, most)
+    rest = [p.grad for p in parameters if p.grad is not None and not is_share(p)]
+    squares = processes.summed(torch.nn.utils.get_total_norm(shares).square())
+    norm = (squares + torch.nn.utils.get_total_norm(rest).square()).sqrt()
+    factor = (most / (norm + 1e-6)).clamp(max=1.0)  # as torch's own clipping
+    for grad in [*shares, *rest]:
+        grad.mul_(factor)
+    return norm
 
 
 def add_gradients(
@@ -172,7 +192,7 @@ class Descent:
             for index in order[self._place :]:
                 yield index
                 self._place += 1
-                if self.checkpoints and self.checkpoints.due():
+                if self.checkpoints and processes.anywhere(self.checkpoints.due()):
                     self.checkpoints.write(self._state())
                 if self.done == self.steps:
                     return
@@ -187,14 +207,15 @@ class Descent:
             The sums over the parts of what was measured, by name.
         """
         found = add_gradients(parts, forward)
-        processes.sum_gradients(self.parameters)
+        processes.sum_gradients([p for p in self.parameters if not is_share(p)])
         step(self.optimiser, self.parameters, self.max_grad_norm)
         self.schedule.step()
         self.done += 1
         return {name: sum(part[name].item() for part in found) for name in found[0]}
 
     def _state(self) -> dict[str, Any]:
-        return {
+        """All that `_restore` needs, whole whatever share of it each process has."""
+        state = {
             "parameters": [p.detach() for p in self.parameters],
             "optimiser": self.optimiser.state_dict(),
             "schedule": self.schedule.state_dict(),
@@ -203,9 +224,18 @@ class Descent:
             "done": self.done,
             "tokens": self.tokens,
         }
+        whole_state: dict[str, Any] = tree_map(whole, state)
+        return whole_state
 
     def _restore(self, state: dict[str, Any]) -> None:
         set_values(self.parameters, state["parameters"])
+        moments, groups = state["optimiser"]["state"], state["optimiser"]["param_groups"]
+        for index, of_one in moments.items():
+            for name in ("exp_avg", "exp_avg_sq"):
+                of_one[name] = like(of_one[name], self.parameters[index])
+        # Which of torch's ways to take a step depends on who has which weights now (`adamw`).
+        for group, own in zip(groups, self.optimiser.param_groups, strict=True):
+            group |= {way: own[way] for way in ("fused", "foreach")}
         self.optimiser.load_state_dict(state["optimiser"])
         self.schedule.load_state_dict(state["schedule"])
         self.rng.set_state(state["pass_began"])  # the pass is shuffled once more, up to the place
@@ -214,9 +244,9 @@ class Descent:
 
 @torch.no_grad()
 def set_values(parameters: Sequence[Tensor], values: Sequence[Tensor]) -> None:
-    """Copy `values` into `parameters`."""
+    """Copy `values`, which are whole, into `parameters`, of which some may be shares."""
     for parameter, value in zip(parameters, values, strict=True):
-        parameter.copy_(value)
+        parameter.copy_(like(value, parameter))
 
 
 def generator(*parts: object) -> torch.Generator:

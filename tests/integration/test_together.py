@@ -64,9 +64,10 @@ def test_two_processes_make_the_record_that_one_makes(
 
 
 @pytest.mark.long
-def test_two_processes_with_a_part_of_the_base_each_make_it_too(tmp_path: Path) -> None:
-    assert by_two(tmp_path, "model.shard=true", "sft.full=false") == 0
-    held_against_one_process(written(tmp_path), tmp_path, "sft.full=false")
+@pytest.mark.parametrize("full", ["true", "false"])
+def test_two_processes_with_a_part_of_the_base_each_make_it_too(tmp_path: Path, full: str) -> None:
+    assert by_two(tmp_path, "model.shard=true", f"sft.full={full}") == 0
+    held_against_one_process(written(tmp_path), tmp_path, f"sft.full={full}")
 
 
 def held_against_one_process(record: Record, tmp_path: Path, *overrides: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,10 @@ from bench.config.run import PPOConfig, RewardModelConfig, SFTConfig
 from bench.data import Demonstration, Preference
 from bench.errors import Diverged, UserError
 from bench.models import processes
-from bench.models.fast.sharding import shared
+from bench.models.fast.sharding import gathered, shared
 from bench.models.names import POLICY, SFT
 from bench.models.rollout import Sampling, sample
+from bench.training.checkpoints import Checkpoints
 from bench.training.ppo import PPO, new_value
 from bench.training.reward_model import Objective, preference_accuracy, train_reward_model
 from bench.training.sft import train_sft
@@ -133,6 +135,67 @@ def test_the_result_does_not_depend_on_the_number_of_processes(
             torch.testing.assert_close(other, found[0], rtol=0, atol=0)
     # One process goes on from a checkpoint of four.
     same(train(None, value_model, found[0]["state"]), whole)
+
+
+def fine_tune(folder: Path, microbatch: int | None, steps: int) -> dict[str, Any]:
+    """All weights, the last steps from a checkpoint in `folder` if there is one."""
+    backbone = tiny_backbone()
+    if processes.count() > 1:
+        shared(backbone.model, torch.device("cpu"), trains=True)
+        processes.keep_in_step()
+    losses: list[float] = []
+    config = SFTConfig(steps=3, batch_size=8, full=True, microbatch_size=microbatch, lr=1e-3)
+    checkpoints = Checkpoints(folder, print)
+    checkpoints._pause = 0.0  # one after every step
+
+    def note(row: dict[str, float]) -> None:
+        losses.append(row["loss"])
+        if row["step"] == steps:
+            raise KeyboardInterrupt
+
+    with suppress(KeyboardInterrupt):
+        train_sft(backbone, SHOWN, config, LORA, note, checkpoints)
+    return {"losses": losses, "weights": gathered(backbone.model)}
+
+
+def fine_tune_by_several(folder: str, microbatch: int | None, steps: int) -> None:
+    processes.join()
+    found = fine_tune(Path(folder), microbatch, steps)
+    torch.save(found, Path(folder) / f"{processes.rank()}.pt")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("microbatch", [None, 3])
+def test_all_weights_are_trained_on_shares_as_on_the_whole(
+    tmp_path: Path, microbatch: int | None
+) -> None:
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").mkdir()
+    whole = fine_tune(tmp_path / "one", microbatch, steps=0)
+    debug_launcher(fine_tune_by_several, (str(tmp_path / "two"), microbatch, 0), num_processes=2)
+    found = [torch.load(tmp_path / "two" / f"{rank}.pt") for rank in range(2)]
+    start = dict(tiny_backbone().model.named_parameters())
+    assert all((w - start[name]).abs().max() > 0 for name, w in whole["weights"].items())
+    same(found[0], whole)
+    assert found[1] == {"losses": found[0]["losses"], "weights": {}}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", [1, 2])
+def test_full_fine_tuning_goes_on_with_another_number_of_processes(
+    tmp_path: Path, first: int
+) -> None:
+    (tmp_path / "whole").mkdir()
+    whole = fine_tune(tmp_path / "whole", None, steps=0)
+    last: dict[str, Any] = {}
+    for count, steps in ((first, 2), (3 - first, 0)):
+        if count == 1:
+            last = fine_tune(tmp_path, None, steps)
+        else:
+            debug_launcher(fine_tune_by_several, (str(tmp_path), None, steps), num_processes=2)
+            last = torch.load(tmp_path / "0.pt")
+    assert len(last["losses"]) < 3  # it did not begin anew
+    same(last["weights"], whole["weights"])
 
 
 def share(out: str) -> None:
