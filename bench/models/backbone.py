@@ -44,7 +44,8 @@ class Backbone:
         model: the PEFT model once an adapter was added, before that the bare base.
         tokens: its tokenizer.
         device: where it lives.
-        lay_out: how a batch goes through the model (`bench.models.layout`).
+        lay_out: how a batch goes through the model (`bench.models.layout`), in the precision that
+            it has when this is made.
         vocabulary: V, the ids that may be drawn; logits beyond, of a vocabulary that was padded
             to a round size, stand for no token and get no probability anywhere.
         recomputes: whether the backward computes the layers once more instead of keeping what they

@@ -1,4 +1,4 @@
-"""Which kernels attention takes: FlashAttention in bfloat16, and nowhere the reference one.
+"""Which kernels attention takes: for packed bfloat16 FlashAttention's, and nowhere the reference.
 
 PyTorch's reference kernel ("math") is what remains where no fast one takes the mask, the precision
 or keys with fewer heads than the queries. It is correct and says nothing, so it is forbidden here.
@@ -13,6 +13,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import LlamaForCausalLM
 
+from bench.doctor.findings import tolerance
 from bench.models.backbone import Backbone
 from bench.models.layout import LayOut, Padded
 from bench.models.names import POLICY
@@ -40,9 +41,21 @@ def attention(setting: Setting) -> Iterator[Row]:
             wanted = "Varlen"
         yield held(f"kernel of packed batches, {name}", kernel, wanted, kernel == wanted)
         ways: dict[str, LayOut] = {"packed": own, "padded": Padded}
+        gradients = []
         for way, lay_out in ways.items():
             backbone.lay_out = lay_out
             yield _without_math(f"{way} forward and backward, {name}", partial(_learn, backbone))
+            _learn(backbone)  # once more, if the reference kernel was needed
+            gradients.append(_gradients(backbone))
+        apart = float((gradients[0] - gradients[1]).norm() / gradients[1].norm())
+        most = tolerance(dtype).relative
+        yield held(
+            f"gradients, packed against padded, {name}",
+            f"{apart:.1e} of their norm",
+            f"≤ {most:g}",
+            apart <= most,
+            relative=apart,
+        )
         yield _without_math(f"decoding, {name}", partial(_decode, backbone))
 
 
@@ -53,6 +66,10 @@ def _grouped(device: torch.device, dtype: torch.dtype) -> Backbone:
     model = LlamaForCausalLM(settings).to(dtype)
     backbone = Backbone(model, Tokens(word_tokenizer(WORK), "{prompt}"), device)
     backbone.add_adapter(POLICY, LORA)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():  # an adapter that is 0 has half of its gradients 0
+        for weight in backbone.parameters(POLICY):
+            weight.copy_(torch.randn(weight.shape, generator=generator) * 0.05)
     return backbone
 
 
@@ -60,7 +77,15 @@ def _learn(backbone: Backbone) -> None:
     ids = [backbone.tokens.prompt(text) for text in prompts(WORK)]
     responses = [[5 + i] * (3 + i) for i in range(len(ids))]
     batch = backbone.tokens.join([*ids[:-1], ids[0]], responses).to(backbone.device)
+    for weight in backbone.parameters(POLICY):
+        weight.grad = None
     backbone.logprobs(batch, POLICY).sum().backward()
+
+
+def _gradients(backbone: Backbone) -> torch.Tensor:
+    """The adapter's gradients, end to end."""
+    weights = backbone.parameters(POLICY)
+    return torch.cat([w.grad.float().flatten() for w in weights if w.grad is not None])
 
 
 def _decode(backbone: Backbone) -> None:

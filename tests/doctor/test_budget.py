@@ -187,3 +187,8 @@ def test_a_share_of_the_base_is_counted_where_processes_have_one(
     whole, share = counter(), counter(with_(model={"shard": True}))
     assert whole.base == whole.foot.base == 4 * share.base
     assert share.stage("samples").parts["base"] == share.base
+    full, full_share = (
+        counter(with_(model={"shard": x}, sft={"full": True})) for x in (False, True)
+    )
+    for part in ("base", "gradients", "optimiser"):
+        assert full.stage("sft").parts[part] == 4 * full_share.stage("sft").parts[part]

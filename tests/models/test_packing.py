@@ -16,6 +16,7 @@ from torch.nn.attention.varlen import varlen_attn
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, MistralConfig
 from transformers.models.mistral import MistralForCausalLM
 
+from bench.config.run import ModelConfig
 from bench.models import layout
 from bench.models.backbone import Backbone
 from bench.models.fast import attention
@@ -23,6 +24,7 @@ from bench.models.fast.attention import Kernel, Rows, Span, Varlen, kernels, tak
 from bench.models.fast.packing import Packed
 from bench.models.layout import LayOut, Padded, choose
 from bench.models.sequences import Sequences
+from bench.suites.testbed.suite import Testbed
 from tests.tiny import LORA, random_rows, stir, tiny_backbone
 
 Patch = pytest.MonkeyPatch
@@ -247,6 +249,50 @@ class Misaligned(Rows):
 
     def __init__(self, span: Span) -> None:
         super().__init__(replace(span, key_counts=span.key_counts - 1))
+
+
+def test_a_model_that_the_trial_does_not_fit_stays_padded() -> None:
+    settings = GPT2Config(vocab_size=300, n_embd=32, n_layer=2, n_head=4, n_positions=8)
+    model = GPT2LMHeadModel(settings).eval()
+    assert choose(model) is Padded
+    assert model.config._attn_implementation == "sdpa"
+
+
+def test_an_unheard_of_error_leaves_the_model_as_it_was(monkeypatch: Patch) -> None:
+    class Unheard(Rows):
+        def attend(self, *args: Any) -> Tensor:
+            raise AssertionError("x")
+
+    model = LlamaForCausalLM(LlamaConfig(**SMALL)).eval()
+    monkeypatch.setattr(layout, "kernels", lambda *_: [Unheard])
+    with pytest.raises(AssertionError):
+        choose(model)
+    assert model.config._attn_implementation == "sdpa"
+
+
+def test_what_is_trained_gets_a_layout_in_float32(monkeypatch: Patch) -> None:
+    """FlashAttention, which a model in bfloat16 would get on a GPU, takes no float32."""
+    asked: list[torch.dtype] = []
+
+    def noted(_: torch.device, dtype: torch.dtype) -> list[type[Kernel]]:
+        asked.append(dtype)
+        return [Rows]
+
+    monkeypatch.setattr(layout, "kernels", noted)
+    config = ModelConfig(dtype="bfloat16")
+    for trains in (False, True):
+        backbone = Backbone.load(Testbed.model_path, config, "{prompt}", trains=trains)
+        assert backbone.model.dtype == asked[-1]
+    assert asked == [torch.bfloat16, torch.float32]
+
+
+def test_padding_is_never_read() -> None:
+    """What asks for all states gets those that are there, and nobody's keys are miscounted."""
+    model = backbone()
+    batch = distinct(model)
+    real = torch.nn.functional.pad(batch.mask, (1, 0), value=True)
+    found = model.hidden(batch, "policy", torch.ones_like(real))
+    torch.testing.assert_close(found[real], model.hidden(batch, "policy")[real])
 
 
 @pytest.mark.parametrize("kernel", [Raises, Misaligned])

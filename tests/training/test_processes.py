@@ -15,14 +15,14 @@ from bench.config.run import PPOConfig, RewardModelConfig, SFTConfig
 from bench.data import Demonstration, Preference
 from bench.errors import Diverged, UserError
 from bench.models import processes
-from bench.models.fast.sharding import gathered, shared
+from bench.models.fast.sharding import gathered, is_share, shared
 from bench.models.names import POLICY, SFT
 from bench.models.rollout import Sampling, sample
 from bench.training.checkpoints import Checkpoints
 from bench.training.ppo import PPO, new_value
 from bench.training.reward_model import Objective, preference_accuracy, train_reward_model
 from bench.training.sft import train_sft
-from tests.tiny import LORA, random_rows, stop_often, tiny_backbone
+from tests.tiny import LORA, random_batch, random_rows, stop_often, tiny_backbone
 
 WORDS = ["red", "blue", "green", "old", "new", "warm", "cold", "near", "far"]
 SHOWN = [Demonstration(prompt=f"{w}?", response=f"{w}, {w} is it." * 2) for w in WORDS]
@@ -143,6 +143,8 @@ def fine_tune(folder: Path, microbatch: int | None, steps: int) -> dict[str, Any
     if processes.count() > 1:
         shared(backbone.model, torch.device("cpu"), trains=True)
         processes.keep_in_step()
+        backbone.hidden(random_batch(backbone), None)  # lets go of what it gathers
+        assert all(is_share(p) for p in backbone.model.model.layers.parameters())
     losses: list[float] = []
     config = SFTConfig(steps=3, batch_size=8, full=True, microbatch_size=microbatch, lr=1e-3)
     checkpoints = Checkpoints(folder, print)

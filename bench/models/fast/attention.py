@@ -25,6 +25,7 @@ from transformers.masking_utils import sdpa_mask
 
 NAME = "grainbench"
 HALF = (torch.bfloat16, torch.float16)
+WIDEST = 192  # heads whose FlashAttention backward every GPU has (arXiv:2307.08691)
 
 
 @dataclass(frozen=True)
@@ -117,11 +118,12 @@ def _rows(x: Tensor, index: Tensor) -> Tensor:
 
 
 def takes_groups(mask: Tensor | None, query: Tensor) -> bool:
-    """Whether a fast kernel takes keys with fewer heads than the queries have.
+    """Whether a fast kernel is sure to take keys with fewer heads than the queries have.
 
-    On a GPU that is FlashAttention alone, which knows half precision, no mask, and heads of up to
-    256. Otherwise PyTorch would take its reference implementation ("math"), some ten times as slow
-    and with all scores in memory, and not say so; repeating the keys costs far less.
+    On every GPU that is FlashAttention, which knows half precision, no mask, and heads of up to
+    256. Where no fast kernel takes them (some newer ones do, on some GPUs), PyTorch takes its
+    reference implementation ("math"), many times as slow and with all scores in memory, and does
+    not say so; repeating the keys costs far less.
     """
     fast = query.device.type != "cuda" or query.dtype in HALF
     return mask is None and fast and query.shape[-1] <= 256
@@ -143,16 +145,23 @@ class Varlen(Kernel):
     def __init__(self, span: Span) -> None:
         self.tokens = _flat(span.queries, span.query_counts)
         self.keys = self.tokens if span.same else _flat(span.keys, span.key_counts)
+        order = torch.arange(len(self.tokens), device=self.tokens.device)
+        self.in_order = span.same and bool((self.tokens == order).all())
         self.starts = _starts(span.query_counts), _starts(span.key_counts)
         self.longest = int(span.query_counts.max()), int(span.key_counts.max())
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> Tensor:
         """As (n, H, d) against flat keys (m, H or fewer, d)."""
+        if query.shape[2] > WIDEST:
+            raise ValueError(f"FlashAttention has no backward for heads of {query.shape[2]}")
         options: dict[str, Any] = _GROUPS if query.shape[1] > key.shape[1] else {}
+        if not (self.in_order and len(self.tokens) == len(query)):  # else they are all, as they lie
+            query = query.index_select(0, self.tokens)
+            key, value = (x.index_select(0, self.keys) for x in (key, value))
         found: Any = varlen_attn(
-            query.index_select(0, self.tokens),
-            key.index_select(0, self.keys),
-            value.index_select(0, self.keys),
+            query,
+            key,
+            value,
             *self.starts,
             *self.longest,
             scale=scale,
@@ -180,7 +189,8 @@ def _starts(counts: Tensor) -> Tensor:
 
 def kernels(device: torch.device, dtype: torch.dtype) -> list[type[Kernel]]:
     """What may be tried for a model there, the fastest first."""
-    return [Varlen, Rows] if device.type == "cuda" and dtype in HALF else [Rows]
+    nvidia = device.type == "cuda" and torch.version.hip is None  # ROCm has a kernel of its own
+    return [Varlen, Rows] if nvidia and dtype in HALF else [Rows]
 
 
 class Attends(Protocol):

@@ -48,8 +48,8 @@ class Packed:
         mask: (B, T) bool, True = a response token.
         read: (n,) indices of the tokens whose last states are needed.
         spans: who attends to whom.
-        last: the same in the last layer, what it gives reaches no other token: there the states
-            that are read attend, and those between them.
+        last: the same in the last layer. What that layer gives a token reaches no other token, so
+            that only the states that are read attend there, and those between them.
     """
 
     ids: Tensor
@@ -66,9 +66,10 @@ class Packed:
 
         Args:
             batch: B rows.
-            wanted: (B, T + 1) True = a state that is read.
+            wanted: (B, T + 1) True = a state that is read; none is at padding, whatever it says.
             kernel: computes the attention.
         """
+        wanted = wanted & torch.nn.functional.pad(batch.mask, (1, 0), value=True)
         attention, width, owner = batch.attention, batch.prompt_width, batch.prompt_of
         device = attention.device
         # Number the tokens that are kept: all responses, and of equal prompts the first row's. The

@@ -50,7 +50,8 @@ def shared(model: Any, device: torch.device, *, trains: bool = False) -> Any:
     mesh = init_device_mesh(device.type, (processes.count(),))
     layers: list[Any] = layers_of(model.base_model)
     for layer in layers:
-        fully_shard(layer, mesh=mesh)
+        # Said, since a layer that is sharded by itself would else keep what it has gathered.
+        fully_shard(layer, mesh=mesh, reshard_after_forward=True)
         # Losses are parts of the whole batch's already: their gradients add up, where FSDP2 would
         # take the mean over processes.
         layer.set_gradient_divide_factor(1.0)
