@@ -28,7 +28,7 @@ class ReplayOptions(Section):
     """Where the verdicts are."""
 
     annotations: str | None = Field(
-        None, description="file of annotations; none: the file that is judged holds them itself"
+        None, description="file of annotations; null: the file that is judged holds them itself"
     )
 
     def result_fields(self) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 Run-time shape checks: the jaxtyping annotations of `bench.rl` hold in every test.
 """
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from tests.llm.server import Server
 
 # Here, before any test module is imported: the hook changes nothing that is imported already.
 jaxtyping.install_import_hook(("bench.rl",), "beartype.beartype")
+# A script's `&` starts what it starts with Ctrl-C ignored; the tests of Ctrl-C then wait in vain.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

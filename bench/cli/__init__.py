@@ -3,9 +3,11 @@
 Heavy libraries are imported inside the verbs that need them, so that help and `list` are quick.
 """
 
+import sys
+
 from bench.cli import runs, models, records  # isort: skip (the order of the verbs in the help)
 from bench.cli.app import app
-from bench.cli.terminal import quiet_libraries
+from bench.cli.terminal import answer, quiet_libraries
 
 __all__ = ["app", "main", "models", "records", "runs"]
 
@@ -13,4 +15,4 @@ __all__ = ["app", "main", "models", "records", "runs"]
 def main() -> None:
     """Run the command line."""
     quiet_libraries()
-    app()
+    sys.exit(answer(app, sys.argv[1:]))

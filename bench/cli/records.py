@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bench.cli.app import FORMATS, Format, Metric, Results, SuiteName, app
-from bench.cli.terminal import INTERRUPTED, complain, fail, guarded, show, use_threads
+from bench.cli.terminal import complain, exit_code, fail, guarded, show, use_threads
 from bench.errors import UserError, unknown
 
 if TYPE_CHECKING:
@@ -144,9 +144,9 @@ def rerun(
         launch.check_folder(out or Path(fresh), "results")
         try:
             new = repeat(recorded, store=stages, results=out or Path(fresh), progress=progress)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as error:
             if store is None:
-                fail("interrupted: without --store DIR nothing is kept", INTERRUPTED)
+                fail("interrupted: without --store DIR nothing is kept", exit_code(error))
             raise
         report = compare_runs(recorded, new.run, tolerance, new.notes)
     show(*rerun_grids(report))

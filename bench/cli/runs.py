@@ -8,7 +8,7 @@ import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -76,7 +76,6 @@ def run(
     from bench.running.jobs import run_options
     from bench.running.together import check_gpus, run_together
 
-    signal.signal(signal.SIGTERM, _interrupt)
     if as_job:
         threading.Thread(target=_end_with_the_launcher, daemon=True).start()
     where = sweeps.Options(launcher, jobs, threads, gpus_per_run, retries, ray_address, slurm or [])
@@ -146,9 +145,10 @@ def list_plugins() -> None:
     from bench.plugins.registry import REGISTRIES
 
     for registry in REGISTRIES:
-        rows = [
-            (entry.name, entry.summary, entry.paper, entry.source) for entry in registry.entries()
-        ]
+        rows = []
+        for entry in registry.entries():
+            broken = "broken (`run` says why)" if registry.is_broken(entry) else entry.summary
+            rows.append((entry.name, broken, entry.paper, entry.source))
         if rows:
             show(words(f"{registry.kind}s", ["name", "", "paper", "from"], rows))
     show(words("presets", ["name"], [(name,) for name in preset_names()]))
@@ -163,14 +163,24 @@ def config(
     overrides: Overrides = None,
 ) -> None:
     """Every field with its value, what it may be, and what it means."""
-    from bench.config.loading import FIELDS, PLUGINS, describe, describe_options, load_config
+    from bench.config.loading import (
+        FIELDS,
+        PLUGINS,
+        describe,
+        describe_options,
+        load_config,
+        typed,
+    )
+    from bench.plugins.registry import METHODS
 
     loaded = load_config(preset, overrides, method=method)
+    if method:
+        METHODS.get(method)  # whichever section is asked for
     docs = [doc for doc in describe(loaded, section) if doc.path not in FIELDS.values()]
     for name in PLUGINS:
         if section in (None, name) and (method or name != "reward"):
             docs += describe_options(loaded, name)
-    rows = [(doc.path, str(doc.value), doc.expected, doc.description) for doc in docs]
+    rows = [(doc.path, typed(doc.value), doc.expected, doc.description) for doc in docs]
     hint = "" if method else "; a method's own options, reward.*, with --method NAME"
     show(words(f"preset {preset}{hint}", ["field", "value", "may be", "meaning"], rows))
 
@@ -281,11 +291,6 @@ def _print_measures(results: Path, suite: str, labels: set[str]) -> None:
         for grid in table_grids(replace(board, rows=rows))[1:] if rows else []:
             show(to_rich(grid))
     complain(problems)
-
-
-def _interrupt(_signal: int, _frame: Any) -> NoReturn:
-    """Treat a scheduler's SIGTERM as Ctrl-C: the stage that runs is put away."""
-    raise KeyboardInterrupt
 
 
 def _end_with_the_launcher() -> None:

@@ -1,9 +1,12 @@
-"""What the command line needs around its verbs: errors as lines, quiet libraries, tables."""
+"""What the command line needs around its verbs: errors as lines, signals, exit codes, tables."""
 
 from __future__ import annotations
 
 import functools
+import io
 import os
+import re
+import signal
 import sys
 import tempfile
 import traceback
@@ -24,9 +27,95 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
-INTERRUPTED = 130
+# As shells have it, the number of the signal and 128.
+_BY_SIGNAL = 128
+_CLOSED = _BY_SIGNAL + signal.SIGPIPE
+# A wrong option or argument; typer brings click along under a name of its own.
+_UsageError: Any = typer.BadParameter.__bases__[0]
 _WIDE = 160  # where no terminal says how wide it is
 _NOISY = r"(torch|transformers|peft|accelerate|huggingface_hub|datasets)(\..*)?"
+
+
+class Signalled(KeyboardInterrupt):
+    """A signal that ends what runs just as Ctrl-C does: the stage is put away."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+
+def answer(app: typer.Typer, arguments: list[str]) -> int:
+    """Run one command line and return its exit code; a mistake in it is one line.
+
+    SIGTERM, as a scheduler sends it, and SIGHUP interrupt from now on as Ctrl-C does. A signal that
+    is ignored because whoever started this said so (nohup, a script's `&`) stays ignored; Python
+    sees to that for Ctrl-C's own. A scheduler means it, so SIGTERM is never ignored.
+    """
+    signal.signal(signal.SIGTERM, _interrupt)
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, _interrupt)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal may know few letters
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        _check_empty(arguments)
+        command = typer.main.get_command(app)
+        shown = arguments or ["--help"]
+        code = command.main(shown, prog_name="python -m bench", standalone_mode=False)
+        sys.stdout.flush()
+    except _UsageError as error:
+        path = error.ctx.command_path if error.ctx else "python -m bench"
+        message = " ".join(error.format_message().split())
+        return _said(f"error: {message} ({path} -h lists what there is)", 2)
+    except UserError as error:
+        return _said(f"error: {error}", error.exit_code)
+    except KeyboardInterrupt as error:  # before or behind the verb
+        return _said("interrupted", exit_code(error))
+    except OSError as error:  # of the flush
+        return _said(*_unwritten(error))
+    return (code or 0) if arguments else 2
+
+
+def exit_code(error: KeyboardInterrupt) -> int:
+    """What a command ends with that was interrupted: 130 by Ctrl-C, 143 by SIGTERM."""
+    return _BY_SIGNAL + (error.number if isinstance(error, Signalled) else signal.SIGINT)
+
+
+def _interrupt(number: int, _frame: Any) -> NoReturn:
+    raise Signalled(number)
+
+
+def _check_empty(arguments: list[str]) -> None:
+    """Refuse what a shell makes of a variable that is not set; no option has a use for it."""
+    before = "the first"
+    for argument in arguments:
+        if argument == "" or re.fullmatch(r"--[\w-]+=", argument):
+            name = argument.rstrip("=") or f"the argument behind {before}"
+            raise UserError(f"{name} is empty: say what is meant, or leave it out")
+        before = argument
+
+
+def _said(line: str, code: int) -> int:
+    if line:
+        typer.echo(line, err=True)
+    return code
+
+
+def _unwritten(error: OSError) -> tuple[str, int]:
+    """What is said where standard output takes no more, and the exit code."""
+    # Python writes what is left once more when it ends, and would complain.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if isinstance(error, BrokenPipeError):  # `| head` has seen enough
+        return "", _CLOSED
+    return f"error: cannot write to standard output: {error.strerror}", 1
+
+
+class _Unwritten(Exception):
+    """Standard output takes no more; no other file is meant."""
+
+    def __init__(self, why: OSError) -> None:
+        super().__init__(str(why))
+        self.why = why
 
 
 def guarded(verb: Callable[P, R]) -> Callable[P, R]:
@@ -42,16 +131,16 @@ def guarded(verb: Callable[P, R]) -> Callable[P, R]:
             if processes.is_told(error):  # its exit code, too, is the first process's to give
                 raise typer.Exit from None
             fail(f"error: {error}", error.exit_code)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as error:
             if not processes.is_first():
                 raise typer.Exit from None
             fail(
                 "interrupted: what is finished is kept, run the same command again to go on",
-                INTERRUPTED,
+                exit_code(error),
             )
-        except BrokenPipeError:  # `| head` has seen enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise typer.Exit(0) from None
+        except (_Unwritten, BrokenPipeError) as error:
+            why = error.why if isinstance(error, _Unwritten) else error
+            raise typer.Exit(_said(*_unwritten(why))) from None
         except Exception as error:  # noqa: BLE001 (the last resort: the traceback goes to a file)
             place = _save_traceback(kwargs.get("store"))
             what = " ".join(f"{type(error).__name__}: {error}".split())
@@ -87,8 +176,12 @@ def use_threads(threads: int | None) -> None:
 
 def show(*things: Grid | RenderableType) -> None:
     """Print to standard output, which holds results alone."""
-    for thing in things:
-        _console().print(to_rich(thing) if isinstance(thing, Grid) else thing)
+    try:
+        for thing in things:
+            _console().print(to_rich(thing) if isinstance(thing, Grid) else thing)
+        sys.stdout.flush()
+    except OSError as error:
+        raise _Unwritten(error) from error
 
 
 def complain(lines: Iterable[str]) -> None:
@@ -100,8 +193,13 @@ def complain(lines: Iterable[str]) -> None:
 def _console() -> Console:
     from rich.console import Console
 
+    class Plain(Console):
+        def on_broken_pipe(self) -> None:
+            """Leave it to `_unwritten`; the library's own way ends with exit code 1."""
+            raise  # noqa: PLE0704 - it is called where the error is handled
+
     measured = sys.stdout.isatty() or "COLUMNS" in os.environ
-    return Console(width=None if measured else _WIDE, highlight=False)
+    return Plain(width=None if measured else _WIDE, highlight=False)
 
 
 def _save_traceback(store: Any) -> Path | str:

@@ -39,9 +39,38 @@ FIELDS = {section: section for section in PLUGINS} | {"suite": "suite_options"}
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.1, but 1e-4 is a number (there it needs a dot and a signed exponent)."""
+    """YAML 1.1 with two of YAML 1.2's ways, and no key twice.
+
+    1e-4 is a number (in 1.1 it needs a dot and a signed exponent). Of the words for true and false
+    only these two are taken: `no` and `off` are values of ours.
+    """
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """A mapping; the second of two equal keys would silently win.
+
+        Raises:
+            ConstructorError: a key comes twice; names its line.
+        """
+        found: dict[Any, Any] = super().construct_mapping(node, deep=deep)
+        if len(found) < len(node.value):
+            seen = set()
+            for key_node, _ in node.value:
+                key = self.construct_object(key_node, deep=True)
+                if key in seen:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"the key {key!r} comes twice", key_node.start_mark
+                    )
+                seen.add(key)
+        return found
 
 
+_Loader.yaml_implicit_resolvers = {
+    letter: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
+    for letter, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
     re.compile(r"^[-+]?(\d[\d_]*(\.[\d_]*)?|\.\d[\d_]*)[eE][-+]?\d+$"),
@@ -124,6 +153,19 @@ def describe(config: RunConfig | None = None, section: str | None = None) -> lis
     if not found:
         raise UserError(unknown("section", section, RunConfig.model_fields))
     return found
+
+
+def typed(value: Any) -> str:
+    """A value as `--set` takes it: null, true, [a, b]; a text as it is, or quoted if it must be."""
+    if isinstance(value, str):
+        try:
+            plain = yaml.load(value, Loader=_Loader) == value
+        except yaml.YAMLError:
+            plain = False
+        return value if plain else json.dumps(value)
+    if isinstance(value, list):
+        return f"[{', '.join(map(typed, value))}]"
+    return json.dumps(value)
 
 
 def plugin_name(config: RunConfig, section: str) -> str | None:
@@ -266,9 +308,11 @@ def _read(path: Path) -> dict[str, Any]:
         raise UserError(f"cannot read the preset {path}: {error}") from error
     except yaml.YAMLError as error:
         raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(values, dict | None):
+    if not values:
+        raise UserError(f"{path} is empty: expected `section:` lines, or `extends: PRESET`")
+    if not isinstance(values, dict):
         raise UserError(f"{path}: expected `section:` lines, found {type(values).__name__}")
-    return values or {}
+    return values
 
 
 def _parse_override(override: str) -> tuple[list[str], Any]:

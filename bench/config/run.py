@@ -24,7 +24,7 @@ class ModelConfig(Section):
     path: str | None = Field(
         None,
         description="folder or hub id of the base, a GGUF file, or package:NAME for the one in a "
-        "Python package; none: the suite's own",
+        "Python package; null: the suite's own",
     )
     revision: str | None = Field(
         None, description="on the hub; the commit that it stands for is used and recorded"
@@ -58,12 +58,12 @@ class ModelConfig(Section):
         None,
         ge=1,
         description="responses decoded at once outside of PPO's rollouts; decides no draw; "
-        "none: 128",
+        "null: 128",
     )
     prompt_max_tokens: int | None = Field(
         None,
         ge=1,
-        description="longer prompts lose their end, template aside, and are counted; none: one "
+        description="longer prompts lose their end, template aside, and are counted; null: one "
         "that does not fit the model's context beside its response is an error",
     )
 
@@ -86,18 +86,18 @@ class SFTConfig(Section):
     path: str | None = Field(
         None,
         description="a causal language model that takes the place of what SFT makes, so that none "
-        "is trained: folder or hub id, ID@REVISION for a branch, tag or commit; none: SFT trains",
+        "is trained: folder or hub id, ID@REVISION for a branch, tag or commit; null: SFT trains",
     )
     demonstrations: int = Field(4000, ge=1, description="how many, drawn with `seed`")
     steps: int | None = Field(
-        150, ge=0, description="optimiser steps; 0: the base is used as it is; none: see epochs"
+        150, ge=0, description="optimiser steps; 0: the base is used as it is; null: see epochs"
     )
     epochs: int | None = Field(
-        None, ge=1, description="passes over the demonstrations; none: see steps"
+        None, ge=1, description="passes over the demonstrations; null: see steps"
     )
     batch_size: int = Field(64, ge=1, description="demonstrations a step")
     microbatch_size: int | None = Field(
-        None, ge=1, description="demonstrations a forward pass (gradients add up); none: all"
+        None, ge=1, description="demonstrations a forward pass (gradients add up); null: all"
     )
     lr: float = Field(1e-3, gt=0, description="peak learning rate (AdamW)")
     lr_schedule: Schedule = Field("linear", description="of the rate after its peak, down to 0")
@@ -166,7 +166,7 @@ class EditConfig(Section):
         gt=0,
         le=1,
         description="largest share of words and marks that an edit may change; a response with a "
-        "larger one stays as it was and is counted; none: no limit",
+        "larger one stays as it was and is counted; null: no limit",
     )
     always_allowed: int = Field(
         4, ge=0, description="changed words and marks that are allowed in the shortest response too"
@@ -190,7 +190,7 @@ class RewardModelConfig(Section):
     epochs: int = Field(1, ge=1, description="passes over the pairs")
     batch_size: int = Field(32, ge=1, description="pairs, or rankings, a step")
     microbatch_size: int | None = Field(
-        None, ge=1, description="pairs, or rankings, a forward pass (gradients add up); none: all"
+        None, ge=1, description="pairs, or rankings, a forward pass (gradients add up); null: all"
     )
     lr: float = Field(3e-3, gt=0, description="peak learning rate (AdamW)")
     lr_schedule: Schedule = Field("linear", description="of the rate after its peak, down to 0")
@@ -226,34 +226,34 @@ class PPOConfig(Section):
     rollout_batch_size: int | None = Field(
         None,
         ge=1,
-        description="responses decoded at once; decides no draw; none: all",
+        description="responses decoded at once; decides no draw; null: all",
     )
     minibatch_size: int = Field(8, ge=1, description="responses an optimiser step")
     minibatch_tokens: int | None = Field(
         None, ge=1, description="response tokens an optimiser step at most, instead of responses"
     )
     microbatch_size: int | None = Field(
-        None, ge=1, description="responses a forward pass (gradients add up); none: the minibatch"
+        None, ge=1, description="responses a forward pass (gradients add up); null: the minibatch"
     )
     epochs: int = Field(1, ge=1, description="passes over a step's responses")
     prompts: int = Field(1800, ge=1, description="distinct prompts that are cycled through")
     prompt_max_tokens: int | None = Field(
         None,
         ge=1,
-        description="prompts with more tokens, template included, are left out; none: no limit",
+        description="prompts with more tokens, template included, are left out; null: no limit",
     )
     lr: float = Field(8e-4, gt=0, description="policy learning rate (AdamW)")
     value_lr: float = Field(1e-3, gt=0, description="value learning rate (AdamW)")
     lr_schedule: Schedule = Field("constant", description="of both rates over the steps, down to 0")
     lr_schedule_steps: int | None = Field(
-        None, ge=1, description="step at which the schedule ends, be it behind the last; none: it"
+        None, ge=1, description="step at which the schedule ends, be it behind the last; null: it"
     )
     warmup_steps: int = Field(0, ge=0, description="first steps, over which both rates rise")
     adam_eps: float = Field(1e-8, gt=0, description="AdamW's epsilon")
     adam_beta2: float = Field(0.98, gt=0, lt=1, description="AdamW's beta 2")
     clip_range: float = Field(0.2, gt=0, description="of the probability ratio")
     value_clip_range: float | None = Field(
-        0.2, gt=0, description="of the value's move; none: not clipped"
+        0.2, gt=0, description="of the value's move; null: not clipped"
     )
     value_model: Literal["separate", "shared"] = Field(
         "separate", description="an adapter of its own, or a head on the policy's hidden states"
@@ -283,7 +283,7 @@ class PPOConfig(Section):
     merge_rollouts: bool | None = Field(
         None,
         description="add the adapter into the weights while generating, for a copy of those that "
-        "carry one; none: in float32",
+        "carry one; null: in float32",
     )
     engine: Literal["ours", "vllm"] = Field(
         "ours", description="who draws the rollouts: our decode loop, or a vLLM server"
@@ -296,7 +296,7 @@ class PPOConfig(Section):
     engine_folder: str | None = Field(
         None,
         description="folder in which the vLLM server finds the policy's adapter, by the same path "
-        "as here; none: a temporary one; decides no number",
+        "as here; null: a temporary one; decides no number",
     )
     score_position: Literal["last", "eos", "first_pad"] = Field(
         "last",
@@ -333,7 +333,7 @@ class PPOConfig(Section):
     )
     ptx_batch_size: int = Field(8, ge=1, description="demonstrations an optimiser step")
     max_grad_norm: float | None = Field(
-        1.0, gt=0, description="gradients are clipped to this norm; none: they are not"
+        1.0, gt=0, description="gradients are clipped to this norm; null: they are not"
     )
     eval_every: int = Field(10, ge=1, description="steps between validations")
 
@@ -369,7 +369,7 @@ class EvaluationConfig(Section):
         10.0,
         gt=0,
         description="nats a response from the SFT model beyond which heldout_rm chooses no "
-        "checkpoint; none: no limit",
+        "checkpoint; null: no limit",
     )
     validation_judge: str = Field(
         "gold", description="judge of the validations: asked at every one, so free of cost"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
+
+_NUMBERS = {int, float}
 
 OPERATIONAL = frozenset(
     {"concurrency", "max_retries", "timeout_s", "deadline_s", "poll_s", "retry"}
@@ -32,7 +34,20 @@ class Section(BaseModel):
     renamed: ClassVar[Mapping[str, str]] = {}
     later: ClassVar[frozenset[str]] = frozenset()
     operational: ClassVar[frozenset[str]] = frozenset()
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    # A NaN or an infinity trains for hours and can be written into no record.
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False
+    )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _true_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse true and false where a number is meant; Python would take them for 1 and 0."""
+        if isinstance(value, bool) and info.field_name is not None:
+            kind = cls.model_fields[info.field_name].annotation
+            if kind in _NUMBERS or (set(get_args(kind)) & _NUMBERS and bool not in get_args(kind)):
+                raise ValueError("true and false are no numbers")
+        return value
 
     def result_fields(self) -> dict[str, Any]:
         """The values that a result depends on, for a stage's key; all, unless a section says so."""

@@ -5,8 +5,8 @@ A package adds a method without a change here by declaring, in its own pyproject
     [project.entry-points."grainbench.methods"]
     my_method = "my_package.my_method:MyMethod"
 
-and likewise `grainbench.algorithms`, `grainbench.judges` and `grainbench.suites`. Listing imports
-nothing of what is listed; `get` imports the one that is asked for.
+and likewise `grainbench.algorithms`, `grainbench.judges` and `grainbench.suites`. `get` imports the
+one that is asked for, and `is_broken` a third party's; nothing else imports what is listed.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Any, Generic, TypeVar
 from bench.errors import UserError, unknown
 
 T = TypeVar("T")
+BUILT_IN = "grainbench"
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Entry:
     target: str
     summary: str
     paper: str = ""
-    source: str = "grainbench"
+    source: str = BUILT_IN
 
 
 class Registry(Generic[T]):
@@ -98,12 +99,23 @@ class Registry(Generic[T]):
             found: Any = importlib.import_module(module)
             for part in attribute.split(".") if attribute else ():
                 found = getattr(found, part)
-        except (ImportError, AttributeError) as error:
+        except (Exception, SystemExit) as error:  # other people's code runs: anything may come
+            what = " ".join(f"{type(error).__name__}: {error}".split())
             raise UserError(
-                f"cannot load {self.kind} {name!r} from {_where(entry)}: {error}", exit_code=1
+                f"cannot load {self.kind} {name!r} from {_where(entry)}: {what}", exit_code=1
             ) from error
         plugin: T = found
         return plugin
+
+    def is_broken(self, entry: Entry) -> bool:
+        """Whether a third party's plug-in cannot be loaded; imports it."""
+        if entry.source == BUILT_IN:
+            return False
+        try:
+            self.get(entry.name)
+        except UserError:
+            return True
+        return False
 
     def _third_party(self) -> list[Entry]:
         found = [_from_entry_point(point) for point in metadata.entry_points(group=self.group)]

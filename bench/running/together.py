@@ -13,8 +13,6 @@ from uuid import uuid4
 
 from bench.errors import UserError
 
-_INTERRUPTED = 130  # as a shell has it
-
 
 def check_gpus(gpus: int, *, alone: bool) -> None:
     """Refuse more processes than there are GPUs, and several beside other runs.
@@ -77,6 +75,6 @@ def run_together(arguments: Sequence[str], count: int) -> int:
             "is finished is kept, run the same command again to go on",
             exit_code=1,
         ) from error
-    except SignalException:
-        return _INTERRUPTED
+    except SignalException as error:
+        return 128 + int(error.sigval)  # as a shell has it
     return 0

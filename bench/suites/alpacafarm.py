@@ -45,7 +45,7 @@ class AlpacaFarmOptions(Section):
     """Which files, and what becomes of the labels."""
 
     repo: str = Field("tatsu-lab/alpaca_farm", description="the data set on the hub")
-    revision: str | None = Field(None, description="of that; none: main")
+    revision: str | None = Field(None, description="of that; null: main")
     preferences: str = Field(
         "human", description="human, gpt4 or noisy; or a file here, or of the data set"
     )

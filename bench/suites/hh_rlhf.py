@@ -30,7 +30,7 @@ class HHRLHFOptions(Section):
     """Which part of the data set."""
 
     repo: str = Field("Anthropic/hh-rlhf", description="the data set on the hub")
-    revision: str | None = Field(None, description="of that; none: main")
+    revision: str | None = Field(None, description="of that; null: main")
     subset: Literal[
         "helpful-base", "harmless-base", "helpful-online", "helpful-rejection-sampled"
     ] = Field("helpful-base", description="folder of the data set")

@@ -46,16 +46,16 @@ class QAFeedbackOptions(Section):
 
     feedback: str = Field(description="train_feedback.json: questions with feedback, trained on")
     dev: str | None = Field(
-        None, description="dev_feedback.json, evaluated; none: a quarter of `feedback` is"
+        None, description="dev_feedback.json, evaluated; null: a quarter of `feedback` is"
     )
     sft: str | None = Field(
-        None, description="train_1k.json, imitated; none: the answers by people in `feedback`"
+        None, description="train_1k.json, imitated; null: the answers by people in `feedback`"
     )
     pairs: Literal["edited", "all"] = Field(
         "edited", description="edited: one a question, whose y_l was corrected; all preferences"
     )
     passage_words: int | None = Field(
-        None, ge=0, description="of the passages, cut behind a sentence; none: all"
+        None, ge=0, description="of the passages, cut behind a sentence; null: all"
     )
     seed: int = Field(0, description="by which a file is divided")
 

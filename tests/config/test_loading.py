@@ -11,6 +11,7 @@ from bench.config.loading import (
     load_config,
     plugin_options,
     preset_path,
+    typed,
     validation_message,
 )
 from bench.config.presets import FOLDER, preset_names
@@ -89,6 +90,58 @@ def test_a_mistake_is_answered_in_one_line(override: str, message: str) -> None:
         load_config("testbed", [override], seed=1)
     assert "\n" not in str(error.value)
     assert error.value.exit_code == 2
+
+
+@pytest.mark.parametrize("preset", preset_names())
+def test_what_is_shown_can_be_typed(preset: str) -> None:
+    config = load_config(preset)
+    for doc in describe(config):
+        if "." in doc.path:
+            again = load_config(preset, [f"{doc.path}={typed(doc.value)}"])
+            (same,) = [other for other in describe(again) if other.path == doc.path]
+            assert same.value == doc.value, doc.path
+
+
+@pytest.mark.parametrize("word", ["no", "off", "yes", "on", "n"])
+def test_only_true_and_false_are_true_and_false(word: str) -> None:
+    if word == "no":
+        assert load_config("testbed", ["ppo.whiten_rewards=no"]).ppo.whiten_rewards == "no"
+    else:
+        with pytest.raises(UserError, match=f"one of no, scale, shift, given: '{word}'"):
+            load_config("testbed", [f"ppo.whiten_rewards={word}"])
+
+
+@pytest.mark.parametrize("number", ["inf", ".inf", "-.inf", "nan", ".nan", "1e999", "Infinity"])
+@pytest.mark.parametrize("field", ["ppo.lr", "ppo.stop_kl", "sft.lr", "evaluation.temperature"])
+def test_a_number_is_finite_however_it_is_written(field: str, number: str) -> None:
+    with pytest.raises(UserError, match=rf"{field} must be"):
+        load_config("testbed", [f"{field}={number}"])
+
+
+@pytest.mark.parametrize("field", ["ppo.steps", "ppo.lr", "ppo.microbatch_size", "ppo.stop_kl"])
+@pytest.mark.parametrize("value", ["true", "false"])
+def test_true_is_no_number(field: str, value: str) -> None:
+    with pytest.raises(UserError, match=f"{field} must be an? (integer|number).*given: "):
+        load_config("testbed", [f"{field}={value}"])
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "is empty: expected `section:` lines"),
+        ("# nothing\n", "is empty"),
+        ("ppo:\n  lr: 1e-4\n  lr: 2e-4\n", "the key 'lr' comes twice.*line 3"),
+        ("ppo:\n  lr: 1e-4\nppo:\n  steps: 3\n", "the key 'ppo' comes twice.*line 3"),
+        ("- ppo\n", "expected `section:` lines, found list"),
+    ],
+)
+def test_a_preset_that_says_nothing_or_twice_is_refused(
+    text: str, said: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(text)
+    with pytest.raises(UserError, match=said):
+        load_config(str(file))
 
 
 def test_an_unknown_preset_names_the_nearest() -> None:

@@ -5,7 +5,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from bench.cli import app
 from bench.errors import UserError
 from bench.plugins.registry import JUDGES, METHODS, SUITES, Entry, Registry
 
@@ -81,6 +83,22 @@ def test_a_plugin_that_cannot_be_imported_is_one_line(tmp_path, monkeypatch) -> 
     with pytest.raises(UserError, match=r"cannot load judge 'b' from broken_lab:Plugin") as error:
         JUDGES.get("b")
     assert error.value.exit_code == 1
+
+
+@pytest.mark.parametrize(
+    "body", ["raise ValueError('of\\nits own')", "import sys; sys.exit('of its own')", "1 +"]
+)
+def test_a_plugin_that_raises_is_called_broken_and_named(body: str, tmp_path, monkeypatch) -> None:
+    install(tmp_path, "raising_lab", "grainbench.methods", "raising", body)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UserError, match=r"from raising_lab:Plugin \(raising_lab 1\.2\): ") as e:
+        METHODS.get("raising")
+    assert e.value.exit_code == 1
+    assert "\n" not in str(e.value)
+    result = CliRunner().invoke(app, ["list"])
+    assert result.exit_code == 0
+    (line,) = [line for line in result.stdout.splitlines() if "raising" in line]
+    assert "broken" in line
 
 
 def test_a_missing_attribute_is_one_line() -> None:

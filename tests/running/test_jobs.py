@@ -191,7 +191,7 @@ def test_a_run_ends_with_the_process_that_started_it(monkeypatch) -> None:
     assert process.stdout is not None
     assert process.stdout.readline() == "inside\n"
     assert process.communicate(timeout=30)[1].startswith("interrupted: what is finished is kept")
-    assert process.returncode == 130
+    assert process.returncode == 143
 
 
 def test_one_job_is_followed_to_its_end() -> None:
