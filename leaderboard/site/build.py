@@ -78,8 +78,10 @@ def write_site(
         The files, the index first.
 
     Raises:
-        UserError: if there is no such folder or suite, no run, or `out` cannot be written.
+        UserError: if there is no such folder or suite, no run, or `out` cannot be written or has
+            files of something else in it.
     """
+    is_site = _holds_site(out)
     wrong: list[str] = []
     boards = _boards(results, suite, wrong)
     if not boards and not wrong:
@@ -87,7 +89,6 @@ def write_site(
     papers = [(paper, reported_grids(paper)) for paper in load_reported(results, wrong)]
     render = renderer()
     try:
-        is_site = (out / INDEX).is_file() and TITLE in (out / INDEX).read_text("utf-8", "replace")
         written = [path for board in boards for path in _write_details(board, out, render)]
         charts = {board.slug: _charts(board, out, wrong, written) for board in boards}
         wrong = list(dict.fromkeys(wrong))
@@ -104,6 +105,26 @@ def write_site(
         raise UserError(f"{out}: cannot be written: {error.strerror or error}") from error
     problems += wrong
     return written
+
+
+def _holds_site(out: Path) -> bool:
+    """Whether the folder holds such a site; False: it is empty, or not there.
+
+    Raises:
+        UserError: it holds something else, which a site would be mixed into.
+    """
+    try:
+        if (out / INDEX).is_file() and TITLE in (out / INDEX).read_text("utf-8", "replace"):
+            return True
+        others = sorted(path.name for path in out.iterdir()) if out.exists() else []
+    except OSError as error:
+        raise UserError(f"{out}: cannot be written: {error.strerror or error}") from error
+    if others:
+        raise UserError(
+            f"{out} holds other files ({', '.join(others[:3])}{', ...' * (len(others) > 3)}): "
+            "name a new or an empty folder, or one that `site` made"
+        )
+    return False
 
 
 def _boards(results: Path, suite: str | None, problems: list[str]) -> list[Board]:

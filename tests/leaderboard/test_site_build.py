@@ -51,6 +51,16 @@ def build(results, out, suite=None):
     return write_site(results, out, problems, suite), problems
 
 
+@pytest.mark.parametrize("name", ["notes.txt", "index.html"])
+def test_a_folder_with_other_files_is_left_alone(results, tmp_path, name):
+    out = tmp_path / "home"
+    out.mkdir()
+    (out / name).write_text("mine")
+    with pytest.raises(UserError, match=rf"home holds other files \({name}\): name a new or"):
+        write_site(results, out, [])
+    assert [(path.name, path.read_text()) for path in out.iterdir()] == [(name, "mine")]
+
+
 def pages_of(out):
     return {path: Page(path.read_text()) for path in sorted(out.rglob("*.html"))}
 
@@ -194,15 +204,6 @@ def test_pages_of_runs_that_are_gone_are_removed(make_run, tmp_path):
     assert set(out.rglob("*.html")) == {p for p in paths if p.suffix == ".html"}
     assert not (out / "runs" / "testbed-sft-s1.html").exists()
     assert (out / "runs" / "notes.txt").exists()
-
-
-def test_nothing_is_removed_where_no_site_was(results, tmp_path):
-    other = tmp_path / "site" / "runs" / "mine.html"
-    other.parent.mkdir(parents=True)
-    other.write_text("mine")
-    (tmp_path / "site" / "index.html").write_text("<title>mine</title>")
-    build(results, tmp_path / "site")
-    assert other.exists()
 
 
 def test_no_run_is_said(tmp_path):

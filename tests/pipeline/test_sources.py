@@ -30,9 +30,9 @@ APART = (
 )  # fmt: skip
 # At most so many modules. More of them: does the import that was added decide the stage's result?
 SIZES = {
-    "sft": 64, "samples": 64, "preferences": 25, "edits": 30, "reward_model": 70,
-    "rm_evaluation": 82, "ppo": 79, "outputs": 64, "judgement": 83,
-    "edits by claude": 70, "judgement by claude": 118,
+    "sft": 66, "samples": 66, "preferences": 25, "edits": 30, "reward_model": 72,
+    "rm_evaluation": 84, "ppo": 81, "outputs": 66, "judgement": 85,
+    "edits by claude": 70, "judgement by claude": 120,
 }  # fmt: skip
 
 CODE = '''
