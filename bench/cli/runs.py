@@ -80,6 +80,8 @@ def run(
         threading.Thread(target=_end_with_the_launcher, daemon=True).start()
     where = sweeps.Options(launcher, jobs, threads, gpus_per_run, retries, ray_address, slurm or [])
     where.check()
+    if threads is not None and threads > cores():
+        raise UserError(f"--threads {threads}: this machine has {cores()} cores")
     use_threads(threads)
     processes.join()
     launch.check_until(until)

@@ -278,8 +278,9 @@ def validation_message(error: ValidationError, model: type[BaseModel], prefix: s
     field = holder.model_fields[name]
     if first["type"] == "missing":
         return f"{prefix}{'.'.join(keys)} has to be given: {field.description}"
+    why = f", {first['ctx']['error']}" if first["type"] == "value_error" else ""
     return (
-        f"{prefix}{'.'.join(keys[:depth])} must be {_expected(field)}, "
+        f"{prefix}{'.'.join(keys[:depth])} must be {_expected(field)}{why}, "
         f"given: {first['input']!r} ({field.description})"
     )
 

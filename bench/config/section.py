@@ -7,6 +7,7 @@ from typing import Any, ClassVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
+LARGEST = 2**31 - 1  # of any count or size
 _NUMBERS = {int, float}
 
 OPERATIONAL = frozenset(
@@ -47,6 +48,15 @@ class Section(BaseModel):
             kind = cls.model_fields[info.field_name].annotation
             if kind in _NUMBERS or (set(get_args(kind)) & _NUMBERS and bool not in get_args(kind)):
                 raise ValueError("true and false are no numbers")
+        return value
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _can_be_counted(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse counts that no run could get through; a seed is no count."""
+        is_count = isinstance(value, int) and not str(info.field_name).endswith("seed")
+        if is_count and abs(value) > LARGEST:
+            raise ValueError(f"at most {LARGEST}")
         return value
 
     def result_fields(self) -> dict[str, Any]:

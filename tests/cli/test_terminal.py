@@ -53,6 +53,7 @@ def bench(
         (["compare", "--results"], "Option '--results' requires an argument"),
         (["run", "--method", "sft", "--results", ""], "the argument behind --results is empty"),
         (["run", "--method", "sft", "--store="], "--store is empty"),
+        (["run", "--method", "sft", "--threads", "99999"], "--threads 99999: this machine has"),
         (["", "run"], "the argument behind the first is empty"),
         (["config", "ppo", "--method", "nosuch"], "unknown method 'nosuch'"),
     ],

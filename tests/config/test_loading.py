@@ -125,6 +125,13 @@ def test_true_is_no_number(field: str, value: str) -> None:
         load_config("testbed", [f"{field}={value}"])
 
 
+@pytest.mark.parametrize("field", ["ppo.steps", "sft.demonstrations", "lora.r", "sft.epochs"])
+def test_a_count_that_no_run_gets_through_is_refused(field: str) -> None:
+    with pytest.raises(UserError, match=f"{field} must be an integer.*, at most 2147483647, given"):
+        load_config("testbed", [f"{field}={10**23}"])
+    assert load_config("testbed", [f"sft.seed={10**12}"]).sft.seed == 10**12
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
