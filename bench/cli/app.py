@@ -16,7 +16,33 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Preset = Annotated[str, typer.Option(help="A name from bench/config/presets, or a YAML file.")]
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        from bench.records.provenance import code_state
+
+        commit, dirty = (code_state()[key] for key in ("commit", "dirty"))
+        where = f" (commit {commit[:10]}{', changed' * dirty})" if commit else ""
+        typer.echo(f"grainbench {version('grainbench')}{where}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print it and end."),
+    ] = False,
+) -> None:
+    """What stands before the verb; the application has its own help."""
+
+
+Preset = Annotated[
+    str,
+    typer.Option("--preset", "--config", help="A name from bench/config/presets, or a YAML file."),
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="PATH=VALUE", help="As ppo.lr=1e-4; repeatable."),

@@ -32,7 +32,7 @@ def run(
     suite: Annotated[str | None, typer.Option(help="Instead of the preset's.")] = None,
     preset: Preset = "testbed",
     seed: Annotated[int | None, typer.Option(min=0, help="Of every random choice.")] = None,
-    seeds: Annotated[str | None, typer.Option(help="Several runs, as 0,1,2.")] = None,
+    seeds: Annotated[str | None, typer.Option(help="Several runs, as 0,1,2 or 0-4.")] = None,
     overrides: Overrides = None,
     store: Annotated[
         Path | None, typer.Option(help="Finished stages; default: BENCH_STORE or a user cache.")
@@ -67,6 +67,9 @@ def run(
     slurm: Annotated[
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="As partition=gpu; repeatable.")
     ] = None,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="No progress; results and errors alone.")
+    ] = False,
     as_job: Annotated[bool, typer.Option("--as-job", hidden=True)] = False,
 ) -> None:
     """Train and judge methods; stages that are in the store already are not computed again."""
@@ -89,7 +92,7 @@ def run(
     configs = launch.configurations(
         method, suite=suite, preset=preset, seed=seed, seeds=seeds, overrides=overrides or []
     )
-    progress = Progress(quiet=not processes.is_first())
+    progress = Progress(quiet=quiet or not processes.is_first())
     stages = Store(store, warn=progress.say)
     launch.check_folder(stages.root, "store", make=not dry_run)
     if dry_run:
@@ -110,7 +113,8 @@ def run(
             "threads": threads or max(1, cores() // gpus),
             "until": until,
         }
-        code = run_together(["run", *run_options(options, overrides or [])], gpus)
+        quietly = ["--quiet"] * quiet
+        code = run_together(["run", *run_options(options, overrides or []), *quietly], gpus)
         raise typer.Exit(code)  # they said what came of it
     if where.side_by_side(len(configs)):
         failures = sweeps.run_apart(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shlex
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from bench.pipeline.store import Store
     from bench.records.schema import Record
 
+MOST_SEEDS = 1000  # in one range: more is a slip of the keyboard
+
 
 def configurations(
     method: str,
@@ -44,7 +47,7 @@ def configurations(
         suite: instead of the preset's.
         preset: a name, or a file.
         seed: of a single run a method.
-        seeds: numbers, separated by commas, instead of `seed`.
+        seeds: numbers and ranges, as "0,1,2" or "0-4", instead of `seed`.
         overrides: "path=value".
 
     Raises:
@@ -52,10 +55,7 @@ def configurations(
     """
     if seed is not None and seeds is not None:
         raise UserError("give --seed or --seeds, not both")
-    try:
-        numbers = [seed] if seeds is None else [int(part) for part in seeds.split(",")]
-    except ValueError:
-        raise UserError(f"--seeds {seeds}: expected whole numbers, as in --seeds 0,1,2") from None
+    numbers = [seed] if seeds is None else _seeds(seeds)
     methods = [name.strip() for name in method.split(",") if name.strip()]
     if not methods:
         raise UserError("--method names no method; `python -m bench list` shows them")
@@ -72,6 +72,22 @@ def configurations(
     if editor := configs[0].edits.editor:
         registry.EDITORS.entry(editor)
     return [_checked(config) for config in configs]
+
+
+def _seeds(text: str) -> list[int]:
+    """The numbers that "0,1,2", "0-4" or "0-4,7" lists."""
+    found: list[int] = []
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\d{1,18})(?:-(\d{1,18}))?\s*", part)
+        if match is None:
+            raise UserError(
+                f"--seeds {text}: expected whole numbers from 0 on, as in --seeds 0,1,2 or 0-4"
+            )
+        first, last = int(match[1]), int(match[2] or match[1])
+        if not first <= last < first + MOST_SEEDS:
+            raise UserError(f"--seeds {text}: {part.strip()} is no range of 1 to {MOST_SEEDS}")
+        found += range(first, last + 1)
+    return found
 
 
 def _checked(config: RunConfig) -> RunConfig:

@@ -17,7 +17,7 @@ from bench.config.loading import load_config
 from bench.errors import UserError
 from bench.records.files import OWN, PUBLISHED, Record, read_record, write_record
 from bench.records.labels import folder_of, run_id
-from bench.running import runner
+from bench.running import launch, runner
 
 
 @pytest.fixture(autouse=True)
@@ -97,6 +97,9 @@ def test_config_shows_values_meanings_and_a_methods_own_options() -> None:
         (["run", "--method", "sft", "--preset", "testbet"], 2, "unknown preset 'testbet'; did you"),
         (["run", "--method", "sft", "--set", "ppo.lrr=1"], 2, "did you mean ppo.lr?"),
         (["run", "--method", "sft", "--seeds", "0,x"], 2, "error: --seeds 0,x: expected whole"),
+        (["run", "--method", "sft", "--seeds", "3-1"], 2, "error: --seeds 3-1: 3-1 is no range"),
+        (["run", "--method", "sft", "--seeds", "0-9999999"], 2, "0-9999999 is no range of 1 to"),
+        (["run", "--method", "sft", "--seeds", "-1"], 2, "error: --seeds -1: expected whole"),
         (["run", "--method", "sft", "--seed", "1", "--seeds", "2"], 2, "not both"),
         (["run", "--method", ","], 2, "names no method"),
         (["run"], 2, "--method"),
@@ -162,6 +165,13 @@ def test_a_dry_run_refuses_what_does_not_fit_and_says_what_helps(monkeypatch) ->
     assert "Traceback" not in result.output
 
 
+def test_seeds_are_numbers_and_ranges() -> None:
+    made = launch.configurations(
+        "sft", suite=None, preset="testbed", seed=None, seeds="7,0-2, 1", overrides=[]
+    )
+    assert [config.seed for config in made] == [7, 0, 1, 2]
+
+
 def test_every_method_and_seed_is_run(monkeypatch, tmp_path: Path) -> None:
     ran = []
 
@@ -187,6 +197,8 @@ def test_every_method_and_seed_is_run(monkeypatch, tmp_path: Path) -> None:
     assert {one[3:] for one in ran} == {(tmp_path / "store", tmp_path / "results")}
     assert result.exit_code == 1
     assert "sft seed 0: ok; 2 stages, 1 of them stored before (sft)" in result.stderr
+    silent = bench("run", "--method", "sft", "--quiet", "--seeds", "1")
+    assert silent.stderr == "error: sft seed 1 diverged: NaN\n"
     assert "error: sft seed 1 diverged: NaN; ppo_rlhf seed 1 diverged: NaN" in result.stderr
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -64,6 +65,13 @@ def test_a_mistake_in_the_command_is_one_line(arguments: list[str], said: str) -
     assert done.stderr.startswith(f"error: {said}")
     assert done.stderr.count("\n") == 1
     assert done.stdout == ""
+
+
+def test_the_version_names_the_commit() -> None:
+    done = bench("--version")
+    assert done.returncode == 0
+    said = r"grainbench \d+\.\d+\.\d+( \(commit [0-9a-f]{10}(, changed)?\))?\n"
+    assert re.fullmatch(said, done.stdout)
 
 
 def test_without_a_verb_the_help_is_shown() -> None:
