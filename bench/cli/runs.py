@@ -95,12 +95,12 @@ def run(
     progress = Progress(quiet=quiet or not processes.is_first())
     stages = Store(store, warn=progress.say)
     launch.check_folder(stages.root, "store", make=not dry_run)
+    launch.check_folder(results, "results", make=not dry_run)
     if dry_run:
         processes.expect(gpus)
         with launch.fetch_named(preset, suite, overrides or []):
             _show_plans(configs, stages, until)
         return
-    launch.check_folder(results, "results")
     if gpus > 1:
         options = {
             "method": method,

@@ -308,7 +308,7 @@ def _read(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read the preset {path}: {error}") from error
     except yaml.YAMLError as error:
-        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+        raise UserError(f"{path} is not YAML: {_told(error)}") from error
     if not values:
         raise UserError(f"{path} is empty: expected `section:` lines, or `extends: PRESET`")
     if not isinstance(values, dict):
@@ -316,14 +316,26 @@ def _read(path: Path) -> dict[str, Any]:
     return values
 
 
+def _told(error: yaml.YAMLError) -> str:
+    """What the parser says, in one line, with the place and without its word for the file."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        mark = error.problem_mark
+        return f"line {mark.line + 1}, column {mark.column + 1}: {error.problem}"
+    return " ".join(str(error).split())
+
+
 def _parse_override(override: str) -> tuple[list[str], Any]:
     path, equals, text = override.partition("=")
     if not equals or not path.strip():
         raise UserError(f"--set {override}: expected path=value, as in --set ppo.lr=1e-4")
+    if not text.strip():
+        raise UserError(f"--set {override}: the value is empty; null means none, '' an empty text")
     try:
         value = yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
-        raise UserError(f"--set {override}: the value is not YAML (quote it?)") from error
+        raise UserError(
+            f"--set {override}: the value is not YAML (quote it?): {_told(error)}"
+        ) from error
     keys = path.strip().split(".")
     if keys[0] == "suite" and (len(keys) > 1 or isinstance(value, dict)):
         keys[0] = FIELDS["suite"]

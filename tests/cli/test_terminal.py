@@ -67,6 +67,14 @@ def test_a_mistake_in_the_command_is_one_line(arguments: list[str], said: str) -
     assert done.stdout == ""
 
 
+def test_a_dry_run_finds_that_results_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    place = str(tmp_path / "file" / "results")
+    done = bench("run", "--method", "sft", "--dry-run", "--results", place)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: cannot write to the results folder {place}: Not a")
+
+
 def test_the_version_names_the_commit() -> None:
     done = bench("--version")
     assert done.returncode == 0
