@@ -337,12 +337,21 @@ def _check_difference(difference: float | None, metric: str) -> None:
 
 
 def _find_run(run: str, results: Path) -> Path:
-    """Return the folder `run`, or the one of this name below `results`."""
+    """Return the folder `run`, or the one of this name below `results`.
+
+    Raises:
+        UserError: there is none, or several; where `run` is a label, names its runs.
+    """
+    from bench.records.files import find_runs
+
     if Path(run).exists():
         return Path(run)
     folders = sorted(path.parent for path in results.rglob("record.json"))
     found = [folder for folder in folders if folder.name == run]
     if not found:
+        if own := [folder.name for one, folder in find_runs(results)[0] if one.label == run]:
+            runs = "1 run" if len(own) == 1 else f"{len(own)} runs"
+            raise UserError(f"{run} is the label of {runs}, name one: {', '.join(own)}")
         names = [folder.name for folder in folders]
         raise UserError(unknown("run", run, names) + f", in {results}")
     if len(found) > 1:

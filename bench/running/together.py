@@ -7,11 +7,16 @@ ends badly. On several machines those two are the commands to use.
 from __future__ import annotations
 
 import logging
+import os
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from uuid import uuid4
 
 from bench.errors import UserError
+
+_SIGNALS = ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT")  # that end the processes, and so the run
 
 
 def check_gpus(gpus: int, *, alone: bool) -> None:
@@ -65,7 +70,8 @@ def run_together(arguments: Sequence[str], count: int) -> int:
         logs_specs=DefaultLogsSpecs(),
     )
     try:
-        elastic_launch(settings, sys.executable)("-m", "bench", *arguments)
+        with _signals_lent():
+            elastic_launch(settings, sys.executable)("-m", "bench", *arguments)
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
         if failure.exitcode >= 0:
@@ -78,3 +84,16 @@ def run_together(arguments: Sequence[str], count: int) -> int:
     except SignalException as error:
         return 128 + int(error.sigval)  # as a shell has it
     return 0
+
+
+@contextmanager
+def _signals_lent() -> Iterator[None]:
+    """Let torch's agent handle signals for a while, but those that are ignored, as under nohup."""
+    before = {name: signal.getsignal(getattr(signal, name)) for name in _SIGNALS}
+    heard = [name for name, handler in before.items() if handler != signal.SIG_IGN]
+    os.environ["TORCHELASTIC_SIGNALS_TO_HANDLE"] = ",".join(heard)
+    try:
+        yield
+    finally:
+        for name, handler in before.items():
+            signal.signal(getattr(signal, name), handler)

@@ -20,6 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bench.records.files import Item, Record, Run
+from leaderboard.analysis.rows import is_percent
 from leaderboard.regression.baseline import Band, BaselineRun
 from leaderboard.regression.environment import environment
 from leaderboard.regression.rerun import by_instruction, paired
@@ -124,10 +125,17 @@ def judge(name: str, band: Band, candidates: Sequence[Candidate]) -> CheckRow:
     lacks = [one for one in candidates if name not in one.record.metrics]
     if missing := [one.record.run_id for one in lacks if not _twin_lacks(band, one)]:
         verdict = f"missing from {', '.join(missing)}"
-        return CheckRow(name, None, band.mean, band.low, band.high, "presence", verdict)
+        return CheckRow(name, None, band.mean, *_shown(name, band), "presence", verdict)
     if not has:
-        return CheckRow(name, None, band.mean, band.low, band.high, "repeats", OK)
+        return CheckRow(name, None, band.mean, *_shown(name, band), "repeats", OK)
     return _judge(name, band, has)
+
+
+def _shown(name: str, band: Band) -> tuple[float | None, float | None]:
+    """The ends of a band; those of a share are never outside of 0 to 1, where no run can lie."""
+    if not is_percent(name) or band.low is None or band.high is None:
+        return band.low, band.high
+    return max(0.0, band.low), min(1.0, band.high)
 
 
 def _twin_lacks(band: Band, one: Candidate) -> bool:
@@ -142,12 +150,13 @@ def _judge(name: str, band: Band, candidates: Sequence[Candidate]) -> CheckRow:
     largest = [one.largest for one in known if one.largest is not None]
     value = math.fsum(values) / len(values)
     result = _test(band, values, apart, candidates)
+    low, high = _shown(name, band)
     return CheckRow(
         metric=name,
         value=value,
         mean=band.mean,
-        low=band.low,
-        high=band.high,
+        low=low,
+        high=high,
         test=result.test,
         verdict=result.verdict,
         distance=(value - band.mean) / band.spread if band.spread else None,

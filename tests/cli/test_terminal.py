@@ -113,7 +113,10 @@ def test_a_reader_that_has_gone_ends_a_verb_as_shells_expect() -> None:
 
 def signalled(*numbers: int, ignored: int | None = None) -> tuple[int, str]:
     """Exit code and last words of a run that gets these signals while it works."""
-    before = signal.signal(ignored, signal.SIG_IGN) if ignored else None
+    # What starts the tests may ignore some itself.
+    before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGHUP)}
+    for number in before:
+        signal.signal(number, signal.SIG_IGN if number == ignored else signal.SIG_DFL)
     process = subprocess.Popen(
         [sys.executable, "-c", WAITS],
         cwd=REPO,
@@ -121,8 +124,8 @@ def signalled(*numbers: int, ignored: int | None = None) -> tuple[int, str]:
         stderr=subprocess.PIPE,
         text=True,
     )
-    if ignored:
-        signal.signal(ignored, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
     assert process.stdout is not None
     assert process.stdout.readline() == "inside\n"
     for number in numbers:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 from pathlib import Path
@@ -88,10 +89,12 @@ def kill_one(partial: Path) -> None:
 
 @pytest.mark.slow
 def test_a_mistake_is_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    before = signal.getsignal(signal.SIGINT)
     code = together.run_together(
         ["run", "--method=sft", f"--store={tmp_path}", "--set=model.path=/nowhere"], 2
     )
     assert code == 2
+    assert signal.getsignal(signal.SIGINT) is before  # what torch's agent did is undone
     first, said = capfd.readouterr().err.splitlines()
     assert first.startswith("sft seed 0: suite testbed")
     assert said.startswith("error: /nowhere")

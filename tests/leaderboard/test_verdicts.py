@@ -45,6 +45,13 @@ def test_one_run_lies_in_the_band_or_not(baseline_of, candidate):
     assert verdict(baseline, candidate(0.55)).verdict.startswith("0.55 is above")
 
 
+def test_a_band_of_shares_is_shown_within_what_a_share_can_be(baseline_of, candidate):
+    baseline = baseline_of([0.55, 0.97, 0.99])
+    assert baseline.metrics["win_rate"].high > 1
+    row = verdict(baseline, candidate(0.9))
+    assert (row.low >= 0, row.high, row.ok) == (True, 1.0, True)
+
+
 def test_several_runs_must_be_shown_to_be_equivalent(baseline_of, candidate):
     """0.40, 0.42, 0.44 against 0.41, 0.42, 0.43: sd .02 and .01, pooled error .0129, 4 df."""
     baseline = baseline_of([0.40, 0.42, 0.44])
