@@ -101,11 +101,12 @@ LEARNING = [
 
 
 # Found by trying, and not the same for all: with the first, token_ppo hardly moves in 40 steps
-# (llama); with the second, ppo_rlhf drifts away (qwen2). What is tested is whether a method learns
-# on a family at all, and no method is compared with another.
+# (llama); with the second, policies of sequence rewards drift away (ppo_rlhf on qwen2,
+# fine_grained_ppo on llama). What is tested is whether a method learns on a family at all, and no
+# method is compared with another.
 GENTLE = ("ppo.lr=2e-3", "ppo.kl_coef=0.02")
 FREE = ("ppo.lr=4e-3", "ppo.kl_coef=0", "ppo.epochs=2", "ppo.gae_lambda=1")
-SETTINGS = {"ppo_rlhf": GENTLE, "fine_grained_ppo": FREE, "token_ppo": FREE}
+SETTINGS = {"ppo_rlhf": GENTLE, "fine_grained_ppo": GENTLE, "token_ppo": FREE}
 
 
 @pytest.mark.slow
@@ -115,7 +116,8 @@ SETTINGS = {"ppo_rlhf": GENTLE, "fine_grained_ppo": FREE, "token_ppo": FREE}
 def test_a_method_raises_its_own_reward(
     method: str, family: str, folders: Path, tmp_path: Path
 ) -> None:
-    """Over 40 steps, by more than two standard errors of the two means of five steps.
+    """Over 40 steps, by more than two standard errors of the first five steps' mean and the last
+    twenty's: a step has 24 responses, so that its own mean says little.
 
     Nothing is paid for ending: a reward that rises is the reward model's.
     """
@@ -124,6 +126,6 @@ def test_a_method_raises_its_own_reward(
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     rewards = [row["reward"] for row in rows if "reward" in row]
     assert len(rewards) == 40
-    first, last = rewards[:5], rewards[-5:]
-    error = ((variance(first) + variance(last)) / 5) ** 0.5
+    first, last = rewards[:5], rewards[-20:]
+    error = (variance(first) / len(first) + variance(last) / len(last)) ** 0.5
     assert fmean(last) - fmean(first) > 2 * error
