@@ -23,6 +23,14 @@ class Diverged(RuntimeError):
     """Training produced a NaN or an infinity."""
 
 
+def yaml_problem(error: Exception) -> str:
+    """What a YAML parser says, in one line, with the place and without its word for the file."""
+    mark = getattr(error, "problem_mark", None)  # none where the text was no text at all
+    if mark is not None:
+        return f"line {mark.line + 1}, column {mark.column + 1}: {getattr(error, 'problem', '')}"
+    return " ".join(str(error).split())
+
+
 def unknown(kind: str, name: str, valid: Iterable[str]) -> str:
     """Say that `name` is no `kind`, with the nearest match and all valid names."""
     options = sorted(valid)

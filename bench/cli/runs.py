@@ -153,8 +153,9 @@ def list_plugins() -> None:
     for registry in REGISTRIES:
         rows = []
         for entry in registry.entries():
-            broken = "broken (`run` says why)" if registry.is_broken(entry) else entry.summary
-            rows.append((entry.name, broken, entry.paper, entry.source))
+            is_broken = registry.is_broken(entry)
+            about = "broken (`run` says why)" if is_broken else entry.summary
+            rows.append((entry.name, about, entry.paper, entry.source))
         if rows:
             show(words(f"{registry.kind}s", ["name", "", "paper", "from"], rows))
     show(words("presets", ["name"], [(name,) for name in preset_names()]))

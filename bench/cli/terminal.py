@@ -72,7 +72,7 @@ def answer(app: typer.Typer, arguments: list[str]) -> int:
     except KeyboardInterrupt as error:  # before or behind the verb
         return _said("interrupted", exit_code(error))
     except OSError as error:  # of the flush
-        return _said(*_unwritten(error))
+        return _unwritten(error)
     return (code or 0) if arguments else 2
 
 
@@ -96,26 +96,17 @@ def _check_empty(arguments: list[str]) -> None:
 
 
 def _said(line: str, code: int) -> int:
-    if line:
-        typer.echo(line, err=True)
+    typer.echo(line, err=True)
     return code
 
 
-def _unwritten(error: OSError) -> tuple[str, int]:
-    """What is said where standard output takes no more, and the exit code."""
+def _unwritten(error: OSError) -> int:
+    """Say that standard output takes no more; the exit code."""
     # Python writes what is left once more when it ends, and would complain.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if isinstance(error, BrokenPipeError):  # `| head` has seen enough
-        return "", _CLOSED
-    return f"error: cannot write to standard output: {error.strerror}", 1
-
-
-class _Unwritten(Exception):
-    """Standard output takes no more; no other file is meant."""
-
-    def __init__(self, why: OSError) -> None:
-        super().__init__(str(why))
-        self.why = why
+        return _CLOSED
+    return _said(f"error: cannot write to standard output: {error.strerror}", 1)
 
 
 def guarded(verb: Callable[P, R]) -> Callable[P, R]:
@@ -138,9 +129,8 @@ def guarded(verb: Callable[P, R]) -> Callable[P, R]:
                 "interrupted: what is finished is kept, run the same command again to go on",
                 exit_code(error),
             )
-        except (_Unwritten, BrokenPipeError) as error:
-            why = error.why if isinstance(error, _Unwritten) else error
-            raise typer.Exit(_said(*_unwritten(why))) from None
+        except BrokenPipeError as error:
+            raise typer.Exit(_unwritten(error)) from None
         except Exception as error:  # noqa: BLE001 (the last resort: the traceback goes to a file)
             place = _save_traceback(kwargs.get("store"))
             what = " ".join(f"{type(error).__name__}: {error}".split())
@@ -180,8 +170,8 @@ def show(*things: Grid | RenderableType) -> None:
         for thing in things:
             _console().print(to_rich(thing) if isinstance(thing, Grid) else thing)
         sys.stdout.flush()
-    except OSError as error:
-        raise _Unwritten(error) from error
+    except OSError as error:  # of standard output, and of no other file
+        raise typer.Exit(_unwritten(error)) from None
 
 
 def complain(lines: Iterable[str]) -> None:

@@ -24,7 +24,7 @@ from pydantic.fields import FieldInfo
 from bench.config.presets import FOLDER, preset_names
 from bench.config.run import RunConfig, flatten
 from bench.config.section import NoOptions
-from bench.errors import UserError, unknown
+from bench.errors import UserError, unknown, yaml_problem
 from bench.plugins.registry import EDITORS, JUDGES, METHODS, SUITES, Registry
 
 # Sections of a plug-in's own options: checked by the plug-in, not here.
@@ -308,20 +308,12 @@ def _read(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read the preset {path}: {error}") from error
     except yaml.YAMLError as error:
-        raise UserError(f"{path} is not YAML: {_told(error)}") from error
+        raise UserError(f"{path} is not YAML: {yaml_problem(error)}") from error
     if not values:
         raise UserError(f"{path} is empty: expected `section:` lines, or `extends: PRESET`")
     if not isinstance(values, dict):
         raise UserError(f"{path}: expected `section:` lines, found {type(values).__name__}")
     return values
-
-
-def _told(error: yaml.YAMLError) -> str:
-    """What the parser says, in one line, with the place and without its word for the file."""
-    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
-        mark = error.problem_mark
-        return f"line {mark.line + 1}, column {mark.column + 1}: {error.problem}"
-    return " ".join(str(error).split())
 
 
 def _parse_override(override: str) -> tuple[list[str], Any]:
@@ -334,7 +326,7 @@ def _parse_override(override: str) -> tuple[list[str], Any]:
         value = yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
         raise UserError(
-            f"--set {override}: the value is not YAML (quote it?): {_told(error)}"
+            f"--set {override}: the value is not YAML (quote it?): {yaml_problem(error)}"
         ) from error
     keys = path.strip().split(".")
     if keys[0] == "suite" and (len(keys) > 1 or isinstance(value, dict)):

@@ -229,8 +229,7 @@ class Backbone:
         """Log-probabilities, and hidden states if asked for; the head sees response tokens only."""
         # State t predicts response token t (B, T + 1 states, see `hidden`): the log-probabilities
         # need those before each token, hidden states the one behind the last token as well.
-        pad = torch.nn.functional.pad
-        wanted = pad(batch.mask, (1, 0), value=True) if hidden else pad(batch.mask, (0, 1))
+        wanted = batch.has_state if hidden else torch.nn.functional.pad(batch.mask, (0, 1))
         layout = self.lay_out(batch, wanted)
         output = self._run(batch, layout, adapter)
         last = output.last_hidden_state
@@ -255,7 +254,7 @@ class Backbone:
         (B, T + 1) marks are meaningful; None: all but padding's.
         """
         if wanted is None:
-            wanted = torch.nn.functional.pad(batch.mask, (1, 0), value=True)
+            wanted = batch.has_state
         layout = self.lay_out(batch, wanted)
         return layout.states(self._run(batch, layout, adapter).last_hidden_state)
 

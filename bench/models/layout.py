@@ -122,7 +122,7 @@ def _trial(model: Any, owner: list[int]) -> tuple[Sequences, Tensor, Tensor]:
     attention[:2, :2] = False
     attention[1, 9:] = attention[2, 10:] = False
     batch = Sequences(ids, attention, attention[:, 5:], torch.tensor(owner)).to(model.device)
-    wanted = torch.nn.functional.pad(batch.mask, (1, 0), value=True)
+    wanted = batch.has_state
     if owner[1] == 0:
         wanted[2] = False
         wanted[0, 3:] = wanted[1, :1] = False

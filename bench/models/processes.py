@@ -216,18 +216,16 @@ def sum_gradients(parameters: Sequence[nn.Parameter]) -> None:
         return
     import torch
 
-    with _together():
-        # One message for all: adapters are many small tensors.
-        grads = [p.new_zeros(p.shape) if p.grad is None else p.grad for p in parameters]
-        flat = torch.cat([grad.flatten() for grad in grads])
-        torch.distributed.all_reduce(flat)
+    # One message for all: adapters are many small tensors.
+    grads = [p.new_zeros(p.shape) if p.grad is None else p.grad for p in parameters]
+    flat = summed(torch.cat([grad.flatten() for grad in grads]))
     parts: Sequence[Tensor] = flat.split([grad.numel() for grad in grads])
     for parameter, part in zip(parameters, parts, strict=True):
         parameter.grad = part.view_as(parameter)
 
 
 def summed(x: Tensor) -> Tensor:
-    """The sum of what all processes have, in each of them."""
+    """The sum of what all processes have, in each of them; written over `x`."""
     if count() == 1:
         return x
     import torch

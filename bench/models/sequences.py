@@ -53,6 +53,11 @@ class Sequences:
         """(B,) response tokens."""
         return self.mask.sum(dim=1)
 
+    @property
+    def has_state(self) -> Tensor:
+        """(B, T + 1) bool: the state before the response and behind each of its tokens."""
+        return torch.nn.functional.pad(self.mask, (1, 0), value=True)
+
     def __len__(self) -> int:
         return self.ids.shape[0]
 

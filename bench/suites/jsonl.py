@@ -13,7 +13,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from bench.config.section import Section
 from bench.data import Edit, Preference, mismatch
-from bench.errors import UserError, unknown
+from bench.errors import UserError, unknown, yaml_problem
 from bench.hub import HubRepo
 from bench.models.templates import PROMPT
 from bench.suites.filed.columns import Fields, rows
@@ -139,7 +139,7 @@ def read_spec(path: Path) -> Spec:
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read suite.config={path}: {error}") from error
     except yaml.YAMLError as error:
-        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+        raise UserError(f"{path} is not YAML: {yaml_problem(error)}") from error
     if not isinstance(values, dict):
         raise UserError(f"{path}: expected `name: value` lines ({', '.join(Spec.model_fields)})")
     try:

@@ -11,7 +11,7 @@ import yaml
 from pydantic import Field, ValidationError
 
 from bench.config.section import Section
-from bench.errors import UserError
+from bench.errors import UserError, yaml_problem
 from bench.llm.answers import Usage
 
 _MILLION = 1e6
@@ -50,7 +50,7 @@ class Prices(Section):
         except OSError as error:
             raise UserError(f"cannot read the prices in {name}: {error.strerror}") from error
         except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise UserError(f"{name} is not YAML: {' '.join(str(error).split())}") from error
+            raise UserError(f"{name} is not YAML: {yaml_problem(error)}") from error
         except ValidationError as error:
             first = error.errors()[0]
             field = ".".join(map(str, first["loc"])) or "the file"

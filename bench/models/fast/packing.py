@@ -69,7 +69,7 @@ class Packed:
             wanted: (B, T + 1) True = a state that is read; none is at padding, whatever it says.
             kernel: computes the attention.
         """
-        wanted = wanted & torch.nn.functional.pad(batch.mask, (1, 0), value=True)
+        wanted = wanted & batch.has_state
         attention, width, owner = batch.attention, batch.prompt_width, batch.prompt_of
         device = attention.device
         # Number the tokens that are kept: all responses, and of equal prompts the first row's. The
