@@ -15,9 +15,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
 
-from pydantic import ConfigDict, Field, FiniteFloat, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, field_validator
 
-from bench.config.section import Section
 from bench.errors import UserError
 from bench.locks import acquire, make_lock
 
@@ -25,14 +24,16 @@ Outcome = Literal["answered", "refusal", "truncated", "api_error", "expired", "s
 PAID: tuple[Outcome, ...] = ("answered", "refusal", "truncated")
 UNANSWERED: tuple[Outcome, ...] = ("api_error", "expired", "skipped_budget")
 """Outcomes that asking again may mend."""
+# Both shapes below are read back from disk: a newer version may have written more fields.
+_READ_BACK = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 _HEAD = b'{"key":"'  # how a line begins, and then 64 hexadecimal digits
 _KEY = slice(len(_HEAD), len(_HEAD) + 64)
 
 
-class Usage(Section):
+class Usage(BaseModel):
     """Tokens that an answer was billed for; thinking counts as output."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = _READ_BACK
 
     input_tokens: int = 0
     output_tokens: int = 0
@@ -40,7 +41,7 @@ class Usage(Section):
     cache_write_tokens: int = 0
 
 
-class Answer(Section):
+class Answer(BaseModel):
     """What came back for one request, in full, so that it can be read again by other rules.
 
     Attributes:
@@ -61,7 +62,7 @@ class Answer(Section):
         error: what went wrong, in words.
     """
 
-    model_config = ConfigDict(extra="ignore")  # a newer version may have written more fields
+    model_config = _READ_BACK
 
     key: str = Field(pattern=r"^[0-9a-f]{64}$")
     outcome: Outcome
