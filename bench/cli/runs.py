@@ -67,6 +67,12 @@ def run(
     slurm: Annotated[
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="As partition=gpu; repeatable.")
     ] = None,
+    track: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Send curves to tensorboard, wandb, mlflow or trackio; or a,b."
+        ),
+    ] = None,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="No progress; results and errors alone.")
     ] = False,
@@ -78,11 +84,13 @@ def run(
     from bench.running import launch, sweeps
     from bench.running.jobs import run_options
     from bench.running.together import check_gpus, run_together
+    from bench.running.tracking import check_trackers
 
     if as_job:
         threading.Thread(target=_end_with_the_launcher, daemon=True).start()
     where = sweeps.Options(launcher, jobs, threads, gpus_per_run, retries, ray_address, slurm or [])
     where.check()
+    trackers = check_trackers(track)
     if threads is not None and threads > cores():
         raise UserError(f"--threads {threads}: this machine has {cores()} cores")
     use_threads(threads)
@@ -112,17 +120,18 @@ def run(
             "results": results,
             "threads": threads or max(1, cores() // gpus),
             "until": until,
+            "track": track,
         }
         quietly = ["--quiet"] * quiet
         code = run_together(["run", *run_options(options, overrides or []), *quietly], gpus)
         raise typer.Exit(code)  # they said what came of it
     if where.side_by_side(len(configs)):
         failures = sweeps.run_apart(
-            configs, overrides or [], stages.root, results, where, progress.say, until
+            configs, overrides or [], stages.root, results, where, progress.say, until, track
         )
     else:
         with launch.fetch_named(preset, suite, overrides or []):
-            failures = launch.run_here(configs, stages, results, progress, until)
+            failures = launch.run_here(configs, stages, results, progress, until, trackers)
     # Whoever started the jobs shows what came of all of them.
     if not as_job and processes.is_first():
         _print_outcome(configs, results)

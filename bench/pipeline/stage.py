@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.errors import UserError
 from bench.models import processes
+from bench.pipeline.curve import Curve, Listener
 from bench.pipeline.sources import SOURCES
 from bench.pipeline.store import Artifact, Build, Store
 
@@ -89,6 +90,8 @@ class Context:
         answers: folder where the answers of paid models are kept.
         backbones: the SFT model in memory, kept between stages; keyed by its artifact.
         packed: whether the model that the stage uses takes batches without padding; None: no model.
+        building: the stage that is being built.
+        listen: hears of every row of a curve.
     """
 
     config: RunConfig
@@ -97,6 +100,12 @@ class Context:
     answers: Path
     backbones: dict[Path, Backbone] = field(default_factory=dict)
     packed: bool | None = None
+    building: str = ""
+    listen: Listener = lambda stage, rows: None
+
+    def curve(self) -> Curve:
+        """An empty curve of the stage that is being built."""
+        return Curve(self.building, self.listen)
 
 
 @dataclass(frozen=True)
@@ -157,6 +166,7 @@ def _measured(stage: Stage, context: Context, out: Path, inputs: list[Path]) -> 
 
     device = pick_device(context.config.model.device)
     memory, context.packed = PeakMemory(device), None
+    context.building = stage.name
     build = partial(stage.build, context, out, inputs)
     # Where nothing shares work out one process is enough, and the others wait.
     stats = build() if stage.shared else processes.from_first(build)

@@ -31,7 +31,7 @@ def gae(
     """Generalised advantage estimation over the counted tokens of each response.
 
     With t running over the *counted* positions of a row, and ``V_{n+1} = A_{n+1} = 0`` behind its
-    last one::
+    last one:
 
         delta_t = r_t + gamma V_{t+1} - V_t
         A_t     = delta_t + gamma lambda A_{t+1}   ( = sum_l (gamma lambda)^l delta_{t+l} )

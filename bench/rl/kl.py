@@ -18,7 +18,7 @@ def kl_estimate(
 ) -> Float[Tensor, "B T"]:
     """Single-sample estimate of ``KL(pi || pi_ref)`` at each token drawn from pi.
 
-    With ``d_t = log pi(a_t | s_t) - log pi_ref(a_t | s_t)``::
+    With ``d_t = log pi(a_t | s_t) - log pi_ref(a_t | s_t)``:
 
         k1         = d_t                    unbiased; may be negative
         k2         = d_t^2 / 2              biased, low variance; >= 0
@@ -87,7 +87,7 @@ class FixedKLController:
 class AdaptiveKLController:
     """Proportional controller that steers the KL per sequence to a target.
 
-    After each PPO step::
+    After each PPO step:
 
         e    = clip(kl / target - 1, -error_clip, error_clip)
         coef = coef * (1 + rate * e)    if e > 0

@@ -19,7 +19,7 @@ def ppo_policy_loss(
 ) -> Float[Tensor, ""]:
     """Clipped surrogate objective, negated.
 
-    Equation, with ``rho_t = pi(a_t | s_t) / pi_old(a_t | s_t)`` and ``e = clip_range``::
+    Equation, with ``rho_t = pi(a_t | s_t) / pi_old(a_t | s_t)`` and ``e = clip_range``:
 
         L = -mean_t min(rho_t A_t, clip(rho_t, 1 - e, 1 + e) A_t)
 
@@ -59,7 +59,7 @@ def ppo_value_loss(
 ) -> Float[Tensor, ""]:
     """Clipped squared error of the value function.
 
-    Equation, with ``e = clip_range``::
+    Equation, with ``e = clip_range``:
 
         L = 0.5 mean_t max((V_t - R_t)^2, (clip(V_t, V_old_t - e, V_old_t + e) - R_t)^2)
 
@@ -102,7 +102,7 @@ def ratio_statistics(
 ) -> dict[str, Float[Tensor, ""]]:
     """How far the policy has moved from the one that drew the tokens.
 
-    With ``rho_t = pi(a_t | s_t) / pi_old(a_t | s_t)`` and all means over the counted tokens::
+    With ``rho_t = pi(a_t | s_t) / pi_old(a_t | s_t)`` and all means over the counted tokens:
 
         clip_fraction = mean_t [|rho_t - 1| > clip_range]
         approx_kl     = mean_t (rho_t - 1 - log rho_t)      k3 estimate of KL(pi_old || pi), nats

@@ -56,7 +56,7 @@ def bradley_terry_loss(
 ) -> Float[Tensor, ""]:
     """Negative log-likelihood that the chosen response is preferred.
 
-    Equation, with ``z = R_w - R_l - m`` and ``e = label_smoothing``::
+    Equation, with ``z = R_w - R_l - m`` and ``e = label_smoothing``:
 
         L = -E[(1 - e) log sigma(z) + e log sigma(-z)]
 
@@ -91,7 +91,7 @@ def ranking_loss(
 ) -> Float[Tensor, ""]:
     """K-wise ranking loss: every ordered pair of a ranking in one pass.
 
-    Equation, with ``z = r_w - r_l`` and ``e = label_smoothing``::
+    Equation, with ``z = r_w - r_l`` and ``e = label_smoothing``:
 
         L = -1/C(K,2) E[sum_{(w,l)} (1 - e) log sigma(z) + e log sigma(-z)]
 
@@ -154,7 +154,7 @@ def token_preference_loss(
 ) -> Float[Tensor, ""]:
     """Preference loss of a token-level reward model, ``R(tau) = (1/T) sum_t r_t`` (Eq. 1).
 
-    Equations, T_w and T_l the full lengths of the two responses::
+    Equations, T_w and T_l the full lengths of the two responses:
 
         Eq. 3  L = -E[log sigma((1/T_w) sum_t    r_t^w - (1/T_l) sum_t    r_t^l)]
         Eq. 4  L = -E[log sigma((1/T_w) sum_{U1} r_t^w - (1/T_l) sum_{U1} r_t^l)]
@@ -227,7 +227,7 @@ def divergence_preference_loss(
 ) -> Float[Tensor, ""]:
     """Token-wise preference loss from the first differing token on.
 
-    Equation, d the first position at which the two responses differ, N = max(T_w, T_l)::
+    Equation, d the first position at which the two responses differ, N = max(T_w, T_l):
 
         L = -E[ 1/(N - d) sum_{t=d}^{N-1} log sigma(r_t^w - r_t^l - m) ]
 

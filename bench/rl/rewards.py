@@ -147,7 +147,7 @@ def missing_eos_penalty(
 ) -> Float[Tensor, "B T"]:
     """Penalise responses that the length limit cut off.
 
-    Equations, for a row that is not finished, T its last counted position, p = `penalty`::
+    Equations, for a row that is not finished, T its last counted position, p = `penalty`:
 
         subtract  [r_1, ..., r_{T-1}, r_T - p]
         replace   [0,   ..., 0,       -p]
@@ -190,8 +190,6 @@ def place_final_score(
     position: ScorePosition,
 ) -> tuple[Float[Tensor, "B T"], Bool[Tensor, "B T"]]:
     """Choose where the score that stands on the last counted token is paid.
-
-    ::
 
         last       there
         eos        there if that token is an EOS, nowhere otherwise

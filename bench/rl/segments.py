@@ -53,7 +53,7 @@ def segment_rewards(
 ) -> Float[Tensor, "B T"]:
     """Spread each segment's score evenly over the segment's tokens.
 
-    Equation, for each token t of segment k of length len_k, one of K::
+    Equation, for each token t of segment k of length len_k, one of K:
 
         r_t = r_k / (K len_k)        so that sum_t r_t = (1/K) sum_k r_k
 

@@ -285,6 +285,7 @@ def run_here(
     results: Path,
     progress: Progress,
     until: str | None = None,
+    track: Sequence[str] = (),
 ) -> list[str]:
     """Run one after the other; returns a line for each that did not end well."""
     from bench.records.labels import folder_of
@@ -294,7 +295,9 @@ def run_here(
     for config in configs:
         name = title(config)
         progress.say(f"{name}: suite {config.suite}, preset {config.preset}, store {store.root}")
-        record = run(config, store=store, results=results, progress=progress, until=until)
+        record = run(
+            config, store=store, results=results, progress=progress, until=until, track=track
+        )
         stored = [stage.name for stage in record.stages if stage.cached]
         known = f", {len(stored)} of them stored before ({', '.join(stored)})" if stored else ""
         folder = folder_of(config, results)

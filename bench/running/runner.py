@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.config.loading import config_sha, load_suite, plugin_options
-from bench.config.run import RunConfig
+from bench.config.run import RunConfig, flatten
 from bench.errors import Diverged, UserError
 from bench.models import processes
+from bench.pipeline.curve import FILE, read_curve
 from bench.pipeline.sources import SOURCES
 from bench.pipeline.stage import Context, Executed, Stage, execute
 from bench.pipeline.store import Store
@@ -24,6 +25,7 @@ from bench.records.files import SAMPLES, Record, read_record, write_record
 from bench.records.labels import folder_of, label, run_id, text
 from bench.records.provenance import code_state, hardware, package_versions
 from bench.records.schema import texts_sha
+from bench.running.tracking import Subject, tracked
 from bench.stages.base import with_base
 from bench.stages.chosen import editor_maker, judge_maker
 from bench.stages.planning import Stages
@@ -191,11 +193,13 @@ def run(
     results: Path,
     progress: Progress,
     until: str | None = None,
+    track: Sequence[str] = (),
 ) -> Record:
     """Execute a run and write its record to `results/<suite>/<run_id>/`.
 
     With `until`, one of `UNTIL`, it ends behind that stage. The record is that of the whole run as
-    far as it came, and gives way to the whole run's own, whose stages are then stored.
+    far as it came, and gives way to the whole run's own, whose stages are then stored. `track`
+    names the trackers (`bench.running.tracking`) that are sent the curves.
 
     Returns:
         The record; its status is "ok" ("partial" with `until`), "diverged" or "out_of_memory".
@@ -220,12 +224,21 @@ def run(
         SOURCES.load(stage.roots)
     executed: dict[str, Executed] = {}
     failure: BaseException | None = None
+    folder = folder_of(config, results)
     try:
-        # The targets share stages. What the first one built the second finds in the store, so that
-        # the first account of a stage says whether this run computed it.
-        for target in planned.targets:
-            for done in execute(target, context, store):
-                executed.setdefault(done.stage.key, done)
+        tracking = tracked(
+            track,
+            _subject(config, planned, folder),
+            progress.say,
+            quiet=progress.console.quiet,
+        )
+        with tracking as context.listen:
+            # The targets share stages. What the first one built the second finds in the store, so
+            # that the first account of a stage says whether this run computed it.
+            for target in planned.targets:
+                for done in execute(target, context, store):
+                    executed.setdefault(done.stage.key, done)
+                    context.listen(done.stage.name, read_curve(done.artifact.path))
     except BaseException as error:  # noqa: BLE001 - written down, then raised again
         failure = error
     # A run that failed is a result, too: its record says how far it came and why it ended.
@@ -233,13 +246,23 @@ def run(
     # Not `planned.config`, whose commit would move label and run id with the hub; the record has
     # that commit as `model_commit`.
     record = _record(config, planned, executed, code, started, status, failure)
-    folder = folder_of(config, results)
     replaces = status == "ok" or _status_in(folder) not in _KEPT.get(status, ("ok",))
     if replaces and processes.is_first():
         _write(record, planned, executed, folder, texts=may_show_texts(suite))
     if failure is not None and status in ("interrupted", "failed"):
         raise failure
     return record
+
+
+def _subject(config: RunConfig, planned: Plan, folder: Path) -> Subject:
+    """What trackers are told of a run."""
+    flat = flatten(config.model_dump(mode="json"))
+    plain = {
+        name: value if isinstance(value, bool | int | float | str) else json.dumps(value)
+        for name, value in flat.items()
+    }
+    names = list(dict.fromkeys(stage.name for stage in planned.stages))
+    return Subject(folder.name, planned.policy.key, folder, names, plain)
 
 
 def _check_ready(missing: set[str], policy: Stage, context: Context) -> None:
@@ -440,10 +463,13 @@ def _stage_record(done: Executed) -> dict[str, Any]:
 
 
 def _curve(planned: Plan, executed: dict[str, Executed]) -> list[dict[str, float]]:
-    folder = _artifact(planned.policy, executed)
-    if folder is None or not (folder / "metrics.jsonl").exists():
-        return []
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    folder = _trained(planned, executed)
+    return [] if folder is None else read_curve(folder)
+
+
+def _trained(planned: Plan, executed: dict[str, Executed]) -> Path | None:
+    """Where a policy was trained; None for the method sft, whose policy is an input of all."""
+    return None if planned.policy.name == "sft" else _artifact(planned.policy, executed)
 
 
 def _convergence(planned: Plan, executed: dict[str, Executed]) -> dict[str, Any] | None:
@@ -482,11 +508,11 @@ def _write(
     """The record with the files beside it; `texts`: with the samples that people read."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        judged, policy = (_artifact(s, executed) for s in (planned.judgement, planned.policy))
+        judged = _artifact(planned.judgement, executed)
         for source, name in (
             (judged, "items.jsonl"),
             (judged, SAMPLES),
-            (policy, "metrics.jsonl"),
+            (_trained(planned, executed), FILE),
         ):
             if name == SAMPLES and not texts:
                 (folder / name).unlink(missing_ok=True)  # of a run when the suite allowed it

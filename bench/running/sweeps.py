@@ -71,10 +71,14 @@ def run_apart(
     options: Options,
     say: Say,
     until: str | None = None,
+    track: str | None = None,
 ) -> list[str]:
     """Run in processes of their own; returns a line for each that failed."""
     launcher = _launcher(options, configs, results)
-    jobs = [_job(config, overrides, store, results, launcher.threads, until) for config in configs]
+    jobs = [
+        _job(config, overrides, store, results, launcher.threads, until, track)
+        for config in configs
+    ]
     return [
         f"{job.name} failed (exit code {code})"
         for job, code in zip(jobs, launcher.run(jobs, say), strict=True)
@@ -102,6 +106,7 @@ def _job(
     results: Path,
     threads: int,
     until: str | None,
+    track: str | None,
 ) -> Job:
     options = {
         "method": config.method,
@@ -112,5 +117,6 @@ def _job(
         "results": results,
         "threads": threads,
         "until": until,
+        "track": track,
     }
     return Job(title(config), tuple(run_options(options, overrides)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -60,10 +59,12 @@ def build_policy(
     trainer = algorithm.make(
         _training_inputs(context, backbone, prompts, inputs, method, algorithm)
     )
-    checkpoints, rows = Checkpoints(out, context.progress.say), []
+    checkpoints, curve = Checkpoints(out, context.progress.say), context.curve()
     if state := checkpoints.read():
         trainer.restore(state)
-        rows = state["rows"]
+        for row in state["rows"]:
+            curve.add(row)
+    rows = curve.rows
     # The seconds of an interrupted run go on where its last row stood.
     began = time.perf_counter() - (rows[-1]["seconds"] if rows else 0.0)
     with context.progress.task(algorithm.name.upper(), total=options.steps) as task:
@@ -71,7 +72,7 @@ def build_policy(
 
         def on_row(row: dict[str, float]) -> None:
             row = {name: x for name, x in row.items() if not (name == _SCORE and x == NOT_CHOSEN)}
-            rows.append(row | {"seconds": round(time.perf_counter() - began, 2)})
+            curve.add(row | {"seconds": round(time.perf_counter() - began, 2)})
             task.advance(int(row["step"] > 0), note=_note(row))
 
         def on_checkpoint(state: dict[str, Any]) -> None:
@@ -80,8 +81,7 @@ def build_policy(
         judge = None if make_judge is None else make_judge(context)
         best = trainer.run(validator(context, backbone, judge, heldout), on_row, on_checkpoint)
     backbone.save_adapter(POLICY, out / "policy")
-    text = "".join(json.dumps(row) + "\n" for row in rows)
-    (out / "metrics.jsonl").write_text(text)
+    curve.write(out)
     for name in (POLICY, VALUE, REWARD, HELDOUT):
         backbone.drop_adapter(name)
     stats = {"tokens": trainer.tokens, "steps": options.steps, "best_step": best.step}

@@ -37,8 +37,14 @@ def build_reward_model(
     rows = rankings if rankings and objective.compares_responses else pairs
     settings = config.reward_model
     steps = settings.epochs * -(-len(rows) // settings.batch_size)
-    name = f"{objective.granularity} reward model"
+    name, curve = f"{objective.granularity} reward model", context.curve()
     with context.progress.task(name, total=steps) as task:
+
+        def on_step(row: dict[str, float]) -> None:
+            curve.add(row)
+            note = f"loss {row['loss']:.3f} accuracy {row['accuracy']:.2f}"
+            task.reach(int(row["step"]), note=note)
+
         model, counts = train_reward_model(
             backbone,
             rows,
@@ -46,11 +52,10 @@ def build_reward_model(
             settings,
             config.lora,
             config.seed,
-            lambda row: task.reach(
-                int(row["step"]), note=f"loss {row['loss']:.3f} accuracy {row['accuracy']:.2f}"
-            ),
+            on_step,
             Checkpoints(out, context.progress.say),
         )
+    curve.write(out)
     for text in warnings(counts, settings):
         context.progress.say(f"{name}: {text}")
     samples = sft_samples(inputs[2], settings.normalisation_samples, backbone.tokens)

@@ -33,16 +33,22 @@ def build_sft(context: Context, out: Path, inputs: list[Path]) -> dict[str, Any]
     backbone = _load_base(context, trains=config.full)
     context.packed = backbone.packs
     dtype = pick_dtype(context.config.model.dtype, backbone.device)
-    rows = draw_demonstrations(context.suite, config)
+    rows, curve = draw_demonstrations(context.suite, config), context.curve()
     with context.progress.task("SFT", total=step_count(config, len(rows))) as task:
+
+        def on_step(row: dict[str, float]) -> None:
+            curve.add(row)
+            task.reach(int(row["step"]), note=f"loss {row['loss']:.3f}")
+
         counts = train_sft(
             backbone,
             rows,
             config,
             context.config.lora,
-            lambda row: task.reach(int(row["step"]), note=f"loss {row['loss']:.3f}"),
+            on_step,
             Checkpoints(out, context.progress.say),
         )
+    curve.write(out)
     if not config.full:
         backbone.save_adapter(SFT, out / "adapter")
     if processes.in_step():  # no process has the whole base

@@ -42,7 +42,7 @@ def accuracy_interval(
     """Share that is correct, with Wilson's interval at the effective sample size.
 
     Values of one cluster (pairs that share a prompt) are not independent. With G clusters, the
-    linearised variance of the mean and the design effect are ::
+    linearised variance of the mean and the design effect are:
 
         V = G / (G - 1) * sum_g (sum_{i in g} (x_i - mean))^2 / n^2
         deff = max(1, V / (s^2 / n)),   effective n = n / deff

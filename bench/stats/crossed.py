@@ -37,7 +37,7 @@ class MeanSquares:
     def error(self) -> tuple[Floats, Floats]:
         """Standard error of the table's mean, and the degrees of freedom of its t.
 
-        ``d_si = mu + seed_s + instruction_i + e_si``, a component estimated below 0 taken as 0 ::
+        ``d_si = mu + seed_s + instruction_i + e_si``, a component estimated below 0 taken as 0:
 
             S N Var(mean) = V = MS_resid + max(0, MS_seed - MS_resid) + max(0, MS_inst - MS_resid)
             df = V^2 / sum_k MS_k^2 / df_k,   k: residual, and each of seed and instruction whose

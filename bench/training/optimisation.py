@@ -154,10 +154,12 @@ class Descent:
         max_grad_norm: to which gradients are clipped.
         rng: source of the batches' order; of nothing else from now on.
         checkpoints: where to go on from, and to write to; None: begin, and write nothing.
+        on_step: called with a row after every step, first with those before a checkpoint.
 
     Attributes:
         done: steps so far.
         tokens: a caller's count of what it trained on so far.
+        rows: what was measured at every step, beside its number.
     """
 
     def __init__(
@@ -171,6 +173,7 @@ class Descent:
         max_grad_norm: float,
         rng: torch.Generator,
         checkpoints: Checkpoints | None = None,
+        on_step: Callable[[dict[str, float]], None] = lambda row: None,
     ) -> None:
         self.parameters, self.steps, self.max_grad_norm = parameters, steps, max_grad_norm
         self.optimiser = adamw([(parameters, lr)])
@@ -180,9 +183,13 @@ class Descent:
         )
         self.rng, self.checkpoints = rng, checkpoints
         self.done, self.tokens = 0, 0
+        self.rows: list[dict[str, float]] = []
+        self.on_step = on_step
         self._pass_began, self._place = rng.get_state(), 0
         if checkpoints and (state := checkpoints.read()):
             self._restore(state)
+            for row in state["rows"]:
+                self._add(row)
 
     def batches(self, lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:
         """Batches of row indices until all steps are done; one `step` must follow each."""
@@ -198,20 +205,22 @@ class Descent:
                     return
             self._place = 0
 
-    def step(
-        self, parts: Sequence[T], forward: Callable[[T], tuple[Tensor, Measured]]
-    ) -> dict[str, float]:
+    def step(self, parts: Sequence[T], forward: Callable[[T], tuple[Tensor, Measured]]) -> None:
         """One step down the gradient of a batch's loss; takes what `add_gradients` takes.
 
-        Returns:
-            The sums over the parts of what was measured, by name.
+        Its row has the sums over the parts of what was measured, by name.
         """
         found = add_gradients(parts, forward)
         processes.sum_gradients([p for p in self.parameters if not is_share(p)])
         step(self.optimiser, self.parameters, self.max_grad_norm)
         self.schedule.step()
         self.done += 1
-        return {name: sum(part[name].item() for part in found) for name in found[0]}
+        sums = {name: sum(part[name].item() for part in found) for name in found[0]}
+        self._add({"step": self.done, **sums})
+
+    def _add(self, row: dict[str, float]) -> None:
+        self.rows.append(row)
+        self.on_step(row)
 
     def _state(self) -> dict[str, Any]:
         """All that `_restore` needs, whole whatever share of it each process has."""
@@ -225,7 +234,7 @@ class Descent:
             "tokens": self.tokens,
         }
         whole_state: dict[str, Any] = tree_map(whole, state)
-        return whole_state
+        return whole_state | {"rows": self.rows}
 
     def _restore(self, state: dict[str, Any]) -> None:
         set_values(self.parameters, state["parameters"])

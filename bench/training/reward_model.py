@@ -70,7 +70,8 @@ def train_reward_model(
         config: budget and learning rate, the same for every objective.
         lora: the adapter's shape.
         seed: of initial weights and order.
-        on_step: called with {"step", "loss", "accuracy"} after every step.
+        on_step: called with {"step", "loss", "accuracy"} after every step, those of an interrupted
+            attempt first.
         checkpoints: what an interrupted attempt left, and where to leave it.
 
     Returns:
@@ -98,12 +99,12 @@ def train_reward_model(
         max_grad_norm=config.max_grad_norm,
         rng=rng,
         checkpoints=checkpoints,
+        on_step=on_step,
     )
     for index in descent.batches([g.length for g in groups], config.batch_size):
         batch = [groups[i] for i in index]
         parts = microbatches([group.length for group in batch], config.microbatch_size)
-        measured = descent.step(parts, _measure(model, batch, objective, config))
-        on_step({"step": descent.done, **measured})
+        descent.step(parts, _measure(model, batch, objective, config))
     tokens = config.epochs * sum(len(x) for group in groups for x in group.responses)
     return model, {**counts, "tokens": tokens, "steps": descent.done}
 

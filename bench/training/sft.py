@@ -38,7 +38,8 @@ def train_sft(
             done.
         config: budget and learning rate.
         lora: the adapter's shape where `config.full` is off.
-        on_step: called with {"step", "loss"} (nats a token) after every step.
+        on_step: called with {"step", "loss"} (nats a token) after every step, those of an
+            interrupted attempt first.
         checkpoints: what an interrupted attempt left, and where to leave it.
 
     Returns:
@@ -59,14 +60,14 @@ def train_sft(
         max_grad_norm=MAX_GRAD_NORM,
         rng=generator("sft", config.seed),
         checkpoints=checkpoints,
+        on_step=on_step,
     )
     adapter = None if config.full else SFT
     for index in descent.batches([len(p) + len(r) for p, r in rows], config.batch_size):
         batch = [rows[i] for i in index]
         parts = microbatches([len(p) + len(r) for p, r in batch], config.microbatch_size)
-        measured = descent.step(parts, _loss(backbone, batch, adapter))
+        descent.step(parts, _loss(backbone, batch, adapter))
         descent.tokens += sum(len(response) for _, response in batch)
-        on_step({"step": descent.done, **measured})
     backbone.model.requires_grad_(False)
     dropped = len(demonstrations) - len(rows)
     return {"steps": descent.done, "tokens": descent.tokens, "dropped": dropped}

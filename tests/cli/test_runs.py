@@ -180,7 +180,7 @@ def test_seeds_are_numbers_and_ranges() -> None:
 def test_every_method_and_seed_is_run(monkeypatch, tmp_path: Path) -> None:
     ran = []
 
-    def run(config, *, store, results, progress, until):
+    def run(config, *, store, results, progress, until, track):
         ran.append((config.method, config.seed, config.ppo.lr, store.root, results))
         status = "diverged" if config.seed else "ok"
         stages = [
@@ -214,7 +214,7 @@ def test_a_run_ends_beside_the_published_row_and_leaves_it_alone(
     monkeypatch.setenv("BENCH_RESULTS", str(tmp_path / "own"))
     published = next((PUBLISHED / "testbed").glob("token_ppo-s3-*"))
 
-    def run(config, *, store, results, progress, until):
+    def run(config, *, store, results, progress, until, track):
         record = read_record(published).model_copy(update={"run_id": run_id(config), "seed": 0})
         folder = folder_of(config, results)
         folder.mkdir(parents=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +13,9 @@ from rich.console import Console
 from bench.config.run import RewardModelConfig, RunConfig
 from bench.data import Comparison, Preference, Ranking, write_rows
 from bench.models.heads import Granularity
+from bench.pipeline.curve import read_curve
 from bench.pipeline.progress import Progress
+from bench.pipeline.stage import Context
 from bench.stages import reward_models
 from bench.stages.pairs import PREFERENCES, RANKINGS, SAMPLES
 from bench.stages.reward_models import build_reward_model, representative, warnings
@@ -61,9 +62,11 @@ def build(
     write_rows(samples / SAMPLES, rows)
     monkeypatch.setattr(reward_models, "load_sft", lambda context, folder: backbone)
     said = io.StringIO()
-    context: Any = SimpleNamespace(
-        config=RunConfig.model_validate({"reward_model": {"max_length": 8}}),
+    context = Context(
+        RunConfig.model_validate({"reward_model": {"max_length": 8}}),
+        suite=None,
         progress=Progress(Console(file=said, force_terminal=False)),
+        answers=tmp_path,
     )
     out = tmp_path / "out"
     out.mkdir()
@@ -78,6 +81,7 @@ def test_what_was_left_out_or_cut_is_said(tmp_path: Path, monkeypatch: pytest.Mo
     assert "segment reward model: 1 of 2 pairs are twice the same response" in said
     constants = json.loads((tmp_path / "out" / "reward_model.json").read_text())
     assert constants["granularity"] == "segment"
+    assert [row["step"] for row in read_curve(tmp_path / "out")] == [1]
 
 
 def test_clean_data_need_no_words() -> None:
