@@ -7,11 +7,13 @@ from typing import Annotated
 
 import typer
 
+from bench.cli import completion
+from bench.errors import UserError
+
 app = typer.Typer(
     name="bench",
     help="GrainBench: what does finer-grained supervision buy in RLHF?",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -41,14 +43,46 @@ def _options(
 
 Preset = Annotated[
     str,
-    typer.Option("--preset", "--config", help="A name from bench/config/presets, or a YAML file."),
+    typer.Option(
+        "--preset",
+        "--config",
+        help="A name from bench/config/presets, or a YAML file.",
+        autocompletion=completion.presets,
+    ),
+]
+Methods = Annotated[
+    str,
+    typer.Option(
+        "--method",
+        help="A name from `list`; several as a,b,c.",
+        autocompletion=completion.methods,
+    ),
+]
+RunSuite = Annotated[
+    str | None,
+    typer.Option("--suite", help="Instead of the preset's.", autocompletion=completion.suites),
 ]
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="PATH=VALUE", help="As ppo.lr=1e-4; repeatable."),
 ]
 Results = Annotated[Path, typer.Option(envvar="BENCH_RESULTS", help="Where records are.")]
-SuiteName = Annotated[str | None, typer.Option("--suite", help="Only this suite.")]
-FORMATS = ("table", "md", "csv")
-Format = Annotated[str, typer.Option("--format", help="table, md or csv.")]
+SuiteName = Annotated[
+    str | None,
+    typer.Option("--suite", help="Only this suite.", autocompletion=completion.suites),
+]
+FORMATS = ("table", "md", "csv", "json")
+Format = Annotated[str, typer.Option("--format", help="table, md, csv or json (docs/json.md).")]
+TABLE_OR_JSON = ("table", "json")
+TableOrJson = Annotated[str, typer.Option("--format", help="table or json (docs/json.md).")]
 Metric = Annotated[str, typer.Option(help="As win_rate or gold_score.")]
+
+
+def check_format(format: str, *known: str) -> None:
+    """Refuse a format that a verb does not have.
+
+    Raises:
+        UserError: naming those that it has.
+    """
+    if format not in known:
+        raise UserError(f"--format {format}: choose {', '.join(known[:-1])} or {known[-1]}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bench.cli import completion
 from bench.cli.app import app
 from bench.cli.terminal import fail, guarded, show
 from bench.errors import UserError
@@ -64,7 +65,9 @@ def judge(
     reference: Annotated[
         Path | None, typer.Option(help="Outputs to compare with; pairs have their own.")
     ] = None,
-    judge: Annotated[str, typer.Option(help="A name from `list`.")] = "claude",
+    judge: Annotated[
+        str, typer.Option(help="A name from `list`.", autocompletion=completion.judges)
+    ] = "claude",
     options: Options = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for annotations.json and report.json.")
@@ -135,7 +138,9 @@ def edit(
         Path, typer.Argument(help="JSONL of prompt, chosen, rejected; or AlpacaFarm's JSON.")
     ],
     out: Annotated[Path, typer.Option(help="JSONL file for the accepted edits.")],
-    editor: Annotated[str, typer.Option(help="A name from `list`.")] = "claude",
+    editor: Annotated[
+        str, typer.Option(help="A name from `list`.", autocompletion=completion.editors)
+    ] = "claude",
     options: Options = None,
     dry_run: DryRun = False,
     max_usd: MaxUsd = None,

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from bench.cli.app import FORMATS, Format, Metric, Results, SuiteName, app
+from bench.cli.app import (
+    FORMATS,
+    TABLE_OR_JSON,
+    Format,
+    Metric,
+    Results,
+    SuiteName,
+    TableOrJson,
+    app,
+    check_format,
+)
 from bench.cli.terminal import complain, exit_code, fail, guarded, show, use_threads
 from bench.errors import UserError, unknown
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
 
 Confidence = Annotated[
     float | None,
@@ -29,14 +36,16 @@ Confidence = Annotated[
 def leaderboard(
     suite: SuiteName = None,
     results: Results = Path("results"),
-    format: Annotated[str, typer.Option(help="table, md, csv or html (one page).")] = "table",
+    format: Annotated[
+        str, typer.Option(help="table, md, csv, json (docs/json.md) or html.")
+    ] = "table",
 ) -> None:
     """All runs side by side, with standard errors, intervals and rank groups."""
     from leaderboard.views.render import leaderboard as rendered
 
-    _check_format(format, *FORMATS, "html")
+    check_format(format, *FORMATS, "html")
     board, problems = rendered(results, suite, format)  # type: ignore[arg-type]
-    _print(board)
+    show(board)
     _end(problems)
 
 
@@ -46,14 +55,22 @@ def show_run(
     run: Annotated[str, typer.Argument(help="A run's folder, or its name below --results.")],
     results: Results = Path("results"),
     full: Annotated[bool, typer.Option("--full", help="All of the configuration.")] = False,
+    format: TableOrJson = "table",
 ) -> None:
     """One run: configuration, stages, metrics, curves and samples with their token rewards."""
     from bench.config.loading import load_config
     from bench.config.presets import default_preset, preset_names
     from bench.records.files import read_record
     from leaderboard.views.show import show as rendered
+    from leaderboard.views.show import to_json
 
+    check_format(format, *TABLE_OR_JSON)
     folder = _find_run(run, results)
+    if format == "json":
+        problems: list[str] = []
+        show(to_json(folder, problems))
+        complain(problems)
+        return
     record = read_record(folder)
     # A file's values are told by what differs from the default: the file may be gone or changed.
     named = record.preset in preset_names()
@@ -73,6 +90,7 @@ def check(
     ] = None,
     markdown: Annotated[Path | None, typer.Option(help="Write a summary for a CI job.")] = None,
     confidence: Confidence = None,
+    format: TableOrJson = "table",
 ) -> None:
     """Hold runs against a baseline, each label's together; exit code 3 where a metric fails."""
     from bench.grid import markdown_page
@@ -80,11 +98,12 @@ def check(
     from leaderboard.regression.check import REGRESSION
     from leaderboard.regression.check import check as checked
     from leaderboard.regression.junit import to_junit
-    from leaderboard.views.check import check_grid
+    from leaderboard.views.check import check_grid, to_json
 
+    check_format(format, *TABLE_OR_JSON)
     reports = checked(_find_run(run, results), baseline, confidence)
     grids = [check_grid(report) for report in reports]
-    show(*grids)
+    show(*([to_json(reports)] if format == "json" else grids))
     if junit is not None:
         write_text(junit, to_junit(reports))
     if markdown is not None:
@@ -212,7 +231,7 @@ def compare(
     from leaderboard.analysis.compare import compare as comparisons
     from leaderboard.views import compared as written
 
-    _check_format(format, *FORMATS)
+    check_format(format, *FORMATS)
     _check_difference(difference, metric)
     if examples is None:
         examples = 3 if format == "table" else 0
@@ -220,8 +239,8 @@ def compare(
     found = comparisons(
         results, suite, labels, metric, problems, planned=difference, examples=examples
     )
-    texts = {"md": written.render_markdown, "csv": written.to_csv}
-    _print(texts.get(format, written.render)(found))
+    texts = {"md": written.render_markdown, "csv": written.to_csv, "json": written.to_json}
+    show(texts.get(format, written.render)(found))
     _end(problems)
 
 
@@ -257,15 +276,15 @@ def power(
     from leaderboard.analysis import power as planning
     from leaderboard.views import power as written
 
-    _check_format(format, *FORMATS)
+    check_format(format, *FORMATS)
     _check_difference(difference, metric)
     given = {"seed": seed_sd, "instruction": instruction_sd, "residual": residual_sd}
     problems: list[str] = []
     spread = planning.find_spread(results, suite, labels or [], metric, given, problems)
     size = seeds or spread.size[0], instructions or spread.size[1]
     plan = planning.make_plan(spread, difference, planning.Design(*size, alpha, comparisons))
-    texts = {"md": written.render_markdown, "csv": written.to_csv}
-    _print(texts.get(format, written.render)(plan))
+    texts = {"md": written.render_markdown, "csv": written.to_csv, "json": written.to_json}
+    show(texts.get(format, written.render)(plan))
     _end(problems)
 
 
@@ -301,14 +320,6 @@ def site(
     _end(problems)
 
 
-def _print(board: RenderableType | str) -> None:
-    """Print text as it is, and everything else as rich lays it out."""
-    if isinstance(board, str):
-        typer.echo(board.rstrip("\n"))
-    else:
-        show(board)
-
-
 def _end(problems: list[str]) -> None:
     """Print what was found wrong; exit with 1 where a result could not be read or trusted."""
     from bench.records.files import Damage
@@ -317,11 +328,6 @@ def _end(problems: list[str]) -> None:
     if damaged := sum(isinstance(problem, Damage) for problem in problems):
         what = "result was" if damaged == 1 else "results were"
         fail(f"{damaged} {what} left out or cannot be trusted: see the warnings", 1)
-
-
-def _check_format(format: str, *known: str) -> None:
-    if format not in known:
-        raise UserError(f"--format {format}: choose {', '.join(known[:-1])} or {known[-1]}")
 
 
 def _check_difference(difference: float | None, metric: str) -> None:

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.cli.app import Overrides, Preset, app
-from bench.cli.terminal import complain, fail, guarded, show, use_threads
+from bench.cli.app import (
+    TABLE_OR_JSON,
+    Methods,
+    Overrides,
+    Preset,
+    RunSuite,
+    TableOrJson,
+    app,
+    check_format,
+)
+from bench.cli.completion import methods
+from bench.cli.terminal import fail, guarded, show, use_threads
 from bench.errors import UserError
 from bench.grid import words
 from bench.models import processes
@@ -22,14 +30,13 @@ from bench.records.provenance import cores
 if TYPE_CHECKING:
     from bench.config.run import RunConfig
     from bench.pipeline.store import Store
-    from leaderboard.analysis.rows import Table
 
 
 @app.command()
 @guarded
 def run(
-    method: Annotated[str, typer.Option(help="A name from `list`; several as a,b,c.")],
-    suite: Annotated[str | None, typer.Option(help="Instead of the preset's.")] = None,
+    method: Methods,
+    suite: RunSuite = None,
     preset: Preset = "testbed",
     seed: Annotated[int | None, typer.Option(min=0, help="Of every random choice.")] = None,
     seeds: Annotated[str | None, typer.Option(help="Several runs, as 0,1,2 or 0-4.")] = None,
@@ -76,9 +83,11 @@ def run(
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="No progress; results and errors alone.")
     ] = False,
+    format: TableOrJson = "table",
     as_job: Annotated[bool, typer.Option("--as-job", hidden=True)] = False,
 ) -> None:
     """Train and judge methods; stages that are in the store already are not computed again."""
+    from bench.cli import outcome
     from bench.pipeline.progress import Progress
     from bench.pipeline.store import Store
     from bench.running import launch, sweeps
@@ -91,6 +100,9 @@ def run(
     where = sweeps.Options(launcher, jobs, threads, gpus_per_run, retries, ray_address, slurm or [])
     where.check()
     trackers = check_trackers(track)
+    check_format(format, *TABLE_OR_JSON)
+    if dry_run and format == "json":
+        raise UserError("--dry-run prints tables: leave out --format json")
     if threads is not None and threads > cores():
         raise UserError(f"--threads {threads}: this machine has {cores()} cores")
     use_threads(threads)
@@ -121,31 +133,36 @@ def run(
             "threads": threads or max(1, cores() // gpus),
             "until": until,
             "track": track,
+            "format": format,
         }
         quietly = ["--quiet"] * quiet
         code = run_together(["run", *run_options(options, overrides or []), *quietly], gpus)
         raise typer.Exit(code)  # they said what came of it
-    if where.side_by_side(len(configs)):
-        failures = sweeps.run_apart(
-            configs, overrides or [], stages.root, results, where, progress.say, until, track
-        )
-    else:
-        with launch.fetch_named(preset, suite, overrides or []):
-            failures = launch.run_here(configs, stages, results, progress, until, trackers)
     # Whoever started the jobs shows what came of all of them.
-    if not as_job and processes.is_first():
-        _print_outcome(configs, results)
+    shows = not as_job and processes.is_first()
+    with outcome.shown(configs, results, format if shows else None) as failures:
+        if where.side_by_side(len(configs)):
+            failures += sweeps.run_apart(
+                configs, overrides or [], stages.root, results, where, progress.say, until, track
+            )
+        else:
+            with launch.fetch_named(preset, suite, overrides or []):
+                failures += launch.run_here(configs, stages, results, progress, until, trackers)
     if failures:
         raise UserError("; ".join(failures), exit_code=1)
 
 
 def _show_plans(configs: list[RunConfig], store: Store, until: str | None) -> None:
-    """Print what each run would do, and refuse what does not fit."""
+    """Print how many runs there are and what each would do, and refuse what does not fit."""
+    from bench.config.sweeping import swept
     from bench.running import launch
 
     problems = []
+    fields = swept(configs)
+    if len(configs) > 1:
+        show(launch.count(configs))
     for config in configs:
-        tables, problem = launch.plan_tables(config, store, until)
+        tables, problem = launch.plan_tables(config, store, until, fields)
         show(*tables)
         problems += [problem] if problem else []
     if problems:
@@ -154,11 +171,23 @@ def _show_plans(configs: list[RunConfig], store: Store, until: str | None) -> No
 
 @app.command("list")
 @guarded
-def list_plugins() -> None:
+def list_plugins(format: TableOrJson = "table") -> None:
     """Methods, judges, suites and presets by name."""
     from bench.config.presets import preset_names
     from bench.plugins.registry import REGISTRIES
 
+    check_format(format, *TABLE_OR_JSON)
+    if format == "json":
+        from leaderboard.views.json import document
+
+        plugins = [
+            {"kind": one.kind, "broken": one.is_broken(entry)}
+            | {name: getattr(entry, name) for name in ("name", "summary", "paper", "source")}
+            for one in REGISTRIES
+            for entry in one.entries()
+        ]
+        show(document("list", {"plugins": plugins, "presets": preset_names()}))
+        return
     for registry in REGISTRIES:
         rows = []
         for entry in registry.entries():
@@ -175,7 +204,10 @@ def list_plugins() -> None:
 def config(
     section: Annotated[str | None, typer.Argument(help="As ppo; all if left out.")] = None,
     preset: Preset = "testbed",
-    method: Annotated[str | None, typer.Option(help="Show its own options (reward.*) too.")] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(help="Show its own options (reward.*) too.", autocompletion=methods),
+    ] = None,
     overrides: Overrides = None,
 ) -> None:
     """Every field with its value, what it may be, and what it means."""
@@ -205,7 +237,7 @@ def config(
 @guarded
 def doctor(
     preset: Preset = "testbed",
-    suite: Annotated[str | None, typer.Option(help="Instead of the preset's.")] = None,
+    suite: RunSuite = None,
     overrides: Overrides = None,
     store: Annotated[
         Path | None, typer.Option(help="Where stages would go; default: BENCH_STORE or a cache.")
@@ -225,88 +257,27 @@ def doctor(
 @guarded
 def fetch(
     preset: Preset = "testbed",
-    suite: Annotated[str | None, typer.Option(help="Instead of the preset's.")] = None,
+    suite: RunSuite = None,
     overrides: Overrides = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List it; download nothing.")] = False,
 ) -> None:
     """Bring a preset's model and data from the hub into its cache; then HF_HUB_OFFLINE=1 runs."""
     from bench.config.loading import load_config, load_suite
+    from bench.config.sweeping import expand
     from bench.grid import to_rich
     from bench.running import fetching
 
-    loaded = load_config(preset, overrides, suite=suite)
-    listings = fetching.listed(loaded, load_suite(loaded))
+    listings = []
+    for point in expand(overrides or [], preset, suite=suite):
+        loaded = load_config(preset, point, suite=suite)
+        found = fetching.listed(loaded, load_suite(loaded))
+        listings += [listing for listing in found if listing not in listings]
     if not listings:
         typer.echo(f"the suite {loaded.suite} and its model are here: nothing is on the hub")
         return
     show(to_rich(fetching.listing_grid(listings)))
     if not dry_run:
         fetching.fetch(listings, say=typer.echo)
-
-
-def _print_outcome(configs: list[RunConfig], results: Path) -> None:
-    """Print the runs beside the published ones of their rows, then the published leaderboard."""
-    from bench.grid import to_rich
-    from bench.records.files import PUBLISHED, RecordError, Run, read_record
-    from bench.records.labels import base_name, folder_of
-    from leaderboard.views.beside import beside
-
-    own = []
-    for config in configs:
-        folder = folder_of(config, results)
-        with contextlib.suppress(RecordError):  # a run that was interrupted before it had one
-            own.append(Run(read_record(folder), folder))
-    suite = configs[0].suite
-    if own and all(run.record.status == "partial" for run in own):
-        _print_measures(results, suite, {run.record.label for run in own})
-        return
-    if len(own) > 1:
-        labels = {run.record.label for run in own}
-        _print_rows(results, suite, "Yours: ", lambda board: True, labels)
-    if own:
-        show(to_rich(beside(own, PUBLISHED)))
-    if (PUBLISHED / suite).is_dir() and results.resolve() != PUBLISHED:
-        base = base_name(configs[0].model_dump())
-        _print_rows(PUBLISHED, suite, "Published: ", lambda board: board.base == base)
-
-
-def _print_rows(
-    results: Path,
-    suite: str,
-    whose: str,
-    wanted: Callable[[Table], bool],
-    labels: set[str] | None = None,
-) -> None:
-    """Print the first section of the wanted tables, or those of its rows that `labels` names."""
-    from dataclasses import replace
-
-    from bench.grid import to_rich
-    from leaderboard.analysis.aggregate import tables
-    from leaderboard.views.render import result_grid
-
-    found, problems = tables(results, suite)
-    for board in filter(wanted, found):
-        rows = [row for row in board.rows if labels is None or row.label in labels]
-        if rows:
-            grid = result_grid(replace(board, rows=rows))
-            show(to_rich(replace(grid, title=whose + grid.title)))
-    complain(problems)
-
-
-def _print_measures(results: Path, suite: str, labels: set[str]) -> None:
-    """Print what is known of runs that ended before the judge: all sections but the ranking."""
-    from dataclasses import replace
-
-    from bench.grid import to_rich
-    from leaderboard.analysis.aggregate import tables
-    from leaderboard.views.render import table_grids
-
-    found, problems = tables(results, suite)
-    for board in found:
-        rows = [row for row in board.rows if row.label in labels]
-        for grid in table_grids(replace(board, rows=rows))[1:] if rows else []:
-            show(to_rich(grid))
-    complain(problems)
 
 
 def _end_with_the_launcher() -> None:

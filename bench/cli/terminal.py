@@ -32,6 +32,8 @@ _BY_SIGNAL = 128
 _CLOSED = _BY_SIGNAL + signal.SIGPIPE
 # A wrong option or argument; typer brings click along under a name of its own.
 _UsageError: Any = typer.BadParameter.__bases__[0]
+_COMPLETION = ("install_completion", "show_completion")
+_COMPLETES = "_BENCH_COMPLETE"  # in the environment, by which a shell's script asks
 _WIDE = 160  # where no terminal says how wide it is
 _NOISY = r"(torch|transformers|peft|accelerate|huggingface_hub|datasets)(\..*)?"
 
@@ -60,8 +62,14 @@ def answer(app: typer.Typer, arguments: list[str]) -> int:
     try:
         _check_empty(arguments)
         command = typer.main.get_command(app)
+        for parameter in command.params:  # README has them; no help of a verb does
+            if isinstance(parameter, typer.core.TyperOption):
+                parameter.hidden = parameter.name in _COMPLETION
         shown = arguments or ["--help"]
-        code = command.main(shown, prog_name="python -m bench", standalone_mode=False)
+        # A shell completes the command that an installation brings, and no module of Python.
+        completes = _COMPLETES in os.environ or _option(shown[0]) in _COMPLETION
+        name = "bench" if completes else "python -m bench"
+        code = command.main(shown, prog_name=name, complete_var=_COMPLETES, standalone_mode=False)
         sys.stdout.flush()
     except _UsageError as error:
         path = error.ctx.command_path if error.ctx else "python -m bench"
@@ -74,6 +82,10 @@ def answer(app: typer.Typer, arguments: list[str]) -> int:
     except OSError as error:  # of the flush
         return _unwritten(error)
     return (code or 0) if arguments else 2
+
+
+def _option(argument: str) -> str:
+    return argument.removeprefix("--").replace("-", "_")
 
 
 def exit_code(error: KeyboardInterrupt) -> int:
@@ -164,11 +176,14 @@ def use_threads(threads: int | None) -> None:
             os.environ[name] = str(threads)
 
 
-def show(*things: Grid | RenderableType) -> None:
-    """Print to standard output, which holds results alone."""
+def show(*things: Grid | RenderableType | str) -> None:
+    """Print to standard output, which holds results alone; a text as it is."""
     try:
         for thing in things:
-            _console().print(to_rich(thing) if isinstance(thing, Grid) else thing)
+            if isinstance(thing, str):
+                typer.echo(thing.rstrip("\n"))
+            else:
+                _console().print(to_rich(thing) if isinstance(thing, Grid) else thing)
         sys.stdout.flush()
     except OSError as error:  # of standard output, and of no other file
         raise typer.Exit(_unwritten(error)) from None

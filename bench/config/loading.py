@@ -106,7 +106,7 @@ def load_config(
     given = {"preset": preset} | {key: value for key, value in direct.items() if value is not None}
     _merge(values, given)
     for override in overrides or []:
-        keys, value = _parse_override(override)
+        keys, value = parse_override(override)
         if keys[0] in given:
             raise UserError(f"--set {override}: {keys[0]} has an option of its own, --{keys[0]}")
         _merge(values, _nest(keys, value))
@@ -250,7 +250,7 @@ def parse_options(overrides: list[str], section: str) -> dict[str, Any]:
     """
     values: dict[str, Any] = {}
     for override in overrides:
-        keys, value = _parse_override(override)
+        keys, value = parse_override(override)
         if keys[0] != section or len(keys) < 2:
             raise UserError(f"--set {override}: only {section}.NAME=VALUE has a meaning here")
         _merge(values, _nest(keys[1:], value))
@@ -267,7 +267,7 @@ def validation_message(error: ValidationError, model: type[BaseModel], prefix: s
     """
     first = error.errors()[0]
     keys = [str(part) for part in first["loc"]]
-    holder, name = _holder(model, keys)
+    holder, name = field_owner(model, keys)
     if name is not None and first["type"] == "extra_forbidden":
         return _unknown_key(holder, name, (prefix + ".".join(keys[:-1])).rstrip("."))
     if name is None or name not in holder.model_fields:
@@ -316,7 +316,12 @@ def _read(path: Path) -> dict[str, Any]:
     return values
 
 
-def _parse_override(override: str) -> tuple[list[str], Any]:
+def parse_override(override: str) -> tuple[list[str], Any]:
+    """The keys and the value of "path=value".
+
+    Raises:
+        UserError: it is no such text, its value is not YAML, or there is no such key.
+    """
     path, equals, text = override.partition("=")
     if not equals or not path.strip():
         raise UserError(f"--set {override}: expected path=value, as in --set ppo.lr=1e-4")
@@ -398,7 +403,7 @@ def _validate(values: dict[str, Any]) -> RunConfig:
         raise UserError(validation_message(error, RunConfig)) from error
 
 
-def _holder(model: type[BaseModel], keys: list[str]) -> tuple[type[BaseModel], str | None]:
+def field_owner(model: type[BaseModel], keys: list[str]) -> tuple[type[BaseModel], str | None]:
     """Return the model that holds the last field on the path `keys`, and that field's name."""
     name = None
     for key in keys:

@@ -8,6 +8,7 @@ import os
 import re
 import shlex
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from bench import hub
+from bench.config import sweeping
 from bench.config.loading import FIELDS, PLUGINS, given_options, load_config, plugin_options
 from bench.errors import UserError, unknown
 from bench.files import write_json_option
@@ -40,7 +42,7 @@ def configurations(
     seeds: str | None,
     overrides: list[str],
 ) -> list[RunConfig]:
-    """Make one configuration a seed and method, all checked before the first run starts.
+    """Make one configuration a seed, method and swept value, all checked before a run starts.
 
     Args:
         method: names, separated by commas.
@@ -48,7 +50,7 @@ def configurations(
         preset: a name, or a file.
         seed: of a single run a method.
         seeds: numbers and ranges, as "0,1,2" or "0-4", instead of `seed`.
-        overrides: "path=value".
+        overrides: "path=value", some perhaps with several values (`bench.config.sweeping`).
 
     Raises:
         UserError: naming the option that is wrong.
@@ -61,17 +63,40 @@ def configurations(
         raise UserError("--method names no method; `python -m bench list` shows them")
     for name in methods:
         registry.METHODS.entry(name)
+    methods = list(dict.fromkeys(methods))
+    numbers = list(dict.fromkeys(numbers))
+    points = sweeping.expand(overrides, preset, methods[0], suite)
+    sweeping.check_count(len(points) * len(methods) * len(numbers))
     configs = [
-        load_config(preset, overrides, method=name, suite=suite, seed=number)
-        for number in dict.fromkeys(numbers)
-        for name in dict.fromkeys(methods)
+        load_config(preset, point, method=name, suite=suite, seed=number)
+        for number in numbers
+        for name in methods
+        for point in points
     ]
     registry.SUITES.entry(configs[0].suite)
-    registry.JUDGES.entry(configs[0].evaluation.judge)
-    registry.JUDGES.entry(configs[0].evaluation.validation_judge)
-    if editor := configs[0].edits.editor:
-        registry.EDITORS.entry(editor)
-    return [_checked(config) for config in configs]
+    asked = [config.evaluation for config in configs]
+    for judge in {name for one in asked for name in (one.judge, one.validation_judge)}:
+        registry.JUDGES.entry(judge)
+    for editor in {config.edits.editor for config in configs} - {None}:
+        registry.EDITORS.entry(str(editor))
+    checked = [_checked(config) for config in configs]
+    if len(points) > 1:
+        _check_rows(checked[: len(methods) * len(points)])
+    return checked
+
+
+def _check_rows(configs: Sequence[RunConfig]) -> None:
+    """Refuse a sweep whose runs, of one seed, would not have a row each."""
+    from bench.records.labels import label
+
+    row, runs = Counter(map(label, configs)).most_common(1)[0]
+    if runs > 1:
+        fields = ", ".join(sweeping.swept(configs)) or "the values"
+        raise UserError(
+            f"--set {fields}: {runs} values would share the row {row!r}: equal values, paths that "
+            "end alike, or what makes no row of its own (docs/training.md); run them one by one, "
+            "each with --results DIR"
+        )
 
 
 def _seeds(text: str) -> list[int]:
@@ -165,13 +190,29 @@ def fetch_named(preset: str, suite: str | None, overrides: Sequence[str]) -> Ite
         raise UserError(f"{error}; `{shlex.join(words)}` brings all that the run reads") from error
 
 
-def title(config: RunConfig) -> str:
-    """Name a run for people."""
-    return f"{config.method} seed {config.seed}"
+def title(config: RunConfig, swept: Sequence[str] = ()) -> str:
+    """Name a run for people, by its values of the swept fields too."""
+    from bench.records.labels import text
+
+    values = [f"{path}={text(sweeping.value_of(config, path))}" for path in swept]
+    return " ".join([config.method, *values, f"seed {config.seed}"])
+
+
+def count(configs: Sequence[RunConfig]) -> str:
+    """How many runs there are, and of what: "6 runs: 3 seeds x 2 values of ppo.lr"."""
+    different: dict[str, set[Any]] = {
+        "methods": {config.method for config in configs},
+        "seeds": {config.seed for config in configs},
+    }
+    for path in sweeping.swept(configs):
+        found = {json.dumps(sweeping.value_of(config, path)) for config in configs}
+        different[f"values of {path}"] = found
+    parts = [f"{len(found)} {what}" for what, found in different.items() if len(found) > 1]
+    return f"{len(configs)} runs: {' x '.join(parts)}"
 
 
 def plan_tables(
-    config: RunConfig, store: Store, until: str | None = None
+    config: RunConfig, store: Store, until: str | None = None, swept: Sequence[str] = ()
 ) -> tuple[list[Grid], str | None]:
     """Lay out a run's stages, which of them are in the store, and what the others would need.
 
@@ -190,7 +231,9 @@ def plan_tables(
         (stage.name, stage.key, "stored" if stage.cached else "to do", stage.summary)
         for stage in stages
     ]
-    grid = words(f"{title(config)} (store: {store.root})", ["stage", "key", "", "what"], rows)
+    grid = words(
+        f"{title(config, swept)} (store: {store.root})", ["stage", "key", "", "what"], rows
+    )
     missing = {stage.name for stage in stages if not stage.cached}
     needs, problem = _needs_tables(planned.config, suite, missing)
     return [replace(grid, notes=notes), *needs, *run_estimates(planned, suite, store)], problem
@@ -292,8 +335,9 @@ def run_here(
     from bench.running.runner import run
 
     failures = []
+    swept = sweeping.swept(configs)
     for config in configs:
-        name = title(config)
+        name = title(config, swept)
         progress.say(f"{name}: suite {config.suite}, preset {config.preset}, store {store.root}")
         record = run(
             config, store=store, results=results, progress=progress, until=until, track=track

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.config.sweeping import overrides_of, swept
 from bench.errors import UserError, unknown
 from bench.records.provenance import cores
 from bench.running.clusters import Ray, Slurm
@@ -75,8 +76,9 @@ def run_apart(
 ) -> list[str]:
     """Run in processes of their own; returns a line for each that failed."""
     launcher = _launcher(options, configs, results)
+    fields = swept(configs)
     jobs = [
-        _job(config, overrides, store, results, launcher.threads, until, track)
+        _job(config, fields, overrides, store, results, launcher.threads, until, track)
         for config in configs
     ]
     return [
@@ -101,6 +103,7 @@ def _launcher(options: Options, configs: Sequence[RunConfig], results: Path) -> 
 
 def _job(
     config: RunConfig,
+    fields: Sequence[str],
     overrides: Sequence[str],
     store: Path,
     results: Path,
@@ -119,4 +122,5 @@ def _job(
         "until": until,
         "track": track,
     }
-    return Job(title(config), tuple(run_options(options, overrides)))
+    own = overrides_of(config, overrides, fields)
+    return Job(title(config, fields), tuple(run_options(options, own)))

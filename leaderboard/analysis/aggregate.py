@@ -103,7 +103,7 @@ def _rows(groups: list[Group], problems: list[str]) -> tuple[list[Row], list[str
             problems.append(f"{group.label}: not ranked, for its items hold no {RANKED}")
     ranks, uncompared = _ranks(groups, instructions, headline)
     rows = [
-        _row(group, _metrics(group, instructions, problems), headline.get(group.label), ranks)
+        _row(group, metrics_of(group, instructions, problems), headline.get(group.label), ranks)
         for group in groups
     ]
     return sorted(rows, key=_order), warnings + uncompared
@@ -197,7 +197,7 @@ def _cell(estimate: Estimate) -> Cell:
     return Cell(estimate.mean, estimate.standard_error, estimate.ci95)
 
 
-def _metrics(group: Group, instructions: Instructions, problems: list[str]) -> dict[str, Cell]:
+def metrics_of(group: Group, instructions: Instructions, problems: list[str]) -> dict[str, Cell]:
     """Every metric over seeds: crossed with instructions where items hold it, else by seed."""
     known = group.measured
     cells: dict[str, Cell] = {}
@@ -212,7 +212,7 @@ def _metrics(group: Group, instructions: Instructions, problems: list[str]) -> d
         except ValueError as error:
             problems.append(f"{group.label}: {name}: {error}")
             continue
-        cells[name] = _by_seed(name, found) if crossed is None else _cell(crossed)
+        cells[name] = by_seed(name, found) if crossed is None else _cell(crossed)
     return cells
 
 
@@ -228,7 +228,7 @@ def _crossed(
     return two_way(values, rate=is_percent(name))
 
 
-def _by_seed(name: str, found: list[Metric]) -> Cell:
+def by_seed(name: str, found: list[Metric]) -> Cell:
     """Mean over seeds; where none shows a spread (all of n right), the widest of their intervals.
 
     A standard error of 0 would claim certainty where a seed's own (Wilson) interval does not. A

@@ -116,6 +116,19 @@ def load(results: Path, suite: str | None) -> tuple[dict[Comparability, list[Gro
     return grouped, problems
 
 
+def group_of(label: str, runs: list[Run], problems: list[str]) -> Group:
+    """Runs of one configuration and different seeds, with their items.
+
+    Args:
+        label: of all of them.
+        runs: one a seed.
+        problems: receives a line for each file of items that cannot be read or trusted.
+    """
+    group = Group(label, runs)
+    _load_items(group, problems)
+    return group
+
+
 def _comparable(runs: list[Run]) -> dict[Comparability, list[Run]]:
     """The runs by what may be compared; what was never judged joins the most similar table.
 

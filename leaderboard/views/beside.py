@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.grid import DASH, Grid
-from bench.records.files import Run, find_runs
+from bench.records.files import Record, Run, find_runs
 from leaderboard.analysis.rows import interval, number
 from leaderboard.regression.baseline import LEVEL, Band, is_like, make_baseline
 
@@ -30,14 +30,14 @@ def beside(own: Sequence[Run], published: Path) -> Grid:
         published: folder of the published runs, of this suite among others; there may be none.
     """
     known = find_runs(published)[0] if published.is_dir() else []
-    rows = [_row(run, _band(run, known)) for run in own]
+    rows = [_row(run, published_band(run, known)) for run in own]
     notes = [_LEGEND] if any(row[-1] in (EXPECTED, BELOW, ABOVE) for row in rows) else []
     if any(row[-1] in (BELOW, ABOVE) for row in rows):
         notes.append(_OUTSIDE)
     return Grid("Your runs beside the published ones", _HEADERS, rows, notes)
 
 
-def _band(run: Run, known: Sequence[Run]) -> Band | None:
+def published_band(run: Run, known: Sequence[Run]) -> Band | None:
     """The published band of a run's win rate; None where no published run has its label."""
     here = run.folder.resolve()
     like = [one.record for one in known if is_like(one, run) and one.folder.resolve() != here]
@@ -54,12 +54,15 @@ def _row(run: Run, band: Band | None) -> list[str]:
     else:
         bounds = None if band.low is None or band.high is None else (band.low, band.high)
         published = [number(METRIC, band.mean), str(len(band.known)), interval(METRIC, bounds)]
+    return [*own, *published, verdict(record, band)]
+
+
+def verdict(record: Record, band: Band | None) -> str:
+    """Whether a run's win rate is what was to be expected; of one that has none, its status."""
+    metric = record.metrics.get(METRIC)
     if record.status != "ok" or metric is None:
-        return [*own, *published, record.status.replace("_", " ")]
-    return [*own, *published, _verdict(metric.mean, band)]
-
-
-def _verdict(mean: float, band: Band | None) -> str:
+        return record.status.replace("_", " ")
+    mean = metric.mean
     if band is None:
         return UNPUBLISHED
     if band.low is None or band.high is None:

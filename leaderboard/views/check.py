@@ -1,5 +1,7 @@
 """What a regression check found, as a table."""
 
+from collections.abc import Sequence
+
 from bench.grid import DASH, Grid
 from leaderboard.regression.check import CheckReport
 from leaderboard.regression.verdicts import NOT_TESTED
@@ -27,6 +29,14 @@ def check_grid(report: CheckReport) -> Grid:
     title = f"Regression check {verdict}: {report.run} against {report.baseline}"
     notes = [*report.notes, _LEGEND] if rows else report.notes
     return Grid(title, _HEADERS if rows else [], rows, notes, warnings=report.problems)
+
+
+def to_json(reports: Sequence[CheckReport]) -> str:
+    """All reports as one JSON document."""
+    from leaderboard.views.json import document
+
+    ok = all(report.ok for report in reports)
+    return document("check", {"ok": ok, "reports": reports})
 
 
 def _text(value: float | None) -> str:

@@ -1,4 +1,4 @@
-"""Comparisons as a terminal table, Markdown or CSV."""
+"""Comparisons as a terminal table, Markdown, CSV or JSON."""
 
 import csv
 import io
@@ -128,3 +128,10 @@ def to_csv(comparisons: Sequence[Comparison]) -> str:
     for c in comparisons:
         writer.writerow([*(getattr(c, name) for name in names), *(c.ci95 or (None, None))])
     return file.getvalue()
+
+
+def to_json(comparisons: Sequence[Comparison]) -> str:
+    """As a JSON document."""
+    from leaderboard.views.json import document
+
+    return document("compare", {"comparisons": comparisons})

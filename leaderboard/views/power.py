@@ -84,3 +84,10 @@ def to_csv(plan: Plan) -> str:
     for (seeds, instructions), value in plan.power.items():
         writer.writerow([*fixed.values(), seeds, instructions, value])
     return file.getvalue()
+
+
+def to_json(plan: Plan) -> str:
+    """As a JSON document."""
+    from leaderboard.views.json import document
+
+    return document("power", plan)

@@ -1,4 +1,4 @@
-"""The leaderboard as a terminal table, Markdown, CSV or HTML."""
+"""The leaderboard as a terminal table, Markdown, CSV, JSON or HTML."""
 
 import csv
 import io
@@ -14,7 +14,7 @@ from leaderboard.views.reported import reported_grids
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-Format = Literal["table", "md", "csv", "html"]
+Format = Literal["table", "md", "csv", "json", "html"]
 
 
 def leaderboard(
@@ -25,9 +25,9 @@ def leaderboard(
     Args:
         results: folder with ``<suite>/<run_id>/record.json`` in it.
         suite: this suite only.
-        fmt: "table" (a rich renderable), "md", "html" (a page that needs nothing else) or "csv".
-            The paper's reported rows stand apart, and are not in the CSV, whose rows are all
-            measured here.
+        fmt: "table" (a rich renderable), "md", "html" (a page that needs nothing else), "json"
+            (docs/json.md) or "csv". The paper's reported rows stand apart, and are not in the CSV,
+            whose rows are all measured here.
 
     Raises:
         UserError: if there is no such folder, or no run of this suite.
@@ -39,8 +39,13 @@ def leaderboard(
         problems.append(f"{results}: no run yet; `python -m bench run --method sft` makes one")
     if fmt == "csv":
         return to_csv(found), problems
+    papers = load_reported(results, problems)
+    if fmt == "json":
+        from leaderboard.views.json import document  # its models take a while to make
+
+        return document("leaderboard", {"tables": found, "reported": papers}), problems
     grids = [grid for table in found for grid in table_grids(table)]
-    grids += [grid for paper in load_reported(results, problems) for grid in reported_grids(paper)]
+    grids += [grid for paper in papers for grid in reported_grids(paper)]
     if fmt == "md":
         return markdown_page(grids), problems
     if fmt == "html":

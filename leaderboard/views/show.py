@@ -14,7 +14,9 @@ from rich.text import Text
 from bench.config.run import flatten
 from bench.grid import DASH, Grid, to_rich
 from bench.preference import TIE, side
+from bench.records.files import CURVES as CURVES_FILE
 from bench.records.files import (
+    SAMPLES,
     Brought,
     CurvePoint,
     RanOn,
@@ -71,6 +73,31 @@ def show(
         parts += _attempt(lambda: [Curves(read_curves(folder))])
     parts += _attempt(lambda: [sample_view(s) for s in _choose(_read_samples(folder), samples)])
     return Group(*parts)
+
+
+def to_json(run_dir: Path, problems: list[str]) -> str:
+    """One run's record, curve and samples, all of each, as a JSON document.
+
+    Args:
+        run_dir: the run's folder or its record.json.
+        problems: receives a line for each file beside the record that cannot be read.
+
+    Raises:
+        RecordError: if the record cannot be read.
+    """
+    from leaderboard.views.json import document
+
+    folder = run_dir if run_dir.is_dir() else run_dir.parent
+    data: dict[str, Any] = {"folder": str(folder), "record": read_record(run_dir)}
+    beside = {"curve": (CURVES_FILE, read_curves), "samples": (SAMPLES, _read_samples)}
+    for name, (file, read) in beside.items():
+        data[name] = None
+        try:
+            if (folder / file).exists():
+                data[name] = read(folder)
+        except RecordError as error:
+            problems.append(str(error))
+    return document("show", data)
 
 
 def _attempt(read: "Callable[[], Sequence[RenderableType]]") -> "Sequence[RenderableType]":

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 from typer.testing import CliRunner, Result
 
-from bench.cli import app, runs
+from bench.cli import app, outcome, runs
 from bench.config.loading import load_config
 from bench.errors import UserError
 from bench.records.files import OWN, PUBLISHED, Record, read_record, write_record
@@ -110,12 +110,18 @@ def test_config_shows_values_meanings_and_a_methods_own_options() -> None:
         ),
         (["run", "--method", "sft", "--store", "/dev/null/store"], 2, "--store DIR or BENCH_STORE"),
         (["config", "pppo"], 2, "did you mean 'ppo'"),
-        (["leaderboard", "--format", "xml"], 2, "choose table, md, csv or html"),
+        (["leaderboard", "--format", "xml"], 2, "choose table, md, csv, json or html"),
         (["run", "--method", "token_ppo,sft", "--set", "reward.loss=eq4"], 2, "named 'loss'"),
         (["run", "--method", "sft", "--set", "evaluation.judge=glod"], 2, "unknown judge 'glod'"),
         (["run", "--method", "sft", "--results", "/dev/null/r"], 2, "nothing was run"),
-        (["compare", "sft", "--format", "html"], 2, "choose table, md or csv"),
+        (["compare", "sft", "--format", "html"], 2, "choose table, md, csv or json"),
         (["compare", "sft", "--difference", "0"], 2, "--difference 0: what is to be found must be"),
+        (["list", "--format", "csv"], 2, "--format csv: choose table or json"),
+        (["show", "RUN", "--format", "md"], 2, "--format md: choose table or json"),
+        (["check", "R", "--baseline", "b", "--format", "md"], 2, "choose table or json"),
+        (["run", "--method", "sft", "--format", "csv"], 2, "choose table or json"),
+        (["run", "--method", "sft", "--format", "json", "--dry-run"], 2, "prints tables: leave"),
+        (["run", "--method", "sft", "--set", "ppo.lr=1,1"], 2, "ppo.lr=1,1: 1 is there twice"),
         (["power"], 2, "name two labels whose runs show the spread, or give --instruction-sd"),
         (["power", "sft"], 2, "power takes two labels"),
         (["power", "--seed-sd", "-1"], 2, "--seed-sd"),
@@ -236,7 +242,7 @@ def test_a_run_ends_beside_the_published_row_and_leaves_it_alone(
 
 
 def test_where_no_run_left_a_record_the_published_rows_are_shown(capsys, tmp_path: Path) -> None:
-    runs._print_outcome([load_config(method="sft")], tmp_path)
+    outcome.print_tables([load_config(method="sft")], tmp_path)
     assert "Published: testbed: judged by gold" in capsys.readouterr().out
 
 

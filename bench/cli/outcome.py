@@ -1,0 +1,180 @@
+"""What came of the runs of one command: tables for people, or one JSON document."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.cli.terminal import complain, show
+from bench.config.sweeping import swept, value_of
+from bench.grid import to_rich
+from bench.records.files import PUBLISHED, RecordError, Run, find_runs, read_record
+from bench.records.labels import base_name, folder_of, label
+
+if TYPE_CHECKING:
+    from bench.config.run import RunConfig
+    from leaderboard.analysis.rows import Table
+    from leaderboard.analysis.swept import SweepRow
+
+
+@contextlib.contextmanager
+def shown(configs: list[RunConfig], results: Path, format: str | None) -> Iterator[list[str]]:
+    """Show what came of the runs of a block, which lists those that failed; None: show nothing.
+
+    As JSON also where one ended the others with an error, which is then the last of the list.
+    """
+    failures: list[str] = []
+    if format != "json":
+        yield failures
+        if format is not None:
+            print_tables(configs, results)
+        return
+    try:
+        yield failures
+    except Exception as error:
+        failures.append(str(error) or type(error).__name__)
+        print_document(configs, results, failures)
+        raise
+    print_document(configs, results, failures)
+
+
+def print_tables(configs: list[RunConfig], results: Path) -> None:
+    """Print the runs beside the published ones of their rows, then the published leaderboard.
+
+    Of a sweep, a table over its values instead.
+    """
+    from leaderboard.views.beside import beside
+    from leaderboard.views.swept import sweep_grid
+
+    problems: list[str] = []
+    if rows := sweep(configs, results, problems):
+        show(sweep_grid(rows))
+        complain(problems)
+        return
+    own = [run for config in configs if (run := find_run(config, results))]
+    suite = configs[0].suite
+    if own and all(run.record.status == "partial" for run in own):
+        _print_measures(results, suite, {run.record.label for run in own})
+        return
+    if len(own) > 1:
+        labels = {run.record.label for run in own}
+        _print_rows(results, suite, "Yours: ", lambda board: True, labels)
+    if own:
+        show(to_rich(beside(own, PUBLISHED)))
+    if (PUBLISHED / suite).is_dir() and results.resolve() != PUBLISHED:
+        base = base_name(configs[0].model_dump())
+        _print_rows(PUBLISHED, suite, "Published: ", lambda board: board.base == base)
+
+
+def _print_rows(
+    results: Path,
+    suite: str,
+    whose: str,
+    wanted: Callable[[Table], bool],
+    labels: set[str] | None = None,
+) -> None:
+    """Print the first section of the wanted tables, or those of its rows that `labels` names."""
+    from leaderboard.analysis.aggregate import tables
+    from leaderboard.views.render import result_grid
+
+    found, problems = tables(results, suite)
+    for board in filter(wanted, found):
+        rows = [row for row in board.rows if labels is None or row.label in labels]
+        if rows:
+            grid = result_grid(replace(board, rows=rows))
+            show(to_rich(replace(grid, title=whose + grid.title)))
+    complain(problems)
+
+
+def _print_measures(results: Path, suite: str, labels: set[str]) -> None:
+    """Print what is known of runs that ended before the judge: all sections but the ranking."""
+    from leaderboard.analysis.aggregate import tables
+    from leaderboard.views.render import table_grids
+
+    found, problems = tables(results, suite)
+    for board in found:
+        rows = [row for row in board.rows if row.label in labels]
+        for grid in table_grids(replace(board, rows=rows))[1:] if rows else []:
+            show(to_rich(grid))
+    complain(problems)
+
+
+def print_document(configs: Sequence[RunConfig], results: Path, failures: Sequence[str]) -> None:
+    """Print all runs, those that failed too, and the sweep's rows as one JSON document.
+
+    Args:
+        configs: of the runs, in their order.
+        results: where their records are.
+        failures: a line for each that did not end well.
+    """
+    from leaderboard.views.json import document
+
+    fields, problems = swept(configs), list[str]()
+    published = find_runs(PUBLISHED)[0] if PUBLISHED.is_dir() else []
+    runs = [_outcome(config, fields, results, published) for config in configs]
+    rows = sweep(configs, results, problems)
+    show(document("run", {"runs": runs, "failures": list(failures), "sweep": rows}))
+    complain(problems)
+
+
+def sweep(configs: Sequence[RunConfig], results: Path, problems: list[str]) -> list[SweepRow]:
+    """A row for each method with each of the swept values; none where nothing was swept."""
+    from leaderboard.analysis.swept import Setting, sweep_rows
+
+    fields = swept(configs)
+    if not fields:
+        return []
+    found: dict[str, list[RunConfig]] = {}
+    for config in configs:
+        found.setdefault(label(config), []).append(config)
+    settings = [
+        Setting(
+            method=own[0].method,
+            label=name,
+            values={path: value_of(own[0], path) for path in fields},
+            asked=len(own),
+            runs=[run for config in own if (run := find_run(config, results))],
+        )
+        for name, own in found.items()
+    ]
+    return sweep_rows(settings, problems)
+
+
+def find_run(config: RunConfig, results: Path) -> Run | None:
+    """What a run left behind; None where it was interrupted before it had a record."""
+    folder = folder_of(config, results)
+    try:
+        return Run(read_record(folder), folder)
+    except RecordError:
+        return None
+
+
+def _outcome(
+    config: RunConfig, fields: Sequence[str], results: Path, published: Sequence[Run]
+) -> dict[str, Any]:
+    """One run, in the shape of `leaderboard.views.shapes.Outcome`."""
+    from leaderboard.views.beside import published_band, verdict
+
+    run = find_run(config, results)
+    about: dict[str, Any] = {
+        "label": label(config),
+        "method": config.method,
+        "seed": config.seed,
+        "swept": {path: value_of(config, path) for path in fields},
+        "folder": str(folder_of(config, results)),
+        "status": None, "until": None, "error": None, "metrics": {}, "published": None,
+        "verdict": "no record",
+    }  # fmt: skip
+    if run is None:
+        return about
+    record, band = run.record, published_band(run, published)
+    known = ("status", "until", "error", "metrics")
+    return about | {name: getattr(record, name) for name in known} | {
+        "published": None if band is None else {
+            "mean": band.mean, "low": band.low, "high": band.high, "runs": len(band.known)
+        },
+        "verdict": verdict(record, band),
+    }  # fmt: skip
