@@ -9,7 +9,8 @@ from typer.testing import CliRunner
 
 from bench.cli import app
 from bench.errors import UserError
-from bench.plugins.registry import JUDGES, METHODS, SUITES, Entry, Registry
+from bench.plugins.entries import Entry, Registry
+from bench.plugins.registry import JUDGES, METHODS, SUITES
 
 
 def install(
