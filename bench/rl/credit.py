@@ -5,7 +5,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from bench.rl.checks import check_token_tensors
-from bench.rl.masking import last_counted, masked_sum, zero_masked
+from bench.rl.masking import last_counted, zero_masked
 
 
 def attention_shares(
@@ -32,7 +32,8 @@ def attention_shares(
         arXiv:2402.00782 (ABC), Section 3.
     """
     check_token_tensors(mask, attention=attention)
-    total = masked_sum(attention, mask, dim=1).unsqueeze(1)
+    attention = zero_masked(attention, mask)
+    total = attention.sum(dim=1, keepdim=True)
     shares = torch.where(total > 0, attention / total.clamp(min=1e-30), last_counted(mask).float())
     return zero_masked(shares.to(attention.dtype), mask)
 

@@ -14,7 +14,7 @@ def _groups(scores: Float[Tensor, " B"], samples: int) -> Float[Tensor, "G K"]:
     if samples < 2:
         raise ValueError(f"a baseline needs 2 responses to a prompt, not {samples}")
     if scores.shape[0] % samples:
-        raise ValueError(f"{scores.shape[0]} responses are no groups of {samples}")
+        raise ValueError(f"scores has shape {tuple(scores.shape)}, which is no groups of {samples}")
     return scores.view(-1, samples)
 
 

@@ -102,4 +102,4 @@ def token_label_rewards(
     """
     check_token_tensors(mask, logits=logits)
     check_float(logits=logits)
-    return zero_masked(torch.tanh(_repeated(logits, softmaxes) / 2), mask)
+    return torch.tanh(_repeated(zero_masked(logits, mask), softmaxes) / 2)
