@@ -36,7 +36,7 @@ from bench.plugins.capabilities import (
 )
 from bench.preference import FIRST, SECOND
 from bench.records.schema import Mark
-from bench.stages.source_checks import check_token_source
+from bench.stages.sources.checks import check_token_source
 
 if TYPE_CHECKING:
     from bench.plugins.protocols import Judge, Verdict
@@ -330,7 +330,7 @@ def _check_rewards(say: _Complaint, method: Any, linear: bool) -> None:
 
 def _check_paid(say: _Complaint, what: str, paid: Any, mask: Any) -> None:
     from bench.errors import Diverged, UserError
-    from bench.stages.token_sources import checked
+    from bench.stages.sources.paying import checked
 
     try:
         checked(paid, mask, what)

@@ -18,7 +18,7 @@ import torch
 import typer
 
 from bench.config.run import RewardModelConfig
-from bench.training.reward_model import Objective, train_reward_model
+from bench.training.reward_model import RewardSpec, train_reward_model
 from benchmarks.peers.ours import backbone_of, build_ppo
 from benchmarks.report import RESULTS, origin, origin_text, table, write
 from benchmarks.work import LORA, Work, causal_model, pairs
@@ -62,7 +62,7 @@ def reward_job(work: Work, epochs: int = 1) -> Callable[[], None]:
     config = RewardModelConfig(epochs=epochs, batch_size=work.pair_batch, lr=work.lr)
 
     def run() -> None:
-        train_reward_model(backbone, rows, Objective("sequence"), config, LORA, seed=0)
+        train_reward_model(backbone, rows, RewardSpec("sequence"), config, LORA, seed=0)
 
     return run
 

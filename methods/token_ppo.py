@@ -15,6 +15,14 @@ Rewards in PPO, with b the KL coefficient, whose term the trainer takes off:
 
     [r_1 - b KL_1, ..., r_T - b KL_T]
 
+A variant of ours (`reward.assignment=growth`) pays by how much a token moves the mean reward of the
+tokens so far, m_t = (1/t) sum_{s<=t} r_s, which sums to R(tau), too:
+
+    [m_1 - b KL_1, ..., m_t - m_{t-1} - b KL_t, ...]
+
+A share r_t / T is not known before the response has ended, and whoever goes on dilutes the shares
+before; here the token that dilutes the mean is charged for it.
+
 Differences from the paper: r_t is normalised by the mean and std that R(tau) has over SFT samples
 and divided by T, so that a response's rewards sum to its normalised R(tau). The undivided sum is T
 times as large: granularity would be confounded with the reward's scale, and a policy paid per
@@ -29,7 +37,7 @@ from pydantic import Field
 from torch import Tensor
 
 from bench.config.section import Section
-from bench.rl import masked_sum, sequence_rewards, token_rewards
+from bench.rl import growth_of_mean, masked_sum, sequence_rewards, token_rewards
 
 if TYPE_CHECKING:
     from bench.pipeline.stage import Stage
@@ -52,6 +60,9 @@ class TokenPPO:
         paid_at: Literal["token", "end"] = Field(
             "token", description="token: r_t / T at t; end: their sum, R, at the last token"
         )
+        assignment: Literal["share", "growth"] = Field(
+            "share", description="at a token, share: r_t / T; growth: m_t - m_{t-1} of the means"
+        )
         renamed: ClassVar = {"granularity": "paid_at (its value sequence is now end)"}
 
     def __init__(self, options: TokenPPO.Options) -> None:
@@ -59,13 +70,15 @@ class TokenPPO:
 
     def plan(self, stages: Stages) -> Stage:
         """Edits -> token reward model -> PPO."""
-        reward_model = stages.reward_model(
-            stages.edits(), granularity="token", loss=self.options.loss
-        )
+        objective = "comparison" if self.options.loss == "eq3" else self.options.loss
+        edits = stages.edits()
+        reward_model = stages.reward_model(edits, granularity="token", objective=objective)
         return stages.ppo(self, reward_model)
 
     def rewards(self, paid: Tensor, mask: Tensor) -> Tensor:
-        """[r_1 / T, ..., r_T / T] (B, T), as the token model pays it; or their sum at the end."""
+        """[r_1 / T, ..., r_T / T] (B, T), as the token model pays it; or as the options say."""
         if self.options.paid_at == "end":
             return sequence_rewards(masked_sum(paid, mask, dim=1), mask)
+        if self.options.assignment == "growth":
+            return growth_of_mean(paid * mask.sum(dim=1, keepdim=True), mask)
         return token_rewards(paid, mask)

@@ -25,7 +25,8 @@ from bench.config.presets import FOLDER, preset_names
 from bench.config.run import RunConfig, flatten
 from bench.config.section import NoOptions
 from bench.errors import UserError, unknown, yaml_problem
-from bench.plugins.registry import EDITORS, JUDGES, METHODS, SUITES, Registry
+from bench.plugins.entries import Registry
+from bench.plugins.registry import EDITORS, JUDGES, METHODS, SUITES
 
 # Sections of a plug-in's own options: checked by the plug-in, not here.
 PLUGINS: dict[str, Registry[Any]] = {

@@ -31,10 +31,15 @@ from bench.models.loading import load_model, load_tokenizer
 from bench.models.sequences import Sequences, cut
 from bench.models.stateful import check_decoding
 from bench.models.tokens import Tokens
-from bench.rl import token_logprobs
+from bench.rl import entropy, token_logprobs
 
 if TYPE_CHECKING:
     from bench.config.run import LoRAConfig, ModelConfig
+
+
+def chosen_logprobs(logits: Tensor, tokens: Tensor) -> Tensor:
+    """(n,) log-probabilities of n tokens by their logits (n, V)."""
+    return token_logprobs(logits[None], tokens[None])[0]
 
 
 class Backbone:
@@ -136,9 +141,14 @@ class Backbone:
         fuse_lora(self.model)  # the new layers too: fewer passes over memory than PEFT's own
         self.model.eval()
 
+    @property
+    def adapters(self) -> set[str]:
+        """Names of the adapters that it carries."""
+        return set(self.model.peft_config) if isinstance(self.model, PeftModel) else set()
+
     def drop_adapter(self, name: str) -> None:
         """Remove adapter `name` if it is there."""
-        if isinstance(self.model, PeftModel) and name in self.model.peft_config:
+        if name in self.adapters:
             if len(self.model.peft_config) == 1:  # a PEFT model cannot be without one
                 self.model = self.model.unload()
             else:
@@ -216,6 +226,18 @@ class Backbone:
         """(B, T) float32 log-probabilities of the response tokens; 0 at padding."""
         return self._read(batch, adapter, temperature, hidden=False)[0]
 
+    @torch.no_grad()
+    def entropies(self, batch: Sequences, adapter: str | None) -> Tensor:
+        """(B, T) nats of the distributions that the response tokens were drawn from; 0 at padding.
+
+        At temperature 1, without gradient.
+        """
+
+        def entropies_of(logits: Tensor, tokens: Tensor) -> Tensor:
+            return entropy(logits[None])[0]
+
+        return self._read(batch, adapter, 1.0, hidden=False, of_logits=entropies_of)[0]
+
     def logprobs_and_hidden(
         self, batch: Sequences, adapter: str | None, temperature: float = 1.0
     ) -> tuple[Tensor, Tensor]:
@@ -224,9 +246,18 @@ class Backbone:
         return logprobs, states
 
     def _read(
-        self, batch: Sequences, adapter: str | None, temperature: float, *, hidden: bool
+        self,
+        batch: Sequences,
+        adapter: str | None,
+        temperature: float,
+        *,
+        hidden: bool,
+        of_logits: Callable[[Tensor, Tensor], Tensor] = chosen_logprobs,
     ) -> tuple[Tensor, Tensor]:
-        """Log-probabilities, and hidden states if asked for; the head sees response tokens only."""
+        """What `of_logits` says of each drawn token (its log-probability), and hidden states.
+
+        The head sees response tokens only.
+        """
         # State t predicts response token t (B, T + 1 states, see `hidden`): the log-probabilities
         # need those before each token, hidden states the one behind the last token as well.
         wanted = batch.has_state if hidden else torch.nn.functional.pad(batch.mask, (0, 1))
@@ -236,15 +267,15 @@ class Backbone:
 
         # Logits are the largest tensor by far: the head works where response tokens are drawn and
         # nowhere else, and at few places at a time.
-        def logprobs_of(states: Tensor, tokens: Tensor) -> Tensor:
+        def read(states: Tensor, tokens: Tensor) -> Tensor:
             with self.using(adapter) as model:
                 logits = logits_of(base_of(model), output, states)[:, : self.vocabulary]
-            return token_logprobs((logits.float() / temperature)[None], tokens[None])[0]
+            return of_logits(logits.float() / temperature, tokens)
 
         tokens = batch.responses[batch.mask]
-        found = in_chunks(logprobs_of, layout.drawn(last), tokens, self.vocabulary)
-        logprobs = found.new_zeros(batch.mask.shape).masked_scatter(batch.mask, found)
-        return logprobs, layout.states(last) if hidden else logprobs
+        found = in_chunks(read, layout.drawn(last), tokens, self.vocabulary)
+        rows = found.new_zeros(batch.mask.shape).masked_scatter(batch.mask, found)
+        return rows, layout.states(last) if hidden else rows
 
     def hidden(self, batch: Sequences, adapter: str | None, wanted: Tensor | None = None) -> Tensor:
         """(B, T + 1, d) last hidden states from the token before the response to its last token.

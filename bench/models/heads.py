@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -14,11 +16,16 @@ from torch import Tensor, nn
 from bench.models import processes
 from bench.models.backbone import Backbone
 from bench.models.names import ADAPTER, CONSTANTS
+from bench.models.segmenters import SENTENCES, Places, Segments
 from bench.models.sequences import Sequences, chunks_by_length
 from bench.rl import segment_rewards, segment_score, sequence_rewards
 from bench.rl.masking import last_counted, masked_mean
 
+if TYPE_CHECKING:
+    from bench.plugins.protocols import Segmenter
+
 Granularity = Literal["sequence", "segment", "token"]
+
 SCORING_CHUNK = 16  # responses of like length scored together
 
 
@@ -72,21 +79,35 @@ class Scorer(Protocol):
 
 
 class RewardModel:
-    """A reward for the response, for each of its sentences or tokens, from adapter and head.
+    """A reward for the response, for each of its segments or tokens, from adapter and head.
 
     Attributes:
         granularity: "sequence": R is the output at the last token; "segment": the mean of the
-            outputs at the ends of sentences; "token": every output r_t counts and R is their mean
+            outputs at the ends of segments; "token": every output r_t counts and R is their mean
             (arXiv:2406.02756, Eq. 1).
+        segments: of a segment model, how it cuts responses.
         mean, std: of R over SFT samples; `scores` and `token_scores` are normalised with them.
+        places: of a segment model, how its outputs depend on a segment's place.
     """
 
     def __init__(
-        self, backbone: Backbone, adapter: str, head: ScalarHead, granularity: Granularity
+        self,
+        backbone: Backbone,
+        adapter: str,
+        head: ScalarHead,
+        granularity: Granularity,
+        segments: Segments = SENTENCES,
     ) -> None:
         self.backbone, self.adapter, self.granularity = backbone, adapter, granularity
         self.head = head.to(backbone.device)
+        self.segments = segments
         self.mean, self.std = 0.0, 1.0
+        self.places = Places()
+
+    @cached_property
+    def segmenter(self) -> Segmenter:
+        """Cuts responses."""
+        return self.segments.segmenter(self.backbone)
 
     def outputs(self, batch: Sequences, read: Tensor | None = None) -> Tensor:
         """(B, T) the head's raw output after each response token, or where `read` (B, T) is True.
@@ -104,14 +125,8 @@ class RewardModel:
         return last if self.granularity == "sequence" else last | self.segment_ends(batch)
 
     def segment_ends(self, batch: Sequences) -> Tensor:
-        """(B, T) True = a sentence's last token; ends and EOS directly behind one are part of it.
-
-        A full stop ends a sentence wherever it stands, in a number or an abbreviation too.
-        """
-        tokens = self.backbone.tokens
-        ends = torch.isin(batch.responses, tokens.sentence_ends.to(batch.ids.device)) & batch.mask
-        final = last_counted(batch.mask) & tokens.ends(batch.responses)
-        return ends & ~torch.nn.functional.pad((ends | final)[:, 1:], (0, 1))
+        """(B, T) True = a segment's last token; an EOS is part of the last segment."""
+        return self.segmenter.ends(batch)
 
     def response_scores(self, outputs: Tensor, batch: Sequences) -> Tensor:
         """(B,) R of each response from the raw outputs (B, T)."""
@@ -142,6 +157,17 @@ class RewardModel:
         if self.granularity != "segment":
             return self._normalised(batch)
         return self.paid(batch) * batch.lengths.unsqueeze(1)
+
+    def prefix_scores(self, batch: Sequences) -> Tensor:
+        """(B, T + 1) what a sequence model's normalised R would be after 0, 1, ..., T tokens.
+
+        Without gradient; 0 where there is no such token.
+        """
+        states = map_rows(
+            lambda rows: self.head(self.backbone.hidden(rows, self.adapter)), batch, columns=1
+        )
+        counted = torch.nn.functional.pad(batch.mask, (1, 0), value=True)
+        return (states - self.mean) / self.std * counted
 
     def paid(self, batch: Sequences) -> Tensor:
         """(B, T) what each token is paid, without gradient; 0 at padding; a row sums to `scores`.
@@ -175,6 +201,8 @@ class RewardModel:
             "mean": self.mean,
             "std": self.std,
             "scale": self.head.scale,
+            "segments": asdict(self.segments),
+            "places": asdict(self.places),
             "base": dict(base),
         }
         (folder / CONSTANTS).write_text(json.dumps(constants, indent=1) + "\n")
@@ -186,8 +214,10 @@ class RewardModel:
         backbone.add_adapter(adapter, folder=folder / ADAPTER)
         head = ScalarHead(backbone.hidden_size, scale=constants["scale"], zero=True)
         head.load_state_dict(load_file(folder / "head.safetensors"))
-        model = cls(backbone, adapter, head, constants["granularity"])
+        segments = Segments(**constants.get("segments", {}))  # older ones knew sentences alone
+        model = cls(backbone, adapter, head, constants["granularity"], segments)
         model.mean, model.std = constants["mean"], constants["std"]
+        model.places = Places(**constants.get("places", {}))
         return model
 
 

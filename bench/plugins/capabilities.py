@@ -15,6 +15,7 @@ nothing is inherited or registered. What a method, a stage or a judge needs is l
     Annotator         prefers between samples of the policy
     SimulatedEditor   edits samples of the policy
     Gold              scores a response by the truth
+    GoldTerms         says what that score is made of, and where in the text each term is decided
     Probes            makes pairs that differ in one planted error
     Measures          counts more of a response than its score
 """
@@ -210,6 +211,19 @@ class Gold(Protocol):
 
 
 @runtime_checkable
+class GoldTerms(Gold, Protocol):
+    """A suite that knows at which place of a response each term of its gold score is decided."""
+
+    def gold_terms(self, prompt: str, response: str) -> Sequence[tuple[int | None, float]]:
+        """(place, amount) of each term; the amounts add up to `score`.
+
+        A term belongs to the token that completes the text up to `place`, a number of characters;
+        None: to the response's last token, for what is known only when it has ended.
+        """
+        ...
+
+
+@runtime_checkable
 class Probes(Protocol):
     """A suite that can plant errors, to see which of them a reward model knows.
 
@@ -269,6 +283,7 @@ _GIVES: dict[type, str] = {
     Annotator: "an annotator",
     SimulatedEditor: "an editor of its own",
     Gold: "gold scores",
+    GoldTerms: "gold scores in terms",
     Probes: "planted errors",
     Measures: "measures of its own",
 }

@@ -7,7 +7,7 @@ capabilities, and is refused with a suite that lacks one of them, before anythin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -19,9 +19,11 @@ if TYPE_CHECKING:
     from bench.config.section import Section
     from bench.models.backbone import Backbone
     from bench.models.heads import RewardModel
+    from bench.models.sequences import Sequences
     from bench.pipeline.stage import Stage
     from bench.stages.planning import Stages
-    from bench.training.experience import Pay, Rollout
+    from bench.training.experience import Pay, Rewards, Rollout
+    from bench.training.objectives import Scored
 
 
 @dataclass(frozen=True)
@@ -165,11 +167,68 @@ class Editor(Protocol):
         ...
 
 
+class Objective(Protocol):
+    """The loss that a reward model learns from.
+
+    The registry holds what makes one of its options, given by name: a class, as a rule.
+
+    Attributes:
+        ranks: whether it takes more than two responses to a prompt; else it takes pairs.
+    """
+
+    @property
+    def ranks(self) -> bool:
+        """See the class."""
+        ...
+
+    def loss(self, scored: Scored) -> Tensor:
+        """() The mean over the groups, all of one weight, so that micro-batches add up to it."""
+        ...
+
+
+class Segmenter(Protocol):
+    """Cuts responses into the segments that a segment reward model scores.
+
+    The registry holds functions that make one of the backbone and of its options, given by name.
+    """
+
+    def ends(self, batch: Sequences) -> Tensor:
+        """(B, T) bool, True = a segment's last token; nothing at padding.
+
+        The last token of a response ends a segment whether or not it is marked. The marks of a
+        row depend on that row alone.
+        """
+        ...
+
+
 RowSum = Literal["score", "score up to a constant", "nothing in particular"]
 
 
+@dataclass(frozen=True)
+class SourceInputs:
+    """What a token source is made of; the registry holds functions of it.
+
+    Attributes:
+        backbone: the SFT model; the source may add adapters to it.
+        suite: of the run.
+        folders: the artifacts that the plan named, such as a reward model's.
+        parts: the sources that the plan named.
+        options: by name, as the plan gave them.
+    """
+
+    backbone: Backbone
+    suite: Any
+    folders: Sequence[Path]
+    parts: Sequence[TokenSource]
+    options: Mapping[str, Any]
+
+
 class TokenSource(Protocol):
-    """Turns signals into what each token of a response is paid."""
+    """Turns signals into what each token of a response is paid.
+
+    A source that has the reward model behind it as an attribute `model` lets the value start there
+    (`ppo.value_init`).
+    """
 
     @property
     def name(self) -> str:
@@ -180,7 +239,7 @@ class TokenSource(Protocol):
     def row_sum(self) -> RowSum:
         """What a row of `paid` sums to; a constant is one for all responses to a prompt.
 
-        Its tests hold a source to it (`bench.stages.source_checks`).
+        Its tests hold a source to it (`bench.stages.sources.checks`).
         """
         ...
 
@@ -206,6 +265,7 @@ class TrainingInputs:
         lora: shape of the adapters that are trained.
         seed: source of all draws.
         demonstrations: (prompt ids, response ids) of SFT, if the plan asked for them.
+        advantage: where it is, as ``module:attribute``, and its options, if the plan named one.
     """
 
     backbone: Backbone
@@ -216,6 +276,7 @@ class TrainingInputs:
     lora: LoRAConfig
     seed: int
     demonstrations: Sequence[tuple[list[int], list[int]]] = ()
+    advantage: tuple[str, Mapping[str, Any]] | None = None
 
 
 class Checkpoint(Protocol):
@@ -265,6 +326,41 @@ class Algorithm(Protocol):
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from `state`; the numbers that follow are those of an uninterrupted run."""
+        ...
+
+
+class Advantage(Protocol):
+    """By how much each token was better than expected.
+
+    The registry holds what makes one of the configuration `ppo` and of its options, given by name.
+
+    Attributes:
+        uses_value: whether it needs a value function; else none is trained.
+        samples: responses that are drawn to each prompt of a step; they stand side by side in the
+            rollout.
+    """
+
+    @property
+    def uses_value(self) -> bool:
+        """See the class."""
+        ...
+
+    @property
+    def samples(self) -> int:
+        """See the class."""
+        ...
+
+    def estimate(self, rewards: Rewards, values: Tensor, rollout: Rollout) -> tuple[Tensor, Tensor]:
+        """Advantages and the returns that the value learns, (B, T) each, reward units.
+
+        Args:
+            rewards: the KL taken off and whitened as the configuration says.
+            values: (B, T) of the states in which the tokens were drawn; 0 without a value.
+            rollout: the responses.
+
+        Returns:
+            Advantages, 0 outside `rollout.batch.mask`, and returns, 0 outside `rewards.states`.
+        """
         ...
 
 

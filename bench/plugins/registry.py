@@ -1,140 +1,20 @@
-"""The plug-ins by name: built-in ones by a lazy reference, third parties' through entry points.
+"""All plug-ins by name: the table of the built-in ones. `bench.plugins.entries` is how it works.
 
 A package adds a method without a change here by declaring, in its own pyproject.toml::
 
     [project.entry-points."grainbench.methods"]
     my_method = "my_package.my_method:MyMethod"
 
-and likewise `grainbench.algorithms`, `grainbench.judges` and `grainbench.suites`. `get` imports the
-one that is asked for, and `is_broken` a third party's; nothing else imports what is listed.
+and likewise `grainbench.objectives`, `grainbench.segmenters`, `grainbench.token_sources`,
+`grainbench.advantages`, `grainbench.algorithms`, `grainbench.judges`, `grainbench.editors` and
+`grainbench.suites`.
 """
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Iterable
-from dataclasses import dataclass
-from importlib import metadata
-from typing import Any, Generic, TypeVar
+from typing import Any
 
-from bench.errors import UserError, unknown
-
-T = TypeVar("T")
-BUILT_IN = "grainbench"
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One plug-in that is known by name, not yet imported.
-
-    Attributes:
-        name: what users type.
-        target: where it is, as ``module:attribute``.
-        summary: one line for `python -m bench list`.
-        paper: the paper that it implements, or empty.
-        source: who provides it: "grainbench", or a distribution and its version.
-    """
-
-    name: str
-    target: str
-    summary: str
-    paper: str = ""
-    source: str = BUILT_IN
-
-
-class Registry(Generic[T]):
-    """Plug-ins of one kind.
-
-    Args:
-        kind: the singular that messages use, as "method"; entry points are in the group
-            ``grainbench.<kind>s``.
-        builtins: the plug-ins that come with GrainBench.
-    """
-
-    def __init__(self, kind: str, builtins: Iterable[Entry] = ()) -> None:
-        self.kind = kind
-        self.group = f"grainbench.{kind}s"
-        self._builtins = tuple(builtins)
-
-    def entries(self) -> list[Entry]:
-        """Return every plug-in: the built-in ones in their order, then third parties' by name.
-
-        Raises:
-            UserError: two plug-ins have the same name.
-        """
-        known: dict[str, Entry] = {}
-        for entry in (*self._builtins, *self._third_party()):
-            if other := known.get(entry.name):
-                raise UserError(
-                    f"two {self.kind}s are named {entry.name!r}: {_where(other)} and "
-                    f"{_where(entry)}; rename or uninstall one"
-                )
-            known[entry.name] = entry
-        return list(known.values())
-
-    def names(self) -> list[str]:
-        """Return the names, sorted."""
-        return sorted(entry.name for entry in self.entries())
-
-    def entry(self, name: str) -> Entry:
-        """Look a plug-in up without importing it.
-
-        Raises:
-            UserError: no plug-in has this name.
-        """
-        entries = {entry.name: entry for entry in self.entries()}
-        if name not in entries:
-            raise UserError(unknown(self.kind, name, entries))
-        return entries[name]
-
-    def get(self, name: str) -> T:
-        """Import and return the plug-in `name`.
-
-        Raises:
-            UserError: no plug-in has this name, or importing it fails.
-        """
-        entry = self.entry(name)
-        module, _, attribute = entry.target.partition(":")
-        try:
-            found: Any = importlib.import_module(module)
-            for part in attribute.split(".") if attribute else ():
-                found = getattr(found, part)
-        except (Exception, SystemExit) as error:  # other people's code runs: anything may come
-            what = " ".join(f"{type(error).__name__}: {error}".split())
-            raise UserError(
-                f"cannot load {self.kind} {name!r} from {_where(entry)}: {what}", exit_code=1
-            ) from error
-        plugin: T = found
-        return plugin
-
-    def is_broken(self, entry: Entry) -> bool:
-        """Whether a third party's plug-in cannot be loaded; imports it."""
-        if entry.source == BUILT_IN:
-            return False
-        try:
-            self.get(entry.name)
-        except UserError:
-            return True
-        return False
-
-    def _third_party(self) -> list[Entry]:
-        found = [_from_entry_point(point) for point in metadata.entry_points(group=self.group)]
-        return sorted(found, key=lambda entry: (entry.name, entry.source))
-
-
-def _where(entry: Entry) -> str:
-    return f"{entry.target} ({entry.source})"
-
-
-def _from_entry_point(point: metadata.EntryPoint) -> Entry:
-    target = f"{point.module}:{point.attr}"
-    if point.dist is None:
-        return Entry(point.name, target, summary="", source="unknown distribution")
-    about = point.dist.metadata
-    summary = about["Summary"] if "Summary" in about else ""  # noqa: SIM401 (no `get` in its type)
-    source = f"{point.dist.name} {point.dist.version}"
-    return Entry(point.name, target, summary=summary, source=source)
-
+from bench.plugins.entries import Entry, Registry
 
 METHODS: Registry[Any] = Registry(
     "method",
@@ -169,6 +49,199 @@ METHODS: Registry[Any] = Registry(
             "methods.gold_ppo:GoldPPO",
             "the suite's gold score as reward: the ceiling",
             "arXiv:2210.10760",
+        ),
+        Entry(
+            "gold_token_ppo",
+            "methods.gold_token_ppo:GoldTokenPPO",
+            "the gold score's terms, each at its token: the ceiling of density",
+        ),
+        Entry(
+            "tlcr",
+            "methods.tlcr:TLCR",
+            "each token classified by what an edit did to it",
+            "arXiv:2407.16574",
+        ),
+        Entry(
+            "red",
+            "methods.red:RED",
+            "a sequence model's score, paid as it grows from token to token",
+            "arXiv:2411.08302",
+        ),
+        Entry(
+            "abc",
+            "methods.abc:ABC",
+            "a sequence model's score, shared out by its attention",
+            "arXiv:2402.00782",
+        ),
+        Entry(
+            "q_rm",
+            "methods.q_rm:QRM",
+            "a token model's outputs as values of actions, learned from original pairs",
+            "arXiv:2505.23363",
+        ),
+        Entry(
+            "dense_reward",
+            "methods.dense_reward:DenseReward",
+            "segments by the SFT model's entropy, normalised by place",
+            "arXiv:2501.02790",
+        ),
+        Entry(
+            "ma_rlhf",
+            "methods.ma_rlhf:MARLHF",
+            "one reward a response, several tokens one action",
+            "arXiv:2410.02743",
+        ),
+        Entry(
+            "rloo",
+            "methods.rloo:RLOO",
+            "one reward a response against the other samples' mean, no value",
+            "arXiv:2402.14740",
+        ),
+        Entry(
+            "grpo",
+            "methods.grpo:GRPO",
+            "one reward a response, standardised within its group, no value",
+            "arXiv:2402.03300",
+        ),
+    ],
+)
+OBJECTIVES: Registry[Any] = Registry(
+    "objective",
+    [
+        Entry(
+            "comparison",
+            "bench.training.objectives:ComparisonLoss",
+            "Bradley-Terry on R, of pairs and rankings; of a token model Eq. 3",
+            "arXiv:2203.02155",
+        ),
+        Entry(
+            "eq4",
+            "bench.training.objectives:ChangedTokensLoss",
+            "the same on the tokens that the edit changed",
+            "arXiv:2406.02756",
+        ),
+        Entry(
+            "divergence",
+            "bench.training.objectives:DivergenceLoss",
+            "token by token from the first that differs",
+            "arXiv:2308.01320",
+        ),
+        Entry(
+            "token_labels",
+            "bench.training.objectives:TokenLabelLoss",
+            "each token classified by what the edit did to it",
+            "arXiv:2407.16574",
+        ),
+        Entry(
+            "scaled_comparison",
+            "bench.training.objectives:ScaledComparisonLoss",
+            "Bradley-Terry on beta R with a margin",
+            "arXiv:2505.23363",
+        ),
+    ],
+)
+SEGMENTERS: Registry[Any] = Registry(
+    "segmenter",
+    [
+        Entry("sentences", "bench.models.segmenters:Sentences", "up to . ! ? or a line break"),
+        Entry(
+            "entropy",
+            "bench.models.segmenters:Entropy",
+            "up to where the SFT model is unsure of what follows",
+            "arXiv:2501.02790",
+        ),
+        Entry("ngrams", "bench.models.segmenters:NGrams", "as many tokens each"),
+        Entry("separators", "bench.models.segmenters:Separators", "up to texts of your own"),
+    ],
+)
+TOKEN_SOURCES: Registry[Any] = Registry(
+    "token source",
+    [
+        Entry(
+            "reward_model",
+            "bench.stages.sources.scores:make_reward_model",
+            "R, shared out as the reward model's granularity says",
+            "arXiv:2406.02756",
+        ),
+        Entry(
+            "gold", "bench.stages.sources.scores:make_gold", "the suite's gold score, at the end"
+        ),
+        Entry(
+            "gold_terms",
+            "bench.stages.sources.gold:make_gold_terms",
+            "the gold score's own terms, where the text decides them",
+        ),
+        Entry(
+            "prefix_differences",
+            "bench.stages.sources.prefixes:make_prefix_differences",
+            "what each token adds to a sequence model's score",
+            "arXiv:2411.08302",
+        ),
+        Entry(
+            "attention",
+            "bench.stages.sources.attention:make_attention_shares",
+            "a sequence model's score, by where it looked",
+            "arXiv:2402.00782",
+        ),
+        Entry(
+            "token_outputs",
+            "bench.stages.sources.tokens:make_token_outputs",
+            "a token model's outputs, not divided by the length",
+            "arXiv:2505.23363",
+        ),
+        Entry(
+            "token_classes",
+            "bench.stages.sources.tokens:make_token_classes",
+            "2 p - 1 of a token model that classifies",
+            "arXiv:2407.16574",
+        ),
+        Entry(
+            "placed_segments",
+            "bench.stages.sources.places:make_placed_segments",
+            "a segment model's outputs, normalised by the segment's place",
+            "arXiv:2501.02790",
+        ),
+        Entry(
+            "log_ratio",
+            "bench.stages.sources.ratios:make_log_ratio",
+            "log-ratios of a trained policy to the reference",
+            "arXiv:2404.18922",
+        ),
+        Entry("sum", "bench.stages.sources.sums:make_sum", "several sources, weighted"),
+    ],
+)
+ADVANTAGES: Registry[Any] = Registry(
+    "advantage",
+    [
+        Entry(
+            "gae",
+            "bench.training.advantages:GAE",
+            "generalised advantage estimation over tokens",
+            "arXiv:1506.02438",
+        ),
+        Entry(
+            "macro",
+            "bench.training.advantages:MacroGAE",
+            "GAE over macro actions of several tokens",
+            "arXiv:2410.02743",
+        ),
+        Entry(
+            "values",
+            "bench.training.advantages:Values",
+            "rewards read as values of actions: A = Z - c V",
+            "arXiv:2505.23363",
+        ),
+        Entry(
+            "leave_one_out",
+            "bench.training.advantages:LeaveOneOut",
+            "less the mean of the other responses to the prompt",
+            "arXiv:2402.14740",
+        ),
+        Entry(
+            "group",
+            "bench.training.advantages:Group",
+            "standardised within the responses to a prompt",
+            "arXiv:2402.03300",
         ),
     ],
 )
@@ -269,4 +342,14 @@ SUITES: Registry[Any] = Registry(
         ),
     ],
 )
-REGISTRIES: tuple[Registry[Any], ...] = (METHODS, ALGORITHMS, JUDGES, EDITORS, SUITES)
+REGISTRIES: tuple[Registry[Any], ...] = (
+    METHODS,
+    OBJECTIVES,
+    SEGMENTERS,
+    TOKEN_SOURCES,
+    ADVANTAGES,
+    ALGORITHMS,
+    JUDGES,
+    EDITORS,
+    SUITES,
+)

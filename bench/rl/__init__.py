@@ -19,8 +19,11 @@ broadcasts silently.
 """
 
 from bench.rl.advantages import explained_variance, gae, whiten
+from bench.rl.credit import attention_shares, growth_of_mean
+from bench.rl.groups import group_standardised, leave_one_out
 from bench.rl.kl import AdaptiveKLController, FixedKLController, KLKind, kl_estimate
 from bench.rl.logprobs import entropy, token_logprobs
+from bench.rl.macro_actions import macro_gae
 from bench.rl.masking import masked_mean, masked_sum
 from bench.rl.policy_losses import ppo_policy_loss, ppo_value_loss, ratio_statistics
 from bench.rl.preference_losses import (
@@ -38,7 +41,8 @@ from bench.rl.rewards import (
     sequence_rewards,
     token_rewards,
 )
-from bench.rl.segments import segment_rewards, segment_score
+from bench.rl.segments import segment_places, segment_rewards, segment_score
+from bench.rl.token_labels import token_label_loss, token_label_rewards
 
 __all__ = [
     "AdaptiveKLController",
@@ -46,13 +50,18 @@ __all__ = [
     "KLKind",
     "PenaltyMode",
     "ScorePosition",
+    "attention_shares",
     "bradley_terry_loss",
     "divergence_preference_loss",
     "entropy",
     "explained_variance",
     "gae",
+    "group_standardised",
+    "growth_of_mean",
     "kl_estimate",
     "kl_penalised",
+    "leave_one_out",
+    "macro_gae",
     "masked_mean",
     "masked_sum",
     "missing_eos_penalty",
@@ -61,9 +70,12 @@ __all__ = [
     "ppo_value_loss",
     "ranking_loss",
     "ratio_statistics",
+    "segment_places",
     "segment_rewards",
     "segment_score",
     "sequence_rewards",
+    "token_label_loss",
+    "token_label_rewards",
     "token_logprobs",
     "token_preference_loss",
     "token_rewards",

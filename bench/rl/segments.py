@@ -1,21 +1,36 @@
 """Granularity between response and token: one score a segment (a sentence, say)."""
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from bench.rl.checks import check_mask, check_same_shape, check_token_tensors
+from bench.rl.checks import check_mask, check_rank, check_same_shape, check_token_tensors
 from bench.rl.masking import last_counted, masked_mean, zero_masked
 
 
-def _segment_ends(
-    scores: Float[Tensor, "B T"], ends: Bool[Tensor, "B T"], mask: Bool[Tensor, "B T"]
-) -> Bool[Tensor, "B T"]:
-    """Check the arguments; mark the counted ends, and each row's last counted token with them."""
-    check_token_tensors(mask, scores=scores)
+def segment_numbers(
+    ends: Bool[Tensor, "B T"], mask: Bool[Tensor, "B T"]
+) -> tuple[Int[Tensor, "B T"], Bool[Tensor, "B T"]]:
+    """Which segment each token is in.
+
+    Args:
+        ends: (B, T) True = the last token of a segment. A row's last counted token ends one
+            whether or not it is marked; a mark that `mask` leaves out is none.
+        mask: (B, T) True = counts.
+
+    Returns:
+        (B, T) numbers from 0 on, which mean nothing where `mask` is False; and (B, T) True = a
+        segment's last token.
+
+    Raises:
+        ValueError: if shapes disagree or a row of `mask` counts nothing (the row is named).
+        TypeError: if a dtype is wrong.
+    """
+    check_rank(2, mask=mask)
     check_same_shape(mask=mask, ends=ends)
-    check_mask(ends=ends)
-    return ends & mask | last_counted(mask)
+    check_mask(mask=mask, ends=ends)
+    ends = ends & mask | last_counted(mask)
+    return ends.cumsum(dim=1) - ends.long(), ends  # the marks before t
 
 
 def segment_score(
@@ -45,7 +60,8 @@ def segment_score(
         The mean takes the place of the sum, so that a response's score does not grow with the
         number of its sentences.
     """
-    return masked_mean(scores, _segment_ends(scores, ends, mask), dim=1)
+    check_token_tensors(mask, scores=scores)
+    return masked_mean(scores, segment_numbers(ends, mask)[1], dim=1)
 
 
 def segment_rewards(
@@ -77,11 +93,37 @@ def segment_rewards(
         It pays r_k at the segment's last token and the sum over segments; here r_k is spread over
         the segment and divided by K, so that every granularity pays a response the same mass.
     """
-    ends = _segment_ends(scores, ends, mask)
-    segment = ends.cumsum(dim=1) - ends.long()  # (B, T): the marks before t
+    segment, ends = segment_numbers(ends, mask)
+    check_token_tensors(mask, scores=scores)
     zeros = torch.zeros_like(scores)
     scores_by_segment = zeros.scatter_add(1, segment, zero_masked(scores, ends))
     lengths = zeros.scatter_add(1, segment, mask.to(scores.dtype))
     segments = ends.sum(dim=1, keepdim=True)  # (B, 1): K
     spread = scores_by_segment / (segments * lengths.clamp(min=1.0))
     return zero_masked(spread.gather(1, segment), mask)
+
+
+def segment_places(
+    ends: Bool[Tensor, "B T"], mask: Bool[Tensor, "B T"]
+) -> tuple[Float[Tensor, "B T"], Float[Tensor, "B 1"]]:
+    """Where in the response each token's segment stands.
+
+    Equation: ``p = k / K`` for each token of segment k of K, from 1 on.
+
+    Args:
+        ends: (B, T) True = the last token of a segment, as in `segment_score`.
+        mask: (B, T) True = counts.
+
+    Returns:
+        p (B, T) in (0, 1], 1 where `mask` is False; and K (B, 1).
+
+    Raises:
+        ValueError: if shapes disagree or a row of `mask` counts nothing (the row is named).
+        TypeError: if a dtype is wrong.
+
+    References:
+        arXiv:2501.02790, Section 3.3.
+    """
+    number, ends = segment_numbers(ends, mask)
+    count = ends.sum(dim=1, keepdim=True).float()
+    return torch.where(mask, (number + 1) / count, 1.0), count

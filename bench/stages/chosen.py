@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -16,12 +16,47 @@ from typing import TYPE_CHECKING, Any
 from bench.config.loading import judge_options, plugin_options
 from bench.errors import UserError
 from bench.plugins.capabilities import Edits, Pairs, require
-from bench.plugins.registry import EDITORS, JUDGES, Registry
+from bench.plugins.entries import Registry
+from bench.plugins.registry import EDITORS, JUDGES
 
 if TYPE_CHECKING:
     from bench.config.run import EvaluationConfig, RunConfig
     from bench.pipeline.stage import Context
     from bench.plugins.protocols import Algorithm, Editor, Judge, Method, TrainingInputs
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A small plug-in that a method's plan names: an objective, a segmenter, an advantage.
+
+    Attributes:
+        name: in its registry.
+        target: where it is, as ``module:attribute``.
+        options: what it is made with; JSON values.
+    """
+
+    name: str
+    target: str
+    options: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, registry: Registry[Any], name: str, options: Mapping[str, Any] | None) -> Chosen:
+        """The entry of a registry, which is not imported.
+
+        Raises:
+            UserError: no plug-in has this name.
+        """
+        return cls(name, registry.entry(name).target, dict(options or {}))
+
+    @property
+    def module(self) -> str:
+        """Where its code begins."""
+        return self.target.partition(":")[0]
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """What of it decides a result, for a stage's key."""
+        return {"name": self.name, "options": dict(self.options)}
 
 
 @dataclass(frozen=True)
@@ -33,12 +68,14 @@ class ChosenAlgorithm:
         make: what the registry holds.
         options: the algorithm's own.
         uses_demonstrations: whether it trains on the demonstrations of SFT, too.
+        advantage: how it tells what was better than expected, if it takes one.
     """
 
     name: str
     make: Callable[[TrainingInputs], Algorithm]
     options: Any
     uses_demonstrations: bool
+    advantage: Chosen | None = None
 
 
 def judge_maker(config: RunConfig, name: str) -> Callable[[Context], Judge]:

@@ -12,9 +12,26 @@ from bench.config.loading import judge_options, plugin_options
 from bench.errors import UserError
 from bench.models.devices import dtype_name, pick_device
 from bench.pipeline.stage import Stage
-from bench.plugins.capabilities import Annotator, Gold, Pairs, SimulatedEditor, require
-from bench.plugins.registry import ALGORITHMS, EDITORS, JUDGES, METHODS, SUITES
+from bench.plugins.capabilities import (
+    Annotator,
+    Gold,
+    Pairs,
+    SimulatedEditor,
+    require,
+)
+from bench.plugins.registry import (
+    ADVANTAGES,
+    ALGORITHMS,
+    EDITORS,
+    JUDGES,
+    METHODS,
+    OBJECTIVES,
+    SEGMENTERS,
+    SUITES,
+    TOKEN_SOURCES,
+)
 from bench.stages.chosen import (
+    Chosen,
     ChosenAlgorithm,
     check_rewards,
     check_validation,
@@ -26,14 +43,16 @@ from bench.stages.chosen import (
 )
 from bench.stages.drawing import heldout_config
 from bench.stages.given_rewards import GivenReward, given_reward
+from bench.stages.planned_source import PlannedSource
 from bench.stages.reading import Reads, read_base, read_by_suite
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from bench.config.run import RunConfig
     from bench.models.heads import Granularity
     from bench.pipeline.stage import Builder, Context
     from bench.plugins.protocols import Method
-    from bench.training.reward_model import TokenLoss
 
 # Whose versions may move a number; rapidfuzz aligns edits.
 PACKAGES = ("torch", "transformers", "peft", "tokenizers", "rapidfuzz")
@@ -255,7 +274,14 @@ class Stages:
         )
 
     def reward_model(
-        self, pairs: Stage, *, granularity: Granularity, loss: TokenLoss = "eq3"
+        self,
+        pairs: Stage,
+        *,
+        granularity: Granularity,
+        objective: str = "comparison",
+        options: Mapping[str, Any] | None = None,
+        segmenter: str = "sentences",
+        segmenter_options: Mapping[str, Any] | None = None,
     ) -> Stage:
         """A reward model trained on `pairs` (a `preferences` or `edits` stage).
 
@@ -264,30 +290,40 @@ class Stages:
         Args:
             pairs: the `preferences` or the `edits` stage.
             granularity: what is scored: "sequence", "segment" or "token".
-            loss: of a token model, "eq3", "eq4" or "divergence"; the others have one loss only.
+            objective: name of the loss in the registry.
+            options: what the loss is made with; JSON values.
+            segmenter: of a segment model, the name of what cuts responses.
+            segmenter_options: likewise.
+
+        Raises:
+            UserError: there is no such objective or segmenter.
         """
         config = self.config
         if self.given_reward is not None:
             return self._given_reward_model(self.given_reward, granularity)
+        learns = Chosen.of(OBJECTIVES, objective, options)
         parts = {
             "seed": config.seed,
             "pairs": config.preferences.pairs,
             "granularity": granularity,
-            "loss": loss if granularity == "token" else None,
+            "objective": learns.described,
             "reward_model": config.reward_model.result_fields(),
             "lora": config.lora.model_dump(),
         }
-        summary = f"{granularity} level on {pairs.name}" + (
-            f", {loss}" if granularity == "token" else ""
-        )
+        chosen = [learns]
+        if granularity == "segment":
+            chosen.append(Chosen.of(SEGMENTERS, segmenter, segmenter_options))
+            parts["segmenter"] = chosen[-1].described
+        named = [one.name for one in chosen if one.name != "comparison"]
         return self._stage(
             "reward_model",
             "reward_models:build_reward_model",
             parts,
             (self.sft(), pairs, self.samples()),
-            summary,
+            ", ".join([f"{granularity} level on {pairs.name}", *named]),
             granularity,
-            loss,
+            *chosen,
+            plugins=tuple(one.module for one in chosen),
         )
 
     @cached_property
@@ -351,33 +387,74 @@ class Stages:
             reads=("gold", "spans", "probes"),
         )
 
-    def ppo(self, method: Method, reward_model: Stage | None) -> Stage:
-        """The policy that PPO trains on `method.rewards`; without a model on the gold score."""
+    def source(self, name: str, *reads: Stage | PlannedSource, **options: Any) -> PlannedSource:
+        """A token source of the registry.
+
+        Args:
+            name: in the registry.
+            *reads: the stages whose artifacts it reads, and the sources that it is made of.
+            **options: what it is made with; JSON values.
+
+        Raises:
+            UserError: there is no such source.
+        """
+        target = TOKEN_SOURCES.entry(name).target
+        stages = tuple(one for one in reads if isinstance(one, Stage))
+        parts = tuple(one for one in reads if isinstance(one, PlannedSource))
+        return PlannedSource(name, target, stages, parts, options)
+
+    def ppo(
+        self,
+        method: Method,
+        paid_by: Stage | PlannedSource | None,
+        *,
+        advantage: str = "gae",
+        advantage_options: Mapping[str, Any] | None = None,
+    ) -> Stage:
+        """The policy that PPO trains on `method.rewards`.
+
+        Args:
+            method: what turns what the token source pays into rewards.
+            paid_by: the token source; a reward model stands for the source "reward_model", None
+                for the suite's gold score.
+            advantage: name of the advantage in the registry.
+            advantage_options: what it is made with; JSON values.
+
+        Raises:
+            UserError: as `policy`, or there is no such advantage.
+        """
         options = self.config.ppo
-        if reward_model is not None and self.given_reward is not None:
+        if paid_by is not None and self.given_reward is not None:
             self.given_reward.check_value(options, self.config.lora)
         return self.policy(
-            method, reward_model, "ppo", options, uses_demonstrations=options.ptx_coef > 0
+            method,
+            paid_by,
+            "ppo",
+            options,
+            uses_demonstrations=options.ptx_coef > 0,
+            advantage=Chosen.of(ADVANTAGES, advantage, advantage_options),
         )
 
     def policy(
         self,
         method: Method,
-        reward_model: Stage | None,
+        paid_by: Stage | PlannedSource | None,
         algorithm: str,
         options: Any,
         *,
         uses_demonstrations: bool = False,
+        advantage: Chosen | None = None,
     ) -> Stage:
         """The policy that an algorithm, which names the stage, trains on `method.rewards`.
 
         Args:
             method: what turns what the token source pays into rewards.
-            reward_model: the token source; None: the suite's gold score.
+            paid_by: the token source, as of `ppo`.
             algorithm: its name in the registry.
             options: the algorithm's own `Section`, of the configuration or of the method's
                 options, with fields `steps`, `batch_size` (prompts a step) and `prompts`.
             uses_demonstrations: whether it trains on the demonstrations of SFT, too.
+            advantage: of an algorithm that has one.
 
         Raises:
             UserError: there is no such algorithm, the method has no `rewards(paid, mask)`, or the
@@ -387,13 +464,17 @@ class Stages:
         config = self.config
         wanted = config.evaluation
         judge = wanted.validation_judge if wanted.validation == "judge" else None
-        if reward_model is None:
+        if paid_by is None:
             mend = "choose another method or suite"
             require(self.suite, f"the method {method.name}", Gold, mend=mend)
+            paid_by = self.source("gold")
+        elif isinstance(paid_by, Stage):
+            paid_by = self.source("reward_model", paid_by)
         parts: dict[str, Any] = {
             "seed": config.seed,
             "method": method.name,
             "options": method.options.model_dump(),
+            "source": paid_by.described,
             algorithm: options.result_fields(),
             "lora": config.lora.model_dump(),
             "validation": wanted.model_dump(
@@ -418,7 +499,9 @@ class Stages:
             parts["demonstrations"] = config.sft.model_dump(
                 include={"demonstrations", "seed", "max_length"}
             )
-        inputs = (self.sft(),) if reward_model is None else (self.sft(), reward_model)
+        if advantage is not None:
+            parts["advantage"] = advantage.described
+        inputs = (self.sft(), *paid_by.all_stages)
         heldout: tuple[Stage, ...] = ()
         if wanted.validation == "heldout_rm":
             check_validation(wanted)
@@ -435,13 +518,16 @@ class Stages:
             inputs + heldout,
             f"{options.steps} steps of {options.batch_size} prompts",
             method,
-            ChosenAlgorithm(algorithm, make, options, uses_demonstrations),
+            paid_by,
+            ChosenAlgorithm(algorithm, make, options, uses_demonstrations, advantage),
             None if judge is None else judge_maker(config, judge),
             bool(heldout),
             reads=reads,
             plugins=(
                 *own,
                 *plugin_modules(ALGORITHMS, algorithm, make),
+                *paid_by.modules,
+                *(() if advantage is None else (advantage.module,)),
                 *(() if judge is None else plugin_modules(JUDGES, judge)),
             ),
         )

@@ -7,18 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.models.classifier import load_reward_model
 from bench.models.heads import RewardModel
-from bench.models.names import HELDOUT, POLICY, REWARD, VALUE
+from bench.models.names import HELDOUT, POLICY
 from bench.plugins.protocols import TrainingInputs
 from bench.stages.drawing import draw_demonstrations, prompts_of, short_enough
 from bench.stages.sft import load_sft
-from bench.stages.token_sources import (
-    ClassifierSource,
-    GoldSource,
-    RewardModelSource,
-    pay_by,
-)
+from bench.stages.sources.making import make_source
+from bench.stages.sources.paying import pay_by
 from bench.stages.validating import NOT_CHOSEN, validator
 from bench.training.checkpoints import Checkpoints
 from bench.training.sft import fitting
@@ -28,6 +23,7 @@ if TYPE_CHECKING:
     from bench.pipeline.stage import Context
     from bench.plugins.protocols import Judge, Method, TokenSource
     from bench.stages.chosen import ChosenAlgorithm
+    from bench.stages.planned_source import PlannedSource
 
 _SCORE = "validation_score"  # what chose the checkpoint, in a row of the curve
 
@@ -37,27 +33,30 @@ def build_policy(
     out: Path,
     inputs: list[Path],
     method: Method,
+    paid_by: PlannedSource,
     algorithm: ChosenAlgorithm,
     make_judge: Callable[[Context], Judge] | None,
     held_out: bool,
 ) -> dict[str, Any]:
     """Train the policy; `make_judge`: who chooses the checkpoint, None: no judge does.
 
-    Inputs: SFT; unless the suite's gold score is the reward, its model; last, where `held_out`, the
+    Inputs: SFT; what the token source reads, such as a reward model; last, where `held_out`, the
     reward model that no method learns from.
     """
     options = algorithm.options
     backbone, heldout = load_sft(context, inputs[0]), None
-    if held_out:  # before the trainer makes its own adapters, as the reward model is
+    there = backbone.adapters
+    if held_out:  # before the trainer makes its own adapters, as the token source's are
         *inputs, folder = inputs
         heldout = RewardModel.load(backbone, HELDOUT, folder)
+    source = make_source(paid_by, context, backbone, iter(inputs[1:]))
     field = f"{algorithm.name}.prompts"
     drawn = prompts_of(context.suite, "ppo", options.prompts, context.config.seed, field)
     # Of PPO; an algorithm of somebody else's need not have such an option.
     most = getattr(options, "prompt_max_tokens", None)
     prompts = short_enough(drawn, backbone.tokens, most, f"{algorithm.name}.prompt_max_tokens")
     trainer = algorithm.make(
-        _training_inputs(context, backbone, prompts, inputs, method, algorithm)
+        _training_inputs(context, backbone, prompts, source, method, algorithm)
     )
     checkpoints, curve = Checkpoints(out, context.progress.say), context.curve()
     if state := checkpoints.read():
@@ -82,7 +81,7 @@ def build_policy(
         best = trainer.run(validator(context, backbone, judge, heldout), on_row, on_checkpoint)
     backbone.save_adapter(POLICY, out / "policy")
     curve.write(out)
-    for name in (POLICY, VALUE, REWARD, HELDOUT):
+    for name in backbone.adapters - there:
         backbone.drop_adapter(name)
     stats = {"tokens": trainer.tokens, "steps": options.steps, "best_step": best.step}
     if left_out := len(drawn) - len(prompts):
@@ -94,36 +93,25 @@ def _training_inputs(
     context: Context,
     backbone: Backbone,
     prompts: list[str],
-    inputs: list[Path],
+    source: TokenSource,
     method: Method,
     algorithm: ChosenAlgorithm,
 ) -> TrainingInputs:
     """All that an algorithm may train from; what it takes of it is its own affair."""
-    config = context.config
-    source, reward_model = _token_source(context, backbone, inputs)
+    config, chosen = context.config, algorithm.advantage
+    model = getattr(source, "model", None)  # a third party's source need not have one
     shown = draw_demonstrations(context.suite, config.sft) if algorithm.uses_demonstrations else []
     return TrainingInputs(
         backbone=backbone,
         prompts=prompts,
         pay=pay_by(source, method),
-        reward_model=reward_model,
+        reward_model=model if isinstance(model, RewardModel) else None,
         options=algorithm.options,
         lora=config.lora,
         seed=config.seed,
         demonstrations=fitting(backbone, shown, config.sft) if shown else (),
+        advantage=None if chosen is None else (chosen.target, chosen.options),
     )
-
-
-def _token_source(
-    context: Context, backbone: Backbone, inputs: list[Path]
-) -> tuple[TokenSource, RewardModel | None]:
-    """What pays the rollouts, and the reward model that the value may start from."""
-    if len(inputs) > 1:
-        model = load_reward_model(backbone, REWARD, inputs[1], context.suite.prompt_template)
-        if isinstance(model, RewardModel):
-            return RewardModelSource(model), model
-        return ClassifierSource(model), None
-    return GoldSource(context.suite), None
 
 
 def _note(row: dict[str, float]) -> str:

@@ -9,35 +9,46 @@ from bench.files import file_sha256
 from bench.models.classifier import Classifier
 from bench.models.heads import RewardModel
 from bench.models.names import ADAPTER, REWARD
+from bench.models.segmenters import SENTENCES, Segments
+from bench.plugins.targets import import_target
 from bench.stages.pairs import sft_samples, training_pairs, training_rankings
 from bench.stages.sft import MODEL, load_sft
 from bench.training.checkpoints import Checkpoints
-from bench.training.reward_model import Objective, normalise, train_reward_model
+from bench.training.places import fit_places
+from bench.training.reward_model import RewardSpec, normalise, train_reward_model
 
 if TYPE_CHECKING:
     from bench.config.run import RewardModelConfig
     from bench.models.heads import Granularity
     from bench.models.tokens import Tokens
     from bench.pipeline.stage import Context
-    from bench.training.reward_model import TokenLoss
+    from bench.stages.chosen import Chosen
 
 
 def build_reward_model(
-    context: Context, out: Path, inputs: list[Path], granularity: Granularity, loss: TokenLoss
+    context: Context,
+    out: Path,
+    inputs: list[Path],
+    granularity: Granularity,
+    learns: Chosen,
+    cut: Chosen | None = None,
 ) -> dict[str, Any]:
     """Train on the pairs or rankings of `inputs[1]`, normalise on samples.
+
+    `learns` is the objective, `cut` the segmenter of a segment model.
 
     Inputs: SFT, pairs, samples.
     """
     config = context.config
-    objective = Objective(granularity, loss)
+    segments = SENTENCES if cut is None else Segments(cut.target, cut.options)
+    spec = RewardSpec(granularity, import_target(learns.target)(**learns.options), segments)
     backbone = load_sft(context, inputs[0])
     rankings = training_rankings(inputs[1], config.preferences)
     pairs = training_pairs(inputs[1], config.preferences, backbone.tokens)
-    rows = rankings if rankings and objective.compares_responses else pairs
+    rows = rankings if rankings and spec.objective.ranks else pairs
     settings = config.reward_model
     steps = settings.epochs * -(-len(rows) // settings.batch_size)
-    name, curve = f"{objective.granularity} reward model", context.curve()
+    name, curve = f"{granularity} reward model", context.curve()
     with context.progress.task(name, total=steps) as task:
 
         def on_step(row: dict[str, float]) -> None:
@@ -48,7 +59,7 @@ def build_reward_model(
         model, counts = train_reward_model(
             backbone,
             rows,
-            objective,
+            spec,
             settings,
             config.lora,
             config.seed,
@@ -61,6 +72,8 @@ def build_reward_model(
     samples = sft_samples(inputs[2], settings.normalisation_samples, backbone.tokens)
     kept = representative(samples, backbone.tokens)
     normalise(model, backbone.batch_of(kept))
+    if granularity == "segment":
+        model.places = fit_places(model, backbone.batch_of(kept))
     model.save(out, _weights(inputs[0]))
     backbone.drop_adapter(REWARD)
     return counts | {"normalised_on": len(kept)}

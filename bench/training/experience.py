@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from bench.models.sequences import Sequences
-from bench.rl import gae, kl_penalised, missing_eos_penalty, place_final_score, whiten
+from bench.rl import kl_penalised, missing_eos_penalty, place_final_score, whiten
 
 if TYPE_CHECKING:
     from bench.config.run import PPOConfig
@@ -110,30 +110,17 @@ def _whitened_rewards(total: Tensor, states: Tensor, config: PPOConfig) -> Tenso
     )
 
 
-def advantages_of(
-    rewards: Rewards, values: Tensor, mask: Tensor, config: PPOConfig
-) -> tuple[Tensor, Tensor]:
-    """Advantages and returns (B, T), both 0 outside the episode's states.
+def whitened(advantages: Tensor, mask: Tensor, config: PPOConfig) -> Tensor:
+    """(B, T) advantages, whitened over the tokens if `config.whiten_advantages` says so.
 
-    Args:
-        rewards: of `reward_tokens`.
-        values: (B, T) of the states in which the tokens were drawn; what stands outside
-            `rewards.states` does not matter.
-        mask: (B, T) True = a response token.
-        config: `gamma`, `gae_lambda`, `whiten_advantages` and how whitening counts.
+    Not over the states: nothing was decided behind EOS, where a score may be paid.
     """
-    # GAE runs over the states, so that a score behind EOS reaches the tokens before it; whitening
-    # and the policy's loss are over the tokens, since nothing was decided behind EOS.
-    advantages, returns = gae(
-        rewards.total, values, rewards.states, gamma=config.gamma, gae_lambda=config.gae_lambda
-    )
+    advantages = advantages.masked_fill(~mask, 0.0)
     if config.whiten_advantages:
         advantages = whiten(
-            advantages.masked_fill(~mask, 0.0),
-            _counted(mask, config),
-            unbiased=config.whiten_unbiased,
-        )
-    return advantages.masked_fill(~mask, 0.0), returns
+            advantages, _counted(mask, config), unbiased=config.whiten_unbiased
+        ).masked_fill(~mask, 0.0)
+    return advantages
 
 
 def _counted(mask: Tensor, config: PPOConfig) -> Tensor:

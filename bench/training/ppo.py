@@ -15,11 +15,13 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from bench.errors import UserError
 from bench.models.backbone import Backbone
 from bench.models.heads import RewardModel, ScalarHead, ValueModel, map_rows
 from bench.models.names import POLICY, VALUE
 from bench.models.rollout import Sampling
 from bench.models.sequences import Sequences, repeat_share
+from bench.plugins.targets import import_target
 from bench.rl import (
     AdaptiveKLController,
     FixedKLController,
@@ -28,20 +30,15 @@ from bench.rl import (
     masked_mean,
     masked_sum,
 )
-from bench.training.experience import (
-    Experience,
-    Pay,
-    Rollout,
-    advantages_of,
-    reward_tokens,
-)
+from bench.training.advantages import GAE
+from bench.training.experience import Experience, Pay, Rollout, reward_tokens
 from bench.training.optimisation import generator, set_values
 from bench.training.samplers import sampler_of
 from bench.training.updates import Demonstrations, Learner
 
 if TYPE_CHECKING:
     from bench.config.run import LoRAConfig, PPOConfig
-    from bench.plugins.protocols import TrainingInputs
+    from bench.plugins.protocols import Advantage, TrainingInputs
 
 
 @dataclass
@@ -60,11 +57,15 @@ class PPO:
         backbone: the SFT model; the reference is its base, adapters off.
         prompts: texts that are cycled through in shuffled order.
         pay: what each token of a response is paid, the KL penalty apart.
-        value: where the value function starts (`new_value`).
+        value: where the value function starts (`new_value`); None: the advantage uses none.
         config: hyperparameters, the same for every method.
         lora: shape of the policy's adapter.
         seed: source of all draws.
         demonstrations: (prompt ids, response ids), for PPO-ptx.
+        advantage: by how much each token was better than expected; None: GAE.
+
+    Raises:
+        UserError: a step's responses are no whole number of the groups that the advantage compares.
     """
 
     def __init__(
@@ -72,13 +73,20 @@ class PPO:
         backbone: Backbone,
         prompts: Sequence[str],
         pay: Pay,
-        value: ValueModel,
+        value: ValueModel | None,
         config: PPOConfig,
         lora: LoRAConfig,
         seed: int,
         demonstrations: Demonstrations = (),
+        advantage: Advantage | None = None,
     ) -> None:
         self.backbone, self.value, self.config = backbone, value, config
+        self.advantage = advantage or GAE(config)
+        if config.batch_size % self.advantage.samples:
+            raise UserError(
+                f"ppo.batch_size={config.batch_size}: it must be a multiple of the "
+                f"{self.advantage.samples} responses to each prompt that are compared"
+            )
         self.pay = pay
         self.prompts = list(prompts)
         self.prompt_ids = [backbone.tokens.prompt(text) for text in prompts]
@@ -90,7 +98,7 @@ class PPO:
         self.controller = _controller(config)
         self.queue: list[int] = []  # what is left of the present shuffle of all prompts
         # Policy steps so far; below 0 while the value warms up, which are no steps to users.
-        self.done = -config.value_warmup_steps
+        self.done = -config.value_warmup_steps if value is not None else 0
         self.tokens = 0
         self.best = Best()
 
@@ -152,7 +160,7 @@ class PPO:
         )
 
     def rollout(self) -> Rollout:
-        """Sample one response to each of the next prompts."""
+        """Sample responses to the next prompts."""
         config, tokens, device = self.config, self.backbone.tokens, self.backbone.device
         index = self._next_prompts()
         sampling = Sampling(
@@ -162,7 +170,8 @@ class PPO:
             merge=config.merge_rollouts,
         )
         prompts = [self.prompt_ids[i] for i in index]
-        read = self.value.read if self._values_from_generation() else None
+        value = self.value
+        read = value.read if value is not None and self._values_from_generation() else None
         ours = config.engine == "ours"  # a server tells neither entropies nor values
         drawn = self.sampler.draw(prompts, POLICY, sampling, self.rng, read)
         responses = [draw.ids for draw in drawn]
@@ -177,13 +186,13 @@ class PPO:
         )
 
     def _next_prompts(self) -> list[int]:
-        while len(self.queue) < self.config.batch_size:
+        """Prompts of `batch_size` responses, each as often as its responses are compared."""
+        samples = self.advantage.samples
+        n = self.config.batch_size // samples
+        while len(self.queue) < n:
             self.queue += torch.randperm(len(self.prompts), generator=self.rng).tolist()
-        index, self.queue = (
-            self.queue[: self.config.batch_size],
-            self.queue[self.config.batch_size :],
-        )
-        return index
+        index, self.queue = self.queue[:n], self.queue[n:]
+        return [i for i in index for _ in range(samples)]
 
     def _logprobs(self, batch: Sequences, adapter: str | None) -> Tensor:
         return map_rows(
@@ -221,10 +230,12 @@ class PPO:
         # longest response is left out; behind a shorter one it stands in a column of padding,
         # which is where a score that is paid one position later finds it.
         values = rollout.values
-        if values is None:
+        if self.value is None:
+            values = torch.zeros_like(kl)
+        elif values is None:
             values = map_rows(self.value.states, batch, columns=1)[:, :-1]
         rewards = reward_tokens(self.pay(rollout), kl, mask, rollout.finished, config, kl_coef)
-        advantages, returns = advantages_of(rewards, values, mask, config)
+        advantages, returns = self.advantage.estimate(rewards, values, rollout)
         # Rewards are summed over the states and not over the tokens: one may stand behind EOS.
         # Of an engine that tells no entropies, what it drew does, though less exactly: the mean of
         # -log pi(a) over draws a of pi is the entropy of pi.
@@ -237,8 +248,10 @@ class PPO:
             "repeat_share": fmean(map(repeat_share, batch.response_ids)),
             "finished": rollout.finished.float().mean().item(),
             "entropy": masked_mean(entropies, mask).item(),
-            "explained_variance": float(explained_variance(values, returns, rewards.states)),
         }
+        if self.value is not None:
+            explained = explained_variance(values, returns, rewards.states)
+            metrics["explained_variance"] = float(explained)
         if config.engine != "ours":
             metrics |= engine_gap(rollout.logprobs, logprobs, mask)
         return Experience(
@@ -267,15 +280,24 @@ class PPO:
 
 def make_ppo(inputs: TrainingInputs) -> PPO:
     """The algorithm "ppo" of the registry; its options are a `PPOConfig`."""
+    backbone, config = inputs.backbone, inputs.options
+    advantage: Advantage = GAE(config)
+    if inputs.advantage is not None:
+        target, options = inputs.advantage
+        advantage = import_target(target)(config, **options)
+    value = None
+    if advantage.uses_value:
+        value = new_value(backbone, inputs.lora, inputs.reward_model, inputs.seed, config)
     return PPO(
-        inputs.backbone,
+        backbone,
         inputs.prompts,
         inputs.pay,
-        new_value(inputs.backbone, inputs.lora, inputs.reward_model, inputs.seed, inputs.options),
-        inputs.options,
+        value,
+        config,
         inputs.lora,
         inputs.seed,
         inputs.demonstrations,
+        advantage,
     )
 
 

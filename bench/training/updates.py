@@ -76,7 +76,8 @@ class Learner:
 
     Args:
         backbone: the SFT model with adapter "policy".
-        value: the value function; on adapter "policy" it shares the policy's trunk.
+        value: the value function; on adapter "policy" it shares the policy's trunk; None: there
+            is none, and the policy alone learns.
         config: hyperparameters.
         demonstrations: (prompt ids, response ids) for PPO-ptx.
         rng: source of the minibatches' order.
@@ -88,7 +89,7 @@ class Learner:
     def __init__(
         self,
         backbone: Backbone,
-        value: ValueModel,
+        value: ValueModel | None,
         config: PPOConfig,
         demonstrations: Demonstrations,
         rng: torch.Generator,
@@ -97,12 +98,15 @@ class Learner:
             raise ValueError("ppo.ptx_coef is set, but there are no demonstrations")
         self.backbone, self.value, self.config, self.rng = backbone, value, config, rng
         self.demonstrations = demonstrations
-        self.shared = value.adapter == POLICY
-        trunk = [] if self.shared else backbone.parameters(value.adapter)
+        self.shared = value is not None and value.adapter == POLICY
         self.policy_parameters = backbone.parameters(POLICY)
-        self.value_parameters = [*trunk, *value.head.parameters()]
         adam = {"eps": config.adam_eps, "beta2": config.adam_beta2}
         self.policy_optimiser = adamw([(self.policy_parameters, config.lr)], **adam)
+        self.value_parameters: list[torch.nn.Parameter] = []
+        if value is not None:
+            trunk = [] if self.shared else backbone.parameters(value.adapter)
+            self.value_parameters = [*trunk, *value.head.parameters()]
+        # Without a value there is nothing in it to optimise.
         self.value_optimiser = adamw([(self.value_parameters, config.value_lr)], **adam)
 
     def update(
@@ -130,14 +134,21 @@ class Learner:
             if self.shared:
                 for parts in minibatches:
                     learning = self._update_both(parts, learning, kl_coef, log)
-            else:  # no weight is shared: the order of value and policy steps does not matter
-                for parts in minibatches:
-                    self._update_value(parts, log)
-                for parts in minibatches:
-                    learning = learning and self._update_policy(parts, kl_coef, log)
+                continue
+            # No weight is shared: the order of value and policy steps does not matter.
+            for parts in minibatches if self.value is not None else ():
+                self._update_value(parts, log)
+            for parts in minibatches:
+                learning = learning and self._update_policy(parts, kl_coef, log)
         return log.summary() | (
             {"lr": self.policy_optimiser.param_groups[0]["lr"]} if policy else {}
         )
+
+    def _there(self) -> ValueModel:
+        """The value, where there is one."""
+        if self.value is None:
+            raise RuntimeError("no value function learns here")
+        return self.value
 
     def _set_rates(self, done: int) -> None:
         config = self.config
@@ -174,9 +185,10 @@ class Learner:
 
     def _update_value(self, parts: list[Part], log: _Log) -> None:
         """One step of the value."""
+        value = self._there()
 
         def forward(part: Part) -> tuple[Tensor, Measured]:
-            return self._value_loss(self.value.states(part.rows.batch), part)
+            return self._value_loss(value.states(part.rows.batch), part)
 
         _add_gradients(parts, forward, "the value loss", log)
         self._step_value(log)
@@ -193,13 +205,14 @@ class Learner:
 
     def _update_both(self, parts: list[Part], policy: bool, kl_coef: float, log: _Log) -> bool:
         """One step of the shared trunk and the value's head; of the head alone without `policy`."""
+        value = self._there()
 
         def forward(part: Part) -> tuple[Tensor, Measured]:
             with torch.set_grad_enabled(policy):
                 logprobs, hidden = self.backbone.logprobs_and_hidden(
                     part.rows.batch, POLICY, self.config.temperature
                 )
-            loss, measured = self._value_loss(self.value.read(hidden), part)
+            loss, measured = self._value_loss(value.read(hidden), part)
             if policy:
                 surrogate, more = self._policy_loss(logprobs, part, kl_coef)
                 loss, measured = loss + surrogate, measured | more

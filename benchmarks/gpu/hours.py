@@ -11,7 +11,7 @@ from pathlib import Path
 from bench.config.run import RunConfig
 from bench.data import Demonstration, Preference
 from bench.doctor.hours import demonstrations
-from bench.training.reward_model import Objective, train_reward_model
+from bench.training.reward_model import RewardSpec, train_reward_model
 from bench.training.sft import train_sft
 from benchmarks.gpu.sections import Row, held, not_measured
 from benchmarks.gpu.setting import Setting, Step
@@ -79,7 +79,7 @@ def _reward_model(setting: Setting) -> float:
     """Seconds a pair, of one pass that a micro-batch fills."""
     size = setting.config.reward_model.microbatch_size or 1
     config = setting.config.reward_model.model_copy(update={"epochs": 1, "batch_size": size})
-    rows, lora, kind = _pairs(setting, size), setting.config.lora, Objective("token")
+    rows, lora, kind = _pairs(setting, size), setting.config.lora, RewardSpec("token")
     return seconds_each(
         size,
         lambda mark: train_reward_model(

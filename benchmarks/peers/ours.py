@@ -11,7 +11,7 @@ from bench.models.backbone import Backbone
 from bench.models.heads import Granularity, RewardModel, ScalarHead
 from bench.models.tokens import Tokens
 from bench.training.ppo import PPO, new_value
-from bench.training.reward_model import Objective, train_reward_model
+from bench.training.reward_model import RewardSpec, train_reward_model
 from benchmarks.peers.gate import Gate
 from benchmarks.work import LORA, TEMPERATURE, Work, pairs, prompts, word_tokenizer
 
@@ -97,5 +97,5 @@ def run_reward_model(work: Work, model: Any, gate: Gate) -> None:
     backbone, rows = backbone_of(work, model), pairs(work)
     config = RewardModelConfig(epochs=1, batch_size=work.pair_batch, lr=work.lr, warmup=0.0)
     while gate.go():
-        counts = train_reward_model(backbone, rows, Objective("sequence"), config, LORA, seed=0)[1]
+        counts = train_reward_model(backbone, rows, RewardSpec("sequence"), config, LORA, seed=0)[1]
         gate.counts["tokens"], gate.counts["pairs"] = counts["tokens"], counts["pairs"]

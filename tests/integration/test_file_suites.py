@@ -16,7 +16,8 @@ from bench.editing.acceptance import EditResult
 from bench.pipeline.progress import Progress
 from bench.pipeline.store import Store
 from bench.plugins.capabilities import Edits
-from bench.plugins.registry import EDITORS, JUDGES, Entry
+from bench.plugins.entries import Entry
+from bench.plugins.registry import EDITORS, JUDGES
 from bench.records.files import Record, read_record
 from bench.running import runner
 from tests.judges.asked import prefers

@@ -21,6 +21,7 @@ from bench.pipeline.progress import Progress
 from bench.pipeline.sources import SOURCES, Sources
 from bench.pipeline.stage import Context
 from bench.pipeline.store import Store
+from bench.plugins.registry import METHODS
 from bench.records.files import read_items, read_record, read_samples
 from bench.records.labels import run_id
 from bench.running import runner
@@ -141,13 +142,14 @@ def test_rankings_train_a_reward_model_and_the_record_counts_them(
     assert "rm_accuracy.original" in record.metrics
 
 
-@pytest.mark.parametrize(
-    "method", ["sft", "ppo_rlhf", "fine_grained_ppo", "segment_ppo", "gold_ppo"]
-)
+WITHOUT_A_REWARD_MODEL = ("sft", "gold_ppo", "gold_token_ppo")
+
+
+@pytest.mark.parametrize("method", [name for name in METHODS.names() if name != "token_ppo"])
 def test_every_method_runs(method: str, store: Store, tmp_path: Path) -> None:
     record = run(config(f"method={method}", "ppo.steps=1"), store, tmp_path)
     assert record.status == "ok"
-    assert ("rm_accuracy.original" in record.metrics) == (method not in ("sft", "gold_ppo"))
+    assert ("rm_accuracy.original" in record.metrics) == (method not in WITHOUT_A_REWARD_MODEL)
     if method == "sft":
         assert record.metrics["kl"].mean == 0.0
 

@@ -55,10 +55,14 @@ def test_segment_ppo_learns_sentence_scores_from_edits() -> None:
     assert plan(method) == ("ppo", method, reward_model, {})
 
 
-@pytest.mark.parametrize("loss", ["eq3", "eq4", "divergence"])
-def test_token_ppo_learns_token_scores_from_edits(loss: Any) -> None:
+@pytest.mark.parametrize(
+    ("loss", "objective"),
+    [("eq3", "comparison"), ("eq4", "eq4"), ("divergence", "divergence")],
+)
+def test_token_ppo_learns_token_scores_from_edits(loss: Any, objective: str) -> None:
     method = TokenPPO(TokenPPO.Options(loss=loss))
-    reward_model = ("reward_model", ("edits", {}), {"granularity": "token", "loss": loss})
+    learns = {"granularity": "token", "objective": objective}
+    reward_model = ("reward_model", ("edits", {}), learns)
     assert plan(method) == ("ppo", method, reward_model, {})
 
 

@@ -30,9 +30,9 @@ APART = (
 )  # fmt: skip
 # At most so many modules. More of them: does the import that was added decide the stage's result?
 SIZES = {
-    "sft": 66, "samples": 66, "preferences": 25, "edits": 30, "reward_model": 72,
-    "rm_evaluation": 84, "ppo": 81, "outputs": 66, "judgement": 85,
-    "edits by claude": 70, "judgement by claude": 120,
+    "sft": 72, "samples": 72, "preferences": 25, "edits": 30, "reward_model": 82,
+    "rm_evaluation": 92, "ppo": 92, "outputs": 72, "judgement": 92,
+    "edits by claude": 70, "judgement by claude": 128,
 }  # fmt: skip
 
 CODE = '''

@@ -75,6 +75,10 @@ ROW_FUNCTIONS: dict[str, Callable[[Outputs, Tensor], Outputs]] = {
     "token_rewards": lambda x, m: (rl.token_rewards(x[0], m),),
     "kl_penalised": lambda x, m: (rl.kl_penalised(x[0], x[1], m, kl_coef=0.1),),
     "gae": lambda x, m: rl.gae(x[0], x[1], m, gamma=0.9, gae_lambda=0.8),
+    "macro_gae": lambda x, m: rl.macro_gae(x[0], x[1], x[2] > 0, m, gamma=0.9, gae_lambda=0.8),
+    "attention_shares": lambda x, m: (rl.attention_shares(x[0], m),),
+    "growth_of_mean": lambda x, m: (rl.growth_of_mean(x[0], m),),
+    "token_label_rewards": lambda x, m: (rl.token_label_rewards(x[0], m, softmaxes=2),),
     "segment_rewards": lambda x, m: (rl.segment_rewards(x[0], x[1] > 0, m),),
     "missing_eos_penalty_subtract": _missing_eos("subtract"),
     "missing_eos_penalty_replace": _missing_eos("replace"),
@@ -102,6 +106,12 @@ SCALARS: dict[str, Callable[[Outputs, Tensor], Outputs]] = {
         rl.token_preference_loss(x[0], m, x[1], m, x[2].abs() > 1, x[2] > 0),
     ),
     "divergence_preference_loss": _divergence,
+    "token_label_loss": lambda x, m: (
+        rl.token_label_loss(x[0], m, x[1], m, x[2].abs() > 1, x[2] > 0),
+    ),
+    "segment_places": lambda x, m: (
+        rl.masked_sum(x[0] * rl.segment_places(x[1] > 0, m)[0].to(x[0].dtype), m),
+    ),
     "segment_score": lambda x, m: (rl.segment_score(x[0], x[1] > 0, m).square().sum(),),
 }
 # scalars without a gradient

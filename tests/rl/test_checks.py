@@ -20,6 +20,7 @@ ROW, ROW_MASK = X[:, 0], MASK[:, 0]
 SIDES = {"chosen_scores": X, "chosen_mask": MASK, "rejected_scores": Y, "rejected_mask": MASK}
 CALLS: dict[str, dict[str, Any]] = {
     "place_final_score": {"scores": X, "mask": MASK, "finished": ROW_MASK, "position": "last"},
+    "attention_shares": {"attention": X.abs(), "mask": MASK},
     "bradley_terry_loss": {"chosen_scores": ROW, "rejected_scores": ROW, "margins": ROW},
     "divergence_preference_loss": {
         **SIDES,
@@ -29,8 +30,19 @@ CALLS: dict[str, dict[str, Any]] = {
     "entropy": {"logits": LOGITS},
     "explained_variance": {"values": X, "returns": Y, "mask": MASK},
     "gae": {"rewards": X, "values": Y, "mask": MASK, "gamma": 1.0, "gae_lambda": 1.0},
+    "group_standardised": {"scores": ROW, "samples": 2},
+    "growth_of_mean": {"rewards": X, "mask": MASK},
     "kl_estimate": {"logprobs": X, "ref_logprobs": Y},
     "kl_penalised": {"rewards": X, "kl": Y, "mask": MASK, "kl_coef": 0.1},
+    "leave_one_out": {"scores": ROW, "samples": 2},
+    "macro_gae": {
+        "rewards": X,
+        "values": Y,
+        "ends": MASK,
+        "mask": MASK,
+        "gamma": 1.0,
+        "gae_lambda": 1.0,
+    },
     "masked_mean": {"x": X, "mask": MASK},
     "masked_sum": {"x": X, "mask": MASK},
     "missing_eos_penalty": {
@@ -56,9 +68,19 @@ CALLS: dict[str, dict[str, Any]] = {
     },
     "ranking_loss": {"scores": X, "ranks": torch.tensor([[0, 1, 2], [2, 1, 0]])},
     "ratio_statistics": {"logprobs": X, "old_logprobs": Y, "mask": MASK, "clip_range": 0.2},
+    "segment_places": {"ends": MASK, "mask": MASK},
     "segment_rewards": {"scores": X, "ends": MASK, "mask": MASK},
     "segment_score": {"scores": X, "ends": MASK, "mask": MASK},
     "sequence_rewards": {"scores": ROW, "mask": MASK},
+    "token_label_loss": {
+        "chosen_logits": X,
+        "chosen_mask": MASK,
+        "rejected_logits": Y,
+        "rejected_mask": MASK,
+        "chosen_changed": MASK,
+        "rejected_changed": MASK,
+    },
+    "token_label_rewards": {"logits": X, "mask": MASK},
     "token_logprobs": {"logits": LOGITS, "tokens": torch.zeros(2, 3, dtype=torch.long)},
     "token_preference_loss": {
         **SIDES,

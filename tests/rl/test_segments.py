@@ -91,7 +91,7 @@ def test_gradcheck() -> None:
 def test_errors(function: Callable[..., Tensor]) -> None:
     with pytest.raises(ValueError, match=r"ends has shape \(1, 6\).*\(2, 6\)"):
         function(SCORES, ENDS[:1], MASK)
-    with pytest.raises(ValueError, match=r"mask has shape \(2, 5\).*\(2, 6\)"):
+    with pytest.raises(ValueError, match=r"mask has shape \(2, 5\)"):
         function(SCORES, ENDS, MASK[:, :5])
     with pytest.raises(TypeError, match=r"ends is torch.int64.*\.bool\(\)"):
         function(SCORES, ENDS.long(), MASK)

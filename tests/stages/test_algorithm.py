@@ -11,7 +11,8 @@ from bench.config.run import RunConfig
 from bench.errors import UserError
 from bench.pipeline.progress import Progress
 from bench.pipeline.store import Store
-from bench.plugins.registry import ALGORITHMS, METHODS, Entry
+from bench.plugins.entries import Entry
+from bench.plugins.registry import ALGORITHMS, METHODS
 from bench.records.files import read_curves
 from bench.running import runner
 from bench.running.runner import make_plan

@@ -22,10 +22,10 @@ from bench.stages.edits import edit_of
 from bench.stages.pairs import EDITS, RESPONSES, SAMPLES, edited_pair, read_pairs, sft_samples
 from bench.stages.preferences import build_preferences
 from bench.stages.rm_evaluation import gold_label
-from bench.stages.token_sources import RewardModelSource
+from bench.stages.sources.scores import RewardModelSource
 from bench.training.comparisons import tokenise
 from bench.training.experience import Rollout
-from bench.training.reward_model import Objective, batch_loss, preference_accuracy
+from bench.training.reward_model import RewardSpec, batch_loss, preference_accuracy
 from tests.tiny import LORA, stir, tiny_backbone
 
 TOKENS = tiny_backbone().tokens
@@ -89,7 +89,7 @@ def test_a_response_has_one_score_in_training_in_a_rollout_and_in_evaluation(
 
     monkeypatch.setattr(RewardModel, "response_scores", watched)
     groups, _ = tokenise(model.backbone.tokens, pairs, 512)
-    batch_loss(model, groups, Objective(granularity), RewardModelConfig())
+    batch_loss(model, groups, RewardSpec(granularity), RewardModelConfig())
     (trained, batch) = seen[0]
     sides = [p.chosen_ids for p in pairs] + [p.rejected_ids for p in pairs]
     assert [batch.responses[i, : batch.lengths[i]].tolist() for i in range(4)] == sides

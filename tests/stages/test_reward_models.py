@@ -16,10 +16,11 @@ from bench.models.heads import Granularity
 from bench.pipeline.curve import read_curve
 from bench.pipeline.progress import Progress
 from bench.pipeline.stage import Context
+from bench.plugins.registry import OBJECTIVES
 from bench.stages import reward_models
+from bench.stages.chosen import Chosen
 from bench.stages.pairs import PREFERENCES, RANKINGS, SAMPLES
 from bench.stages.reward_models import build_reward_model, representative, warnings
-from bench.training.reward_model import TokenLoss
 from tests.tiny import tiny_backbone
 
 PAIRS = [
@@ -36,7 +37,7 @@ def build(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     granularity: Granularity,
-    loss: TokenLoss = "eq3",
+    objective: str = "comparison",
     *,
     rankings: bool = False,
     drawn: list[list[int]] | None = None,
@@ -70,7 +71,8 @@ def build(
     )
     out = tmp_path / "out"
     out.mkdir()
-    return build_reward_model(context, out, [tmp_path, pairs, samples], granularity, loss), (
+    learns = Chosen.of(OBJECTIVES, objective, None)
+    return build_reward_model(context, out, [tmp_path, pairs, samples], granularity, learns), (
         said.getvalue()
     )
 
@@ -92,18 +94,18 @@ def test_clean_data_need_no_words() -> None:
 
 
 @pytest.mark.parametrize(
-    ("granularity", "loss", "pairs"),
-    [("sequence", "eq3", 5), ("token", "eq3", 5), ("token", "eq4", 1)],
+    ("granularity", "objective", "pairs"),
+    [("sequence", "comparison", 5), ("token", "comparison", 5), ("token", "eq4", 1)],
 )
 def test_rankings_take_the_place_of_pairs_unless_the_loss_needs_pairs(
     granularity: Granularity,
-    loss: TokenLoss,
+    objective: str,
     pairs: int,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Three pairs of the first ranking, two of the second; one pair of the pairs."""
-    counts, _ = build(tmp_path, monkeypatch, granularity, loss, rankings=True)
+    counts, _ = build(tmp_path, monkeypatch, granularity, objective, rankings=True)
     assert (counts["pairs"], counts["identical"]) == (pairs, 1)
 
 

@@ -15,8 +15,9 @@ from bench.errors import UserError
 from bench.models.sequences import repeat_share
 from bench.pipeline.progress import Progress
 from bench.pipeline.store import Store
+from bench.plugins.entries import Entry, Registry
 from bench.plugins.protocols import Verdict
-from bench.plugins.registry import JUDGES, SUITES, Entry, Registry
+from bench.plugins.registry import JUDGES, SUITES
 from bench.records.files import read_curves
 from bench.running import runner
 from bench.running.runner import make_plan

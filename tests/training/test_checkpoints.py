@@ -13,8 +13,9 @@ from bench.data import Demonstration
 from bench.models.names import SFT
 from bench.training import checkpoints as module
 from bench.training.checkpoints import Checkpoints
+from bench.training.objectives import ChangedTokensLoss
 from bench.training.optimisation import Descent, generator
-from bench.training.reward_model import Objective, train_reward_model
+from bench.training.reward_model import RewardSpec, train_reward_model
 from bench.training.sft import train_sft
 from tests.tiny import LORA, tiny_backbone
 from tests.training.test_reward_model import planted_pairs
@@ -117,16 +118,16 @@ def test_sft_goes_on_to_the_bit(tmp_path: Path, full: bool, stop: int) -> None:
     assert all(map(torch.equal, again_weights, weights))
 
 
-@pytest.mark.parametrize("objective", [Objective("sequence"), Objective("token", "eq4")])
+@pytest.mark.parametrize("spec", [RewardSpec("sequence"), RewardSpec("token", ChangedTokensLoss())])
 @pytest.mark.parametrize("stop", [1, 3, 4, 6])
-def test_a_reward_model_goes_on_to_the_bit(tmp_path: Path, objective: Objective, stop: int) -> None:
+def test_a_reward_model_goes_on_to_the_bit(tmp_path: Path, spec: RewardSpec, stop: int) -> None:
     """Two passes of three batches, stopped within and at the end of each."""
     config = RewardModelConfig(epochs=2, batch_size=4, lr=1e-2)
 
     def train(checkpoints: Checkpoints | None) -> Any:
         rows: list[dict[str, float]] = []
         model, counts = train_reward_model(
-            tiny_backbone(), planted_pairs(11, 0), objective, config, LORA, 0, rows.append,
+            tiny_backbone(), planted_pairs(11, 0), spec, config, LORA, 0, rows.append,
             checkpoints,
         )  # fmt: skip
         weights = [*model.backbone.parameters("reward"), model.head.weight]

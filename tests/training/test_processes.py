@@ -20,7 +20,7 @@ from bench.models.names import POLICY, SFT
 from bench.models.rollout import Sampling, sample
 from bench.training.checkpoints import Checkpoints
 from bench.training.ppo import PPO, new_value
-from bench.training.reward_model import Objective, preference_accuracy, train_reward_model
+from bench.training.reward_model import RewardSpec, preference_accuracy, train_reward_model
 from bench.training.sft import train_sft
 from tests.tiny import LORA, random_batch, random_rows, stop_often, tiny_backbone
 
@@ -65,7 +65,7 @@ def train(
     model, _ = train_reward_model(
         backbone,
         PAIRS,
-        Objective("token"),
+        RewardSpec("token"),
         options,
         LORA,
         0,

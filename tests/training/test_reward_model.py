@@ -1,4 +1,4 @@
-"""Reward model training: each objective must find a planted preference."""
+"""Reward model training: each spec must find a planted preference."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ from bench.rl import (
     token_preference_loss,
 )
 from bench.training.comparisons import Group, tokenise
+from bench.training.objectives import ChangedTokensLoss, DivergenceLoss
 from bench.training.reward_model import (
-    Objective,
+    RewardSpec,
     _measure,
     batch_loss,
     normalise,
@@ -33,11 +34,11 @@ from tests.tiny import LORA, stir, tiny_backbone
 
 WORDS = ["red", "blue", "green", "old", "new", "warm", "cold", "near", "far", "tall"]
 OBJECTIVES = [
-    Objective("sequence"),
-    Objective("segment"),
-    Objective("token", "eq3"),
-    Objective("token", "eq4"),
-    Objective("token", "divergence"),
+    RewardSpec("sequence"),
+    RewardSpec("segment"),
+    RewardSpec("token"),
+    RewardSpec("token", ChangedTokensLoss()),
+    RewardSpec("token", DivergenceLoss()),
 ]
 IDS = ["sequence", "segment", "eq3", "eq4", "divergence"]
 
@@ -54,13 +55,11 @@ def planted_pairs(n: int, seed: int) -> list[Preference]:
     return pairs
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES, ids=IDS)
-def test_a_planted_preference_is_learned(objective: Objective) -> None:
+@pytest.mark.parametrize("spec", OBJECTIVES, ids=IDS)
+def test_a_planted_preference_is_learned(spec: RewardSpec) -> None:
     backbone = tiny_backbone()
     config = RewardModelConfig(epochs=2, batch_size=16, lr=1e-2)
-    model, counts = train_reward_model(
-        backbone, planted_pairs(240, 0), objective, config, LORA, seed=0
-    )
+    model, counts = train_reward_model(backbone, planted_pairs(240, 0), spec, config, LORA, seed=0)
     accuracy = preference_accuracy(model, planted_pairs(100, 1))
     assert sum(accuracy) / len(accuracy) > 0.9
     assert counts["pairs"] == 240
@@ -71,7 +70,7 @@ def test_a_token_model_blames_the_right_token() -> None:
     backbone = tiny_backbone()
     config = RewardModelConfig(epochs=2, batch_size=16, lr=1e-2)
     model, _ = train_reward_model(
-        backbone, planted_pairs(240, 0), Objective("token"), config, LORA, seed=0
+        backbone, planted_pairs(240, 0), RewardSpec("token"), config, LORA, seed=0
     )
     pairs = planted_pairs(40, 1)
     batch = batch_of_rejected(backbone.tokens, pairs)
@@ -103,7 +102,7 @@ def test_identical_pairs_are_left_out_and_counted() -> None:
     same = Preference(prompt="Go.", chosen="red", rejected="red")
     pairs = [same, *planted_pairs(7, 0)]
     config = RewardModelConfig(epochs=1, batch_size=4)
-    _, counts = train_reward_model(backbone, pairs, Objective("token"), config, LORA, seed=0)
+    _, counts = train_reward_model(backbone, pairs, RewardSpec("token"), config, LORA, seed=0)
     assert (counts["pairs"], counts["identical"]) == (7, 1)
 
 
@@ -111,7 +110,7 @@ def test_equal_scores_count_one_half() -> None:
     backbone = tiny_backbone()
     config = RewardModelConfig(epochs=1, batch_size=4)
     model, _ = train_reward_model(
-        backbone, planted_pairs(4, 0), Objective("sequence"), config, LORA, seed=0
+        backbone, planted_pairs(4, 0), RewardSpec("sequence"), config, LORA, seed=0
     )
     same = Preference(prompt="Go.", chosen="red", rejected="red")
     assert preference_accuracy(model, [same]) == [0.5]
@@ -125,7 +124,7 @@ def test_training_leaves_the_reference_alone_and_repeats_itself() -> None:
         before = backbone.logprobs(batch, None)
         config = RewardModelConfig(epochs=1, batch_size=4)
         model, _ = train_reward_model(
-            backbone, planted_pairs(16, 0), Objective("token"), config, LORA, seed=3
+            backbone, planted_pairs(16, 0), RewardSpec("token"), config, LORA, seed=3
         )
         assert torch.equal(backbone.logprobs(batch, None), before)
         found.append(model.token_scores(batch))
@@ -165,25 +164,27 @@ def gradient(model: RewardModel, loss: torch.Tensor) -> torch.Tensor:
 
 
 def reference_loss(
-    model: RewardModel, groups: list[Group], objective: Objective, config: RewardModelConfig
+    model: RewardModel, groups: list[Group], spec: RewardSpec, config: RewardModelConfig
 ) -> torch.Tensor:
     """What the loss is without packing, narrowing, shared prompts and shared passes."""
     (chosen, chosen_outputs), (rejected, rejected_outputs) = plain_sides(model, groups)
     margins = torch.tensor([config.margin * group.margin for group in groups])
     sides = chosen_outputs, chosen.mask, rejected_outputs, rejected.mask
-    if objective.granularity != "token":
+    if spec.granularity != "token":
         scores = (
             model.response_scores(chosen_outputs, chosen),
             model.response_scores(rejected_outputs, rejected),
         )
         return bradley_terry_loss(*scores, margins=margins, label_smoothing=config.label_smoothing)
-    if objective.loss == "divergence":
+    if isinstance(spec.objective, DivergenceLoss):
         first = torch.tensor([group.first_divergence for group in groups])
         return divergence_preference_loss(
             *sides, first, margins=margins, label_smoothing=config.label_smoothing
         )
     changed: list[torch.Tensor] = []
-    for side, batch in enumerate((chosen, rejected) if objective.loss == "eq4" else ()):
+    for side, batch in enumerate(
+        (chosen, rejected) if isinstance(spec.objective, ChangedTokensLoss) else ()
+    ):
         changed.append(torch.zeros_like(batch.mask))
         for i, group in enumerate(groups):
             changed[-1][i, : len(group.changed[side])] = torch.tensor(group.changed[side])
@@ -220,29 +221,29 @@ CONFIGS = [
 ]
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES, ids=IDS)
+@pytest.mark.parametrize("spec", OBJECTIVES, ids=IDS)
 @pytest.mark.parametrize("config", CONFIGS, ids=["plain", "margin", "smoothed"])
 def test_loss_and_gradients_are_those_of_the_plain_path(
-    objective: Objective, config: RewardModelConfig, monkeypatch: pytest.MonkeyPatch
+    spec: RewardSpec, config: RewardModelConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = stirred_model(objective.granularity)
+    model = stirred_model(spec.granularity)
     groups = groups_of(model, varied_pairs(8))
-    loss, _ = batch_loss(model, groups, objective, config)
+    loss, _ = batch_loss(model, groups, spec, config)
     found = gradient(model, loss)
     monkeypatch.setattr(backbone_module, "last_mlp_at", lambda *args: torch.enable_grad())
-    plain = reference_loss(model, groups, objective, config)
+    plain = reference_loss(model, groups, spec, config)
     torch.testing.assert_close(loss, plain, rtol=1e-5, atol=0)
     wanted = gradient(model, plain)
     assert (found - wanted).norm() <= 1e-5 * wanted.norm()
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES, ids=IDS)
-def test_eight_pairs_at_once_are_eight_pairs_one_by_one(objective: Objective) -> None:
-    model = stirred_model(objective.granularity)
+@pytest.mark.parametrize("spec", OBJECTIVES, ids=IDS)
+def test_eight_pairs_at_once_are_eight_pairs_one_by_one(spec: RewardSpec) -> None:
+    model = stirred_model(spec.granularity)
     groups = groups_of(model, varied_pairs(8))
     config = RewardModelConfig(margin=0.3, label_smoothing=0.1)
-    whole = gradient(model, batch_loss(model, groups, objective, config)[0])
-    single = [gradient(model, batch_loss(model, [g], objective, config)[0]) for g in groups]
+    whole = gradient(model, batch_loss(model, groups, spec, config)[0])
+    single = [gradient(model, batch_loss(model, [g], spec, config)[0]) for g in groups]
     mean = torch.stack(single).mean(0)
     assert (whole - mean).norm() <= 1e-5 * mean.norm()
 
@@ -261,20 +262,20 @@ def ranked(n: int, k: int = 4) -> list[Ranking]:
     ]
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES, ids=IDS)
+@pytest.mark.parametrize("spec", OBJECTIVES, ids=IDS)
 @pytest.mark.parametrize("rankings", [False, True])
 def test_micro_batches_gradients_and_accuracy_are_the_whole_batch_s(
-    objective: Objective, rankings: bool
+    spec: RewardSpec, rankings: bool
 ) -> None:
     """Seven groups of unlike lengths, as 7 and as 3 + 3 + 1; rankings with ties and without."""
-    if rankings and not objective.compares_responses:
+    if rankings and not spec.objective.ranks:
         return
-    model = stirred_model(objective.granularity)
+    model = stirred_model(spec.granularity)
     groups = groups_of(model, ranked(7) if rankings else varied_pairs(7))
     found = []
     for size in (None, 7, 3):
         config = RewardModelConfig(label_smoothing=0.1, microbatch_size=size)
-        measure = _measure(model, groups, objective, config)
+        measure = _measure(model, groups, spec, config)
         measured = [measure(part) for part in microbatches([g.length for g in groups], size)]
         assert len(measured) == (3 if size == 3 else 1)
         loss = sum(part for part, _ in measured)
@@ -292,7 +293,7 @@ def test_a_whole_training_in_micro_batches_learns_the_same() -> None:
         backbone = tiny_backbone()
         config = RewardModelConfig(epochs=1, batch_size=8, microbatch_size=size)
         model, _ = train_reward_model(
-            backbone, planted_pairs(24, 0), Objective("token"), config, LORA, seed=0
+            backbone, planted_pairs(24, 0), RewardSpec("token"), config, LORA, seed=0
         )
         scores.append(model.scores(batch_of_rejected(backbone.tokens, planted_pairs(6, 1))))
     torch.testing.assert_close(scores[0], scores[1], rtol=1e-2, atol=1e-2)
@@ -302,8 +303,8 @@ def test_a_whole_training_in_micro_batches_learns_the_same() -> None:
 def test_a_ranking_in_one_pass_is_the_mean_over_its_pairs(granularity: Granularity) -> None:
     model = stirred_model(granularity)
     groups = groups_of(model, ranked(4))
-    objective, config = Objective(granularity), RewardModelConfig(label_smoothing=0.1)
-    loss, accuracy = batch_loss(model, groups, objective, config)
+    spec, config = RewardSpec(granularity), RewardModelConfig(label_smoothing=0.1)
+    loss, accuracy = batch_loss(model, groups, spec, config)
     losses, right = [], []
     for group in groups:
         pairs = [
@@ -312,7 +313,7 @@ def test_a_ranking_in_one_pass_is_the_mean_over_its_pairs(granularity: Granulari
             for j in range(4)
             if group.ranks[i] < group.ranks[j]
         ]
-        single = [batch_loss(model, [pair], objective, config) for pair in pairs]
+        single = [batch_loss(model, [pair], spec, config) for pair in pairs]
         losses.append(torch.stack([each[0] for each in single]).mean())
         right += [each[1].item() for each in single]
     torch.testing.assert_close(loss, torch.stack(losses).mean(), rtol=1e-5, atol=1e-6)
@@ -340,7 +341,7 @@ def test_rankings_score_each_response_once_and_are_learned(
         rows.append(Ranking(prompt="Go.", responses=[texts[i] for i in order], ranks=order))
     config = RewardModelConfig(epochs=2, batch_size=16, lr=1e-2)
     model, counts = train_reward_model(
-        tiny_backbone(), rows, Objective("sequence"), config, LORA, seed=0
+        tiny_backbone(), rows, RewardSpec("sequence"), config, LORA, seed=0
     )
     assert passes == [48] * 20
     assert (counts["pairs"], counts["steps"]) == (480, 20)
@@ -355,21 +356,19 @@ def test_ties_in_a_ranking_teach_nothing() -> None:
         [model.response_scores(o, b) for b, o in plain_sides(model, [group])]
     ).unsqueeze(0)
     expected = ranking_loss(batch_scores, torch.tensor([[0, 1, 1]]))
-    loss, _ = batch_loss(model, [group], Objective("sequence"), RewardModelConfig())
+    loss, _ = batch_loss(model, [group], RewardSpec("sequence"), RewardModelConfig())
     torch.testing.assert_close(loss, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_what_asks_too_much_of_rankings_is_refused() -> None:
-    def train(
-        rows: list[Ranking] | list[Preference], objective: Objective, **options: float
-    ) -> None:
+    def train(rows: list[Ranking] | list[Preference], spec: RewardSpec, **options: float) -> None:
         config = RewardModelConfig(**options)  # type: ignore[arg-type]
-        train_reward_model(tiny_backbone(), rows, objective, config, LORA, seed=0)
+        train_reward_model(tiny_backbone(), rows, spec, config, LORA, seed=0)
 
     with pytest.raises(UserError, match=r"compares pairs: set preferences\.responses=2"):
-        train(ranked(2), Objective("token", "eq4"))
+        train(ranked(2), RewardSpec("token", ChangedTokensLoss()))
     with pytest.raises(UserError, match=r"set reward_model\.margin=0"):
-        train(ranked(2), Objective("sequence"), margin=1.0)
+        train(ranked(2), RewardSpec("sequence"), margin=1.0)
     with pytest.raises(UserError, match=r"rankings of \[3, 4\] responses"):
         train(
             [*ranked(1), Ranking(prompt="a", responses=list("abc"), ranks=[0, 1, 2])], OBJECTIVES[0]
@@ -389,5 +388,5 @@ def test_margin_and_smoothing_by_hand() -> None:
     z = (chosen - rejected).item() - 1.0
     expected = 0.9 * torch.tensor(-z).exp().log1p() + 0.1 * torch.tensor(z).exp().log1p()
     config = RewardModelConfig(margin=0.5, label_smoothing=0.1)
-    loss, _ = batch_loss(model, groups, Objective("sequence"), config)
+    loss, _ = batch_loss(model, groups, RewardSpec("sequence"), config)
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)

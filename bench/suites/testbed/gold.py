@@ -145,6 +145,29 @@ def counts(prompt: str, response: str) -> Counts:
     )
 
 
+def terms(prompt: str, response: str) -> list[tuple[int | None, float]]:
+    """The terms of the score, each with the place at which the text decides it.
+
+    A clause is decided by its last character, a wrong or right fact by its value's last one. What
+    only the end decides (a broken constraint, an empty response, and the floor under the score) has
+    the place None. The amounts add up to `score`. Arguments and errors as for `score`.
+    """
+    parsed = parse(prompt, response)
+    requested = len(parsed.request.attributes)
+    found: list[tuple[int | None, float]] = []
+    for clause in parsed.clauses:
+        if clause.kind == "rude":
+            found.append((clause.end, -RUDE))
+        elif clause.kind in ("hype", "unparsed") or clause.duplicate:
+            found.append((clause.end, -CLUTTER))
+        elif clause.kind == "fact" and not clause.correct:
+            found.append((clause.value_end, -WRONG_FACT / requested))
+        elif clause.kind == "fact" and clause.attribute in parsed.request.attributes:
+            found.append((clause.value_end, 1 / requested))
+    rest = score(prompt, response) - sum(amount for _, amount in found)
+    return [*found, (None, rest)] if abs(rest) > 1e-9 else found
+
+
 def spans(prompt: str, response: str) -> list[Span]:
     """Where the errors are, ordered and disjoint.
 

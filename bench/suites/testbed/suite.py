@@ -86,6 +86,10 @@ class Testbed:
         """Gold score, in [-2, 1]."""
         return gold.score(prompt, response)
 
+    def gold_terms(self, prompt: str, response: str) -> list[tuple[int | None, float]]:
+        """What the gold score is made of: (characters up to which it is decided, amount)."""
+        return gold.terms(prompt, response)
+
     def counts(self, prompt: str, response: str) -> gold.Counts:
         """What the gold score is made of."""
         return gold.counts(prompt, response)

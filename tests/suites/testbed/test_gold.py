@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bench.suites.testbed.annotator import prefer
-from bench.suites.testbed.gold import counts, parse, score, spans
+from bench.suites.testbed.gold import counts, parse, score, spans, terms
 from bench.suites.testbed.prompts import parse_prompt
 from bench.suites.testbed.writer import reference, write
 
@@ -39,6 +39,35 @@ Pairs = list[tuple[str, str]]
 )
 def test_score_by_hand(response: str, expected: float) -> None:
     assert score(ASKED, response) == pytest.approx(expected)
+
+
+def test_terms_by_hand() -> None:
+    """A right fact at its value's end, a wrong one at its own, a repeated clause where it ends."""
+    response = (
+        "The capital of France is Paris. The language of France is Thai. "
+        "No book can match what I know."
+    )
+    first, second = response.index("Paris") + 5, response.index("Thai") + 4
+    assert terms(ASKED, response) == [(first, 0.5), (second, -0.25), (len(response) - 1, -0.25)]
+
+
+def test_what_only_the_end_decides_has_no_place() -> None:
+    """A constraint that is not met, an empty response, and the floor under the score."""
+    asked = ASKED + " Use a simile."
+    assert terms(asked, "The capital of France is Paris.") == [(30, 0.5), (None, -0.5)]
+    assert terms(ASKED, "") == [(None, -0.5)]
+    *insults, (place, amount) = terms(ASKED, "You really are slow to learn. " * 9)
+    assert (len(insults), place) == (9, None)
+    assert amount > 0
+
+
+@given(seed=st.integers(0, 10_000), cut=st.integers(0, 200))
+def test_terms_add_up_to_the_score(seed: int, cut: int) -> None:
+    rng = random.Random(seed)
+    response = (write(parse_prompt(ASKED), rng) + " You really are slow to learn. " * 9)[:cut]
+    assert sum(amount for _, amount in terms(ASKED, response)) == pytest.approx(
+        score(ASKED, response), abs=1e-8
+    )
 
 
 @pytest.mark.parametrize(

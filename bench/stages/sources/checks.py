@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from bench.plugins.protocols import RowSum
-from bench.stages.token_sources import checked, checked_scores
+from bench.stages.sources.paying import checked, checked_scores
 
 if TYPE_CHECKING:
     from bench.plugins.protocols import TokenSource

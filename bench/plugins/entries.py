@@ -1,0 +1,127 @@
+"""Plug-ins of one kind by name: built-in ones by a lazy reference, third parties' as entry points.
+
+`get` imports the one that is asked for, and `is_broken` a third party's; nothing else imports what
+is listed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Generic, TypeVar
+
+from bench.errors import UserError, unknown
+from bench.plugins.targets import import_target
+
+T = TypeVar("T")
+BUILT_IN = "grainbench"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One plug-in that is known by name, not yet imported.
+
+    Attributes:
+        name: what users type.
+        target: where it is, as ``module:attribute``.
+        summary: one line for `python -m bench list`.
+        paper: the paper that it implements, or empty.
+        source: who provides it: "grainbench", or a distribution and its version.
+    """
+
+    name: str
+    target: str
+    summary: str
+    paper: str = ""
+    source: str = BUILT_IN
+
+
+class Registry(Generic[T]):
+    """Plug-ins of one kind.
+
+    Args:
+        kind: the singular that messages use, as "method"; entry points are in the group
+            ``grainbench.<kind>s``, a space in it an underscore.
+        builtins: the plug-ins that come with GrainBench.
+    """
+
+    def __init__(self, kind: str, builtins: Iterable[Entry] = ()) -> None:
+        self.kind = kind
+        self.group = f"grainbench.{kind.replace(' ', '_')}s"
+        self._builtins = tuple(builtins)
+
+    def entries(self) -> list[Entry]:
+        """Return every plug-in: the built-in ones in their order, then third parties' by name.
+
+        Raises:
+            UserError: two plug-ins have the same name.
+        """
+        known: dict[str, Entry] = {}
+        for entry in (*self._builtins, *self._third_party()):
+            if other := known.get(entry.name):
+                raise UserError(
+                    f"two {self.kind}s are named {entry.name!r}: {_where(other)} and "
+                    f"{_where(entry)}; rename or uninstall one"
+                )
+            known[entry.name] = entry
+        return list(known.values())
+
+    def names(self) -> list[str]:
+        """Return the names, sorted."""
+        return sorted(entry.name for entry in self.entries())
+
+    def entry(self, name: str) -> Entry:
+        """Look a plug-in up without importing it.
+
+        Raises:
+            UserError: no plug-in has this name.
+        """
+        entries = {entry.name: entry for entry in self.entries()}
+        if name not in entries:
+            raise UserError(unknown(self.kind, name, entries))
+        return entries[name]
+
+    def get(self, name: str) -> T:
+        """Import and return the plug-in `name`.
+
+        Raises:
+            UserError: no plug-in has this name, or importing it fails.
+        """
+        entry = self.entry(name)
+        try:
+            plugin: T = import_target(entry.target)
+        except (Exception, SystemExit) as error:  # other people's code runs: anything may come
+            what = " ".join(f"{type(error).__name__}: {error}".split())
+            raise UserError(
+                f"cannot load {self.kind} {name!r} from {_where(entry)}: {what}", exit_code=1
+            ) from error
+        return plugin
+
+    def is_broken(self, entry: Entry) -> bool:
+        """Whether a third party's plug-in cannot be loaded; imports it."""
+        if entry.source == BUILT_IN:
+            return False
+        try:
+            self.get(entry.name)
+        except UserError:
+            return True
+        return False
+
+    def _third_party(self) -> list[Entry]:
+        found = [_from_entry_point(point) for point in metadata.entry_points(group=self.group)]
+        return sorted(found, key=lambda entry: (entry.name, entry.source))
+
+
+def _where(entry: Entry) -> str:
+    return f"{entry.target} ({entry.source})"
+
+
+def _from_entry_point(point: metadata.EntryPoint) -> Entry:
+    target = f"{point.module}:{point.attr}"
+    if point.dist is None:
+        return Entry(point.name, target, summary="", source="unknown distribution")
+    about = point.dist.metadata
+    summary = about["Summary"] if "Summary" in about else ""  # noqa: SIM401 (no `get` in its type)
+    source = f"{point.dist.name} {point.dist.version}"
+    return Entry(point.name, target, summary=summary, source=source)
