@@ -107,11 +107,33 @@ def compare(
     return found
 
 
-def _compared(pair: "tuple[Group, Group]", instructions: "Instructions", metric: str) -> Comparison:
+def all_pairs(groups: "Sequence[Group]", metric: str) -> list[Comparison]:
+    """Every label minus each that comes after it, Holm over all of them.
+
+    Intervals are Student's t, as the p-values are: a bootstrap of each pair would take minutes.
+
+    Args:
+        groups: of one table; those without items are left out.
+        metric: a key of the items.
+    """
+    from leaderboard.analysis.runs import Instructions
+
+    instructions = Instructions(list(groups))
+    pairs = combinations([group for group in groups if group.items], 2)
+    return _with_holm([_compared(pair, instructions, metric, bootstrap=False) for pair in pairs])
+
+
+def _compared(
+    pair: "tuple[Group, Group]",
+    instructions: "Instructions",
+    metric: str,
+    *,
+    bootstrap: bool = True,
+) -> Comparison:
     from leaderboard.analysis.aggregate import difference
 
     label, base = (group.label for group in pair)
-    found = difference(*pair, instructions, metric)
+    found = difference(*pair, instructions, metric, bootstrap=bootstrap)
     if isinstance(found, str):
         return Comparison(label, base, metric, note=found)
     return Comparison(

@@ -92,15 +92,26 @@ class Table:
     warnings: tuple[str, ...] = ()
 
     @property
+    def world(self) -> str:
+        """The suite, and the base model if it is another than the suite's."""
+        return self.suite if self.base is None else f"{self.suite} on {self.base}"
+
+    @property
+    def heading(self) -> str:
+        """World, judge and reference, in words."""
+        return self._titled("", "")
+
+    @property
     def title(self) -> str:
-        """Suite, base model if it is another than the suite's, judge and reference, in words."""
-        world = self.suite if self.base is None else f"{self.suite} on {self.base}"
-        model = f" ({self.judge_model})" if self.judge_model else ""
-        template = f", prompt {self.template_sha[:8]}" if self.template_sha else ""
+        """The heading with the hashes of the judge's prompt and of the reference."""
+        prompt = f", prompt {self.template_sha[:8]}" if self.template_sha else ""
+        return self._titled(prompt, f" [{self.reference_sha[:8]}]")
+
+    def _titled(self, prompt: str, sha: str) -> str:
+        judge = self.judge + (f" ({self.judge_model})" if self.judge_model else "") + prompt
         if not self.reference_sha:
-            return f"{world}: {self.judge}{model}{template} has judged no run"
-        reference = f"{self.reference} [{self.reference_sha[:8]}]"
-        return f"{world}: judged by {self.judge}{model}{template} against {reference}"
+            return f"{self.world}: {judge} has judged no run"
+        return f"{self.world}: judged by {judge} against {self.reference}{sha}"
 
 
 def is_percent(metric: str) -> bool:

@@ -75,6 +75,8 @@ class Plot:
         """What mean and interval speak of, with the number of seeds."""
         seeds = {point.seeds for point in self.points}
         few, many = min(seeds), max(seeds)
+        if many == 0:  # runs that ended before the judge are in no row's seeds
+            return "95 % interval"
         if many == 1:
             return "one seed: no interval" if not self.bars else "95 % interval, one seed"
         count = f"{many} seeds" if few == many else f"{few} to {many} seeds"

@@ -8,15 +8,19 @@ from typing import Any
 from bench.errors import UserError
 from bench.records.files import Run
 from leaderboard.analysis.aggregate import make_tables
+from leaderboard.analysis.compare import all_pairs
 from leaderboard.analysis.reported import load_reported
 from leaderboard.analysis.rows import Table
 from leaderboard.analysis.runs import Group, load
 from leaderboard.plots import Look, make_plots
 from leaderboard.site.charts import Chart, write_chart
+from leaderboard.site.finding import find
+from leaderboard.site.intervals import intervals
 from leaderboard.site.matrix import comparison_matrix
-from leaderboard.site.provenance import run_grids, run_sheet, shared
-from leaderboard.site.samples import Prompt, by_seed
-from leaderboard.site.sheets import detail_sheets, result_sheet
+from leaderboard.site.provenance import known_facts, run_page, run_sheet, shared
+from leaderboard.site.samples import Pages, load_pages
+from leaderboard.site.sheets import cost_sheets, detail_sheets, result_sheet
+from leaderboard.views.glossary import method_term
 from leaderboard.views.html import Names, renderer
 from leaderboard.views.render import table_grids
 from leaderboard.views.reported import reported_grids
@@ -34,7 +38,7 @@ class Board:
         slug: of its ids and folders.
         anchors: label -> id of the first of its runs.
         pages: run folder -> address of the run's page.
-        samples: seed -> prompts with generations.
+        samples: the generations, by seed.
     """
 
     table: Table
@@ -42,7 +46,7 @@ class Board:
     slug: str
     anchors: dict[str, str]
     pages: dict[str, str]
-    samples: dict[int, list[Prompt]]
+    samples: Pages
 
     @property
     def runs(self) -> list[tuple[str, Run]]:
@@ -63,9 +67,10 @@ def write_site(
 ) -> list[Path]:
     """Write the results as a static site; the same records give the same files, byte for byte.
 
-    ``index.html`` holds the leaderboard, curves, comparisons and provenance; ``samples/`` a page a
-    seed with every method's generations, ``runs/`` a page a run, ``figures/`` the plots as SVG (for
-    a light and for a dark page) and PNG. No page loads anything from elsewhere.
+    ``index.html`` says of each table what was found, and holds its intervals, numbers, paired
+    differences, curves, costs and runs; ``samples/`` has a page a seed with every method's
+    generations, two of them beside each other, ``runs/`` a page a run, ``figures/`` the plots as
+    SVG (for a light and for a dark page) and PNG. No page loads anything from elsewhere.
 
     Args:
         results: folder with ``<suite>/<run_id>/record.json`` in it.
@@ -148,7 +153,7 @@ def _boards(results: Path, suite: str | None, problems: list[str]) -> list[Board
                     for group in groups
                     for run in group.runs
                 },
-                samples=by_seed(ranked, problems),
+                samples=load_pages(ranked, problems),
             )
         )
     return boards
@@ -156,16 +161,17 @@ def _boards(results: Path, suite: str | None, problems: list[str]) -> list[Board
 
 def _write_details(board: Board, out: Path, render: Callable[..., str]) -> Iterator[Path]:
     """The pages of samples and of runs."""
-    for seed, prompts in board.samples.items():
-        labels = sorted({g.label for prompt in prompts for g in prompt.generations})
+    for seed, prompts in board.samples.seeds.items():
+        labels = list(dict.fromkeys(g.label for prompt in prompts for g in prompt.generations))
         page = render(
             "samples.html", board=board, seed=seed, prompts=prompts, labels=labels, home="../"
         )
         yield _write(out / board.sample_page(seed), page)
+    terms = {row.label: method_term(row) for row in board.table.rows}
     for label, run in board.runs:
         page = render(
-            "run.html", board=board, label=label, record=run.record, home="../",
-            grids=run_grids(run.record),
+            "run.html", board=board, term=terms[label], record=run.record, home="../",
+            page=run_page(run.record),
         )  # fmt: skip
         yield _write(out / board.pages[str(run.folder)], page)
 
@@ -186,18 +192,28 @@ def _view(board: Board, charts: list[Chart]) -> dict[str, Any]:
     records = [run.record for _, run in board.runs]
     links = {label: f"#{anchor}" for label, anchor in board.anchors.items()}
     grids = table_grids(table)  # the first says how it was ranked, the last what it cost
-    seed, prompts = next(iter(board.samples.items()), (None, []))
+    comparisons = all_pairs(board.groups, table.metric)
+    common = shared(records)[0]
+    identity = {
+        "base model": table.base or "the suite's own",
+        "judge": table.judge + (f" ({table.judge_model})" if table.judge_model else ""),
+        "judge prompt": table.template_sha or "",
+        "reference": f"{table.reference} [{table.reference_sha}]" if table.reference_sha else "",
+    }
     return {
         "board": board,
+        "finding": find(table, comparisons),
+        "intervals": intervals(table),
+        "identity": known_facts(identity),
         "leaderboard": result_sheet(table, links),
         "warnings": grids[0].warnings,
         "notes": list(dict.fromkeys([*grids[0].notes, *grids[-1].notes])),
         "details": detail_sheets(table),
+        "costs": cost_sheets(table),
         "charts": charts,
-        "matrix": comparison_matrix(board.groups, table.metric),
-        "example": prompts[0] if prompts else None,
-        "example_seed": seed,
-        "facts": shared(records)[0],
+        "matrix": comparison_matrix(comparisons, table.metric),
+        "example": board.samples.example,
+        "facts": known_facts({k: v for k, v in common.items() if k not in identity}),
         "runs": run_sheet(board.runs, board.pages, board.anchors),
         "seeds": sorted({record.seed for record in records}),
     }

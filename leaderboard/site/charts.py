@@ -1,19 +1,28 @@
 """The plots on the page: a light and a dark drawing, their data in words and as a table."""
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from leaderboard.plots import Look, Plot, dark, save
 from leaderboard.plots.data import Point, bar_label
+from leaderboard.plots.draw import COLOURS
 from leaderboard.site.sheets import EMPTY, Column, Field, Sheet
 
-STEPS = 7  # so many of a curve's steps are in its table
+STEPS = 5  # so many of a curve's steps are in its table
+KNOT = 4  # lines: with more, each gets a panel of its own at first
+DIGITS = 4  # of the numbers in a curve's data: more than anybody can see
 
 
 @dataclass(frozen=True)
 class Chart:
-    """A plot as the page shows it; the addresses are relative to the site."""
+    """A plot as the page shows it; the addresses are relative to the site.
+
+    Attributes:
+        data: the curves as JSON, which the page's script draws in the place of the image; "" for
+            bars.
+    """
 
     name: str
     title: str
@@ -25,6 +34,7 @@ class Chart:
     height: int
     alt: str
     numbers: Sheet
+    data: str
 
 
 def write_chart(plot: Plot, look: Look, out: Path, folder: str) -> tuple[Chart, list[Path]]:
@@ -49,6 +59,7 @@ def write_chart(plot: Plot, look: Look, out: Path, folder: str) -> tuple[Chart, 
         height=height,
         alt=describe(plot),
         numbers=numbers(plot),
+        data="" if plot.bars else curve_data(plot, look),
     )
     return chart, [light, night, png]
 
@@ -88,6 +99,27 @@ def numbers(plot: Plot) -> Sheet:
     placed = any(p.x != p.step for p in plot.points) and not plot.bars
     notes = [f"@: {plot.x_label}, mean over seeds."] if placed else []
     return Sheet(f"Numbers: {plot.title}", columns, rows, notes)
+
+
+def curve_data(plot: Plot, look: Look) -> str:
+    """Each line's (step, x, mean, low, high), with the place of its colour among `COLOURS`."""
+    places = [light for light, _ in COLOURS]
+    lines = [
+        {
+            "label": label,
+            "colour": places.index(look.colours[label]),
+            "points": [
+                [p.step, *(float(f"{v:.{DIGITS}g}") for v in (p.x, p.mean, p.low, p.high))]
+                for p in plot.of(label)
+            ],
+        }
+        for label in plot.labels
+    ]
+    curves = {
+        "x": plot.x_label, "y": plot.y_label, "path": plot.path,
+        "panels": len(lines) > KNOT, "lines": lines,
+    }  # fmt: skip
+    return json.dumps(curves, separators=(",", ":"))
 
 
 def _cell(point: Point, text: Callable[[float], str]) -> Field:

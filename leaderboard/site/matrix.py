@@ -1,15 +1,13 @@
 """Every method against every other: paired by seed and instruction, Holm over all pairs."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
 
 from bench.grid import DASH
-from bench.stats import TwoWay, holm
-from leaderboard.analysis.aggregate import difference
+from leaderboard.analysis.compare import Comparison
 from leaderboard.analysis.rows import interval, number, probability
-from leaderboard.analysis.runs import Group, Instructions
 
-ALPHA = 0.05
+ROOMY = 8  # labels: with more the intervals would not fit beside each other
 
 
 @dataclass(frozen=True)
@@ -32,41 +30,40 @@ class Matrix:
     pairs: int
     basis: str
 
+    @property
+    def is_wide(self) -> bool:
+        """Whether its cells must be narrow: numbers over the columns, intervals as tooltips."""
+        return len(self.labels) > ROOMY
 
-def comparison_matrix(groups: list[Group], metric: str) -> Matrix | None:
-    """All paired differences, row minus column; None where fewer than two labels have items.
 
-    Intervals are Student's t, as the p-values are: a bootstrap of each pair would take minutes.
+def comparison_matrix(comparisons: Sequence[Comparison], metric: str) -> Matrix | None:
+    """All paired differences, row minus column; None where there is no pair.
 
     Args:
-        groups: of one table, in the order of the leaderboard.
-        metric: a key of the items.
+        comparisons: of `leaderboard.analysis.compare.all_pairs`.
+        metric: what was compared.
     """
-    shown = [group.label for group in groups if group.items]
-    if len(shown) < 2:
+    if not comparisons:
         return None
-    instructions = Instructions(groups)
-    found = {
-        (a.label, b.label): difference(a, b, instructions, metric, bootstrap=False)
-        for a, b in combinations([group for group in groups if group.items], 2)
-    }
-    known = {pair: d for pair, d in found.items() if isinstance(d, TwoWay)}
-    adjusted = dict(zip(known, holm([d.p_value for d in known.values()]), strict=True))
+    shown = list(dict.fromkeys(label for c in comparisons for label in (c.label, c.base)))
     cells: dict[tuple[str, str], Pair] = {}
-    for (a, b), d in known.items():
-        cells[a, b] = _pair(metric, d, adjusted[a, b], 1.0)
-        cells[b, a] = _pair(metric, d, adjusted[a, b], -1.0)
-    rows = [[None if a == b else cells.get((a, b), Pair(DASH)) for b in shown] for a in shown]
-    basis = ", ".join(sorted({d.basis for d in known.values()}))
+    for c in comparisons:
+        cells[c.label, c.base] = _pair(c, 1.0)
+        cells[c.base, c.label] = _pair(c, -1.0)
+    rows = [[None if a == b else cells[a, b] for b in shown] for a in shown]
+    known = [c for c in comparisons if c.mean is not None]
+    basis = ", ".join(sorted({c.basis for c in known}))
     return Matrix(metric, shown, rows, len(known), basis)
 
 
-def _pair(metric: str, found: TwoWay, p_holm: float, factor: float) -> Pair:
-    mean = factor * found.mean
+def _pair(c: Comparison, factor: float) -> Pair:
+    if c.mean is None or c.p_holm is None:
+        return Pair(DASH)
+    mean = factor * c.mean
     ends = None
-    if found.ci95 is not None:
-        low, high = sorted(factor * end for end in found.ci95)
+    if c.ci95 is not None:
+        low, high = sorted(factor * end for end in c.ci95)
         ends = (low, high)
-    sign = ("plus" if mean > 0 else "minus") if p_holm <= ALPHA else ""
-    text = number(metric, mean, signed=True)
-    return Pair(text, interval(metric, ends, signed=True), probability(p_holm), sign)
+    sign = ("plus" if mean > 0 else "minus") if c.significant else ""
+    text = number(c.metric, mean, signed=True)
+    return Pair(text, interval(c.metric, ends, signed=True), probability(c.p_holm), sign)

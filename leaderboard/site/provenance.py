@@ -1,13 +1,17 @@
 """Where the numbers come from: what all runs share, and each run with what is its own."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from bench.config.loading import describe, typed
 from bench.config.run import flatten
-from bench.grid import DASH, Grid
+from bench.grid import DASH
 from bench.records.files import Record, Run
 from leaderboard.analysis.rows import seconds
 from leaderboard.site.sheets import Column, Field, Sheet
-from leaderboard.views.show import config_grid, metric_grid, stage_grid
+from leaderboard.views.glossary import STAGES, fact_meaning, metric_term
+from leaderboard.views.show import metric_grid, stage_grid
 
 Facts = dict[str, str]
 _SHORT = 10  # digits of a hash: enough to tell runs apart; the run's page has all
@@ -79,35 +83,116 @@ def _columns(record: Record) -> list[Field]:
     ]
 
 
-def run_grids(record: Record) -> list[Grid]:
-    """All that a run's record says, as tables."""
-    identity = {
-        "run": record.run_id, "method": record.label, "paper": record.paper,
-        "suite": record.suite, "seed": str(record.seed),
+@dataclass(frozen=True)
+class Fact:
+    """A name, what it stands for in this run, and what it means."""
+
+    name: str
+    value: str
+    meaning: str = ""
+
+
+@dataclass(frozen=True)
+class Block:
+    """Facts below a heading."""
+
+    title: str
+    facts: list[Fact]
+
+
+@dataclass(frozen=True)
+class RunPage:
+    """All that a run's record says: blocks of facts, tables, and the configuration by section."""
+
+    blocks: list[Block]
+    sheets: list[Sheet]
+    config: list[Block]
+
+
+def run_page(record: Record) -> RunPage:
+    """What stands on the page of a run."""
+    blocks = [
+        _block("This run", _identity(record)),
+        _block("Convergence", _convergence(record)),
+        _block("Judge", _details(record.judge.details)),
+        _block("Editor", _details(record.editor.details if record.editor else {})),
+        _block("Counts of the stages", _counts(record)),
+        _block("Provenance", facts(record)),
+    ]
+    sheets = [_metric_sheet(record), _stage_sheet(record)]
+    return RunPage(
+        [block for block in blocks if block.facts],
+        [sheet for sheet in sheets if sheet.rows],
+        _config(record),
+    )
+
+
+def known_facts(values: Facts) -> list[Fact]:
+    """Facts with their meanings, without those that say nothing."""
+    return [Fact(name, value, fact_meaning(name)) for name, value in values.items() if value]
+
+
+def _block(title: str, values: Facts) -> Block:
+    return Block(title, known_facts(values))
+
+
+def _identity(record: Record) -> Facts:
+    found = {
+        "run": record.run_id, "suite": record.suite, "seed": str(record.seed),
         "status": record.status.replace("_", " "), "error": record.error or "",
         "config hash": record.config_sha,
         "started": record.started_at, "finished": record.finished_at,
     }  # fmt: skip
-    identity |= {f"judged {k}": str(n) for k, n in sorted(record.judge.counts.items())}
+    found |= {f"judged {k}": str(n) for k, n in sorted(record.judge.counts.items())}
     if record.judge.cost_usd is not None:
-        identity["judge USD"] = f"{record.judge.cost_usd:.2f}"
-    counts = {
-        f"{stage.name}: {name}": str(n)
+        found["judge USD"] = f"{record.judge.cost_usd:.2f}"
+    return found
+
+
+def _counts(record: Record) -> Facts:
+    return {
+        f"{stage.name}: {name.replace('_', ' ')}": str(n)
         for stage in record.stages
         for name, n in stage.counts.items()
     }
-    grids = [
-        _pairs("This run", identity),
-        metric_grid(record),
-        stage_grid(record),
-        _pairs("Counts of the stages", counts),
-        _pairs("Convergence", _convergence(record)),
-        _pairs("Judge", _details(record.judge.details)),
-        _pairs("Editor", _details(record.editor.details if record.editor else {})),
-        _pairs("Provenance", facts(record)),
-        config_grid(record, None),
+
+
+def _metric_sheet(record: Record) -> Sheet:
+    grid = metric_grid(record)
+    rows = []
+    for name, *values in grid.rows:
+        term = metric_term(name)
+        head = Field(term.name, meaning=f"{name}: {term.meaning}" if term.meaning else name)
+        rows.append([head, *map(Field, values)])
+    return Sheet(grid.title, _headed(grid.headers), rows)
+
+
+def _stage_sheet(record: Record) -> Sheet:
+    grid = stage_grid(record)
+    rows = [
+        [Field(name.replace("_", " "), meaning=STAGES.get(name, "")), *map(Field, values)]
+        for name, *values in grid.rows
     ]
-    return [grid for grid in grids if grid.rows]
+    return Sheet(grid.title, _headed(grid.headers), rows, grid.notes)
+
+
+def _headed(headers: Sequence[str]) -> list[Column]:
+    return [
+        Column(header, numeric=i > 0, meaning=fact_meaning(header))
+        for i, header in enumerate(headers)
+    ]
+
+
+def _config(record: Record) -> list[Block]:
+    """The configuration by section, each field with what `python -m bench config` says of it."""
+    known = {doc.path: f"{doc.description} ({doc.expected})" for doc in describe()}
+    sections: dict[str, list[Fact]] = {}
+    for path, value in flatten(record.config).items():
+        section, _, name = path.rpartition(".")
+        meaning = f"{path}: {known[path]}" if path in known else path
+        fact = Fact(name.replace("_", " "), typed(value), meaning)
+        sections.setdefault(section or "run", []).append(fact)
+    return [Block(title.replace("_", " "), own) for title, own in sorted(sections.items())]
 
 
 def _details(details: dict[str, Any]) -> Facts:
@@ -124,8 +209,3 @@ def _convergence(record: Record) -> Facts:
         "time to 90 %": seconds(found.seconds_to_90),
         "tokens to 90 %": DASH if found.tokens_to_90 is None else f"{found.tokens_to_90:,}",
     }
-
-
-def _pairs(title: str, values: Facts) -> Grid:
-    rows = [[key, value] for key, value in values.items() if value]
-    return Grid(title, ["What", "Value"], rows)

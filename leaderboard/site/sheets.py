@@ -1,11 +1,12 @@
 """The sortable tables of the page: what stands in each cell, and by what it is sorted."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
 from bench.grid import DASH
 from leaderboard.analysis.rows import Cell, Row, Table, interval, number, seconds, with_error
-from leaderboard.views.columns import sections
+from leaderboard.views.columns import PROBE, sections
+from leaderboard.views.glossary import COLUMNS, STAGES, method_term, metric_term
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,15 @@ class Forest:
 
 @dataclass(frozen=True)
 class Field:
-    """A cell: its text, a smaller line below, and the number it is sorted by (None: the text)."""
+    """A cell.
+
+    Attributes:
+        note: a smaller line below.
+        key: the number that it is sorted by; None: the text.
+        meaning: of a method, in a line.
+        paper: of a method.
+        is_lowest: whether no other of its row is lower.
+    """
 
     text: str
     note: str = ""
@@ -28,15 +37,25 @@ class Field:
     forest: Forest | None = None
     href: str = ""
     id: str = ""
+    meaning: str = ""
+    paper: str = ""
+    is_lowest: bool = False
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column; columns of one `group` that stand together share a heading."""
+    """A column; columns of one `group` that stand together share a heading.
+
+    Attributes:
+        meaning: of its numbers; "" where the header says it.
+        is_minor: whether it folds away in a narrow window; a table below has it too.
+    """
 
     header: str
     group: str = ""
     numeric: bool = True
+    meaning: str = ""
+    is_minor: bool = False
 
 
 @dataclass(frozen=True)
@@ -49,24 +68,23 @@ class Sheet:
     notes: list[str] = field(default_factory=list)
 
     @property
-    def groups(self) -> list[tuple[str, int]]:
+    def groups(self) -> list[tuple[str, list[Column]]]:
         """(heading, columns below it), the first column apart; empty where there is none."""
-        spans: list[tuple[str, int]] = []
+        spans: list[tuple[str, list[Column]]] = []
         for column in self.columns[1:]:
             if spans and spans[-1][0] == column.group:
-                spans[-1] = (column.group, spans[-1][1] + 1)
+                spans[-1][1].append(column)
             else:
-                spans.append((column.group, 1))
+                spans.append((column.group, [column]))
         return spans if any(name for name, _ in spans) else []
 
 
 _METRICS = {
-    "rm_accuracy.original": ("Reward model", "Original pairs %"),
-    "rm_accuracy.edited": ("Reward model", "Edits %"),
-    "rm_localisation": ("Reward model", "Localisation"),
-    "gold_score": ("Policy", "Gold score"),
-    "kl": ("Policy", "KL"),
-    "length": ("Policy", "Length"),
+    "rm_accuracy.original": ("Reward model", "Original pairs %", True),
+    "rm_accuracy.edited": ("Reward model", "Edits %", False),
+    "gold_score": ("Policy", "Gold score", True),
+    "kl": ("Policy", "KL", False),
+    "length": ("Policy", "Length", True),
 }
 
 EMPTY = Field(DASH)
@@ -74,7 +92,7 @@ _Fill = Callable[[Row], Field]
 
 
 def result_sheet(table: Table, links: dict[str, str]) -> Sheet:
-    """One row a label: result, reward model, policy and cost.
+    """One row a label: result, reward model, policy and time.
 
     Args:
         table: what may be compared.
@@ -82,27 +100,58 @@ def result_sheet(table: Table, links: dict[str, str]) -> Sheet:
     """
     fills: list[tuple[Column, _Fill]] = [
         *_result_columns(table),
-        *(_metric_column(name, header, group) for name, (group, header) in _METRICS.items()),
-        *_cost_columns(table),
+        *(
+            _metric_column(name, header, group, is_minor)
+            for name, (group, header, is_minor) in _METRICS.items()
+        ),
+        (Column("Total time", "Cost"), lambda row: _time(row.seconds)),
     ]
-    return _sheet("Leaderboard", table.rows, fills, links)
+    sheet = _sheet("All numbers", table.rows, fills, links)
+    heads = [_introduced(line[0], row) for line, row in zip(sheet.rows, table.rows, strict=True)]
+    rows = [[head, *line[1:]] for head, line in zip(heads, sheet.rows, strict=True)]
+    return replace(sheet, rows=rows)
+
+
+def _introduced(head: Field, row: Row) -> Field:
+    """A row's header with what its method is."""
+    return replace(head, meaning=method_term(row).meaning, paper=row.paper)
 
 
 def detail_sheets(table: Table) -> list[Sheet]:
-    """Every metric of reward models and policies, and the time of each stage."""
+    """Every metric of reward models and policies; of planted errors each row's lowest is marked."""
     sheets = []
     for title, names in sections(table).items():
         rows = [row for row in table.rows if any(name in row.metrics for name in names)]
         columns = [_metric_column(name, header) for name, header in names.items()]
-        sheets.append(_sheet(title, rows, columns))
+        sheet = _sheet(title, rows, columns)
+        planted = all(name.startswith(PROBE) for name in names)
+        sheets.append(_with_lowest(sheet) if planted else sheet)
+    return [sheet for sheet in sheets if len(sheet.columns) > 1]
+
+
+def _with_lowest(sheet: Sheet) -> Sheet:
+    rows = []
+    for head, *cells in sheet.rows:
+        keys = {cell.key for cell in cells if cell.key is not None}
+        least = min(keys) if len(keys) > 1 else None
+        marked = (replace(c, is_lowest=least is not None and c.key == least) for c in cells)
+        rows.append([head, *marked])
+    return replace(sheet, rows=rows, notes=["▾: the lowest of its row."])
+
+
+def cost_sheets(table: Table) -> list[Sheet]:
+    """Time of each stage; convergence, memory and money."""
     timed = [row for row in table.rows if row.stage_seconds]
     longest_first = sorted(timed, key=lambda row: -len(row.stage_seconds))
     stages = list(dict.fromkeys(name for row in longest_first for name in row.stage_seconds))
-    times = _sheet("Time by stage, mean over seeds", timed, [_stage(name) for name in stages])
+    columns = [_stage(name) for name in stages]
+    columns.append((Column("All stages"), lambda row: _time(row.seconds)))
+    times = _sheet("Time by stage, mean over seeds", timed, columns)
     times.notes.append(
         "A shared stage counts at its full cost in each row, also where it was cached."
     )
-    return [sheet for sheet in (*sheets, times) if len(sheet.columns) > 1]
+    cost = _sheet("Convergence, memory and money", timed, _cost_columns(table))
+    return [sheet for sheet in (times, cost) if sheet.rows]
 
 
 def _sheet(
@@ -116,7 +165,12 @@ def _sheet(
     kept = [(column, cells) for column, cells in filled if any(c.text != DASH for c in cells)]
     heads = [_head(row, links or {}) for row in rows]
     lines = [[head, *(cells[i] for _, cells in kept)] for i, head in enumerate(heads)]
-    return Sheet(title, [Column("Method", numeric=False), *(column for column, _ in kept)], lines)
+    columns = [_explained(column) for column, _ in kept]
+    return Sheet(title, [Column("Method", numeric=False), *columns], lines)
+
+
+def _explained(column: Column) -> Column:
+    return replace(column, meaning=column.meaning or COLUMNS.get(column.header, ""))
 
 
 def _head(row: Row, links: dict[str, str]) -> Field:
@@ -130,12 +184,14 @@ def _result_columns(table: Table) -> list[tuple[Column, _Fill]]:
 
     def mean(row: Row) -> Field:
         cell = row.metrics.get(metric)
-        return Field(number(metric, cell.mean), key=cell.mean) if cell else EMPTY
-
-    def error(row: Row) -> Field:
-        cell = row.metrics.get(metric)
-        value = cell.standard_error if cell else None
-        return Field(number(metric, value), key=value)
+        if cell is None:
+            return EMPTY
+        error = cell.standard_error
+        return Field(
+            number(metric, cell.mean),
+            "" if error is None else f"± {number(metric, error)}",
+            key=cell.mean,
+        )
 
     def range_(row: Row) -> Field:
         cell = row.metrics.get(metric)
@@ -144,16 +200,21 @@ def _result_columns(table: Table) -> list[tuple[Column, _Fill]]:
         text = interval(metric, cell.ci95)
         return Field(text, key=cell.ci95[0], forest=forest(cell, scale))
 
-    def instructions(row: Row) -> Field:
-        missing = f"{row.missing} missing" if row.missing else ""
-        return _count(row.instructions, missing)
+    def seeds(row: Row) -> Field:
+        missing = f", {row.missing} missing" if row.missing else ""
+        judged = "" if row.instructions is None else f"× {row.instructions}{missing}"
+        return _count(len(row.seeds) or None, judged)
 
-    columns = ("Group", "Win %", "SE", "95 % interval", "Seeds", "Instructions")
-    fills: list[_Fill] = [
-        lambda row: _count(row.group), mean, error, range_,
-        lambda row: _count(len(row.seeds) or None), instructions,
-    ]  # fmt: skip
-    return [(Column(c, "Result"), fill) for c, fill in zip(columns, fills, strict=True)]
+    fills: Mapping[str, tuple[_Fill, bool]] = {
+        "Group": (lambda row: _count(row.group), False),
+        "Win %": (mean, False),
+        "95 % interval": (range_, False),
+        "Seeds": (seeds, True),
+    }
+    return [
+        (Column(header, "Result", is_minor=is_minor), fill)
+        for header, (fill, is_minor) in fills.items()
+    ]
 
 
 def _count(value: int | None, note: str = "") -> Field:
@@ -178,7 +239,9 @@ def forest(cell: Cell, scale: tuple[float, float]) -> Forest | None:
     return Forest(place(cell.ci95[0]), place(cell.mean), place(cell.ci95[1]), parity)
 
 
-def _metric_column(name: str, header: str, group: str = "") -> tuple[Column, _Fill]:
+def _metric_column(
+    name: str, header: str, group: str = "", is_minor: bool = False
+) -> tuple[Column, _Fill]:
     """Mean and standard error, the interval below."""
 
     def fill(row: Row) -> Field:
@@ -188,12 +251,11 @@ def _metric_column(name: str, header: str, group: str = "") -> tuple[Column, _Fi
         note = interval(name, cell.ci95) if cell.ci95 else ""
         return Field(with_error(name, cell), note, key=cell.mean)
 
-    return Column(header, group), fill
+    return Column(header, group, meaning=metric_term(name).meaning, is_minor=is_minor), fill
 
 
 def _cost_columns(table: Table) -> list[tuple[Column, _Fill]]:
     numbers: dict[str, _Fill] = {
-        "Total time": lambda row: _time(row.seconds),
         "90 % steps": lambda row: _rounded(row.steps_to_90, 0),
         "90 % time": lambda row: _time(row.seconds_to_90),
         "Peak GiB": lambda row: _rounded(row.peak_memory_gib, 2),
@@ -201,17 +263,21 @@ def _cost_columns(table: Table) -> list[tuple[Column, _Fill]]:
         "Editor USD": lambda row: _rounded(row.editor_usd, 2),
     }
     texts: dict[str, _Fill] = {
+        "Training pairs": lambda row: Field(
+            " to ".join(f"{n:,}" for n in dict.fromkeys(row.pairs)) or DASH
+        ),
         "Device": lambda row: Field(", ".join(row.devices) or DASH),
         "Judge": lambda _: Field(table.judge, table.judge_model or ""),
     }
     return [
-        *((Column(header, "Cost"), fill) for header, fill in numbers.items()),
-        *((Column(header, "Cost", numeric=False), fill) for header, fill in texts.items()),
+        *((Column(header), fill) for header, fill in numbers.items()),
+        *((Column(header, numeric=False), fill) for header, fill in texts.items()),
     ]
 
 
 def _stage(name: str) -> tuple[Column, _Fill]:
-    return Column(name), lambda row: _time(row.stage_seconds.get(name))
+    column = Column(name.replace("_", " "), meaning=STAGES.get(name, ""))
+    return column, lambda row: _time(row.stage_seconds.get(name))
 
 
 def _time(value: float | None) -> Field:

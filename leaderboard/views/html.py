@@ -3,7 +3,7 @@
 import base64
 import hashlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +11,16 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from bench.grid import Grid
+from leaderboard.views.glossary import paper_address
 
 TEMPLATES = Path(__file__).resolve().parents[1] / "templates"
 
 
+STYLES = ("site.css", "tables.css", "charts.css", "samples.css")
+
+
 def renderer() -> Callable[..., str]:
-    """``render(template, **values)`` with style, script and policy as globals of the templates."""
-    style, script = (
-        (TEMPLATES / name).read_text(encoding="utf-8") for name in ("site.css", "site.js")
-    )
+    """``render(template, **values)``; style, scripts and policy are globals of the templates."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -27,18 +28,23 @@ def renderer() -> Callable[..., str]:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    # The two files are ours and are written into each page, so that their hashes can be allowed:
+    # These files are ours and are written into each page, so that their hashes can be allowed:
     # under file:// a page has no origin of which 'self' could speak alike in all browsers.
-    environment.globals.update(
-        style=Markup(style), script=Markup(script), csp=policy(style, script)
-    )
-
-    environment.filters["breakable"] = breakable
+    environment.globals.update(style=_joined(STYLES), script_of=_script, policy=policy)
+    environment.filters.update(breakable=breakable, address=paper_address)
 
     def render(template: str, **values: Any) -> str:
         return environment.get_template(template).render(**values)
 
     return render
+
+
+def _script(names: Sequence[str]) -> Markup:
+    return _joined(f"{name}.js" for name in names)
+
+
+def _joined(names: Iterable[str]) -> Markup:
+    return Markup("\n").join(Markup((TEMPLATES / name).read_text("utf-8")) for name in names)
 
 
 def to_html(title: str, grids: Sequence[Grid]) -> str:

@@ -5,11 +5,13 @@ import re
 import pytest
 from jinja2 import UndefinedError
 
+from leaderboard.plots.draw import COLOURS
 from leaderboard.views.html import TEMPLATES, Names, breakable, policy, renderer
 
 # (text, background) pairs that the page draws, each at 4.5:1 or more (WCAG AA)
 PAIRS = [
     *((text, back) for text in ("ink", "muted", "accent") for back in ("paper", "panel")),
+    ("warm", "paper"),
     *(("ink", f"{sign}{strength}") for sign in "pn" for strength in range(1, 5)),
 ]
 
@@ -33,6 +35,12 @@ def test_text_can_be_read_on_what_it_stands_on(dark):
     for text, back in PAIRS:
         low, high = sorted((luminance(colours[text]), luminance(colours[back])))
         assert (high + 0.05) / (low + 0.05) >= 4.5, (text, back)
+
+
+@pytest.mark.parametrize("dark", [0, 1], ids=["light", "dark"])
+def test_lines_and_rank_groups_have_the_colours_of_the_plots(dark):
+    colours = variables(dark)
+    assert [colours[f"c{i}"] for i in range(len(COLOURS))] == [pair[dark] for pair in COLOURS]
 
 
 def test_the_policy_allows_exactly_our_style_and_script():

@@ -95,6 +95,8 @@ def check_structure(page):
 def check_links(path, page, pages):
     """Each leads to a file of the site, and to a place in it."""
     for link in page.links:
+        if re.fullmatch(r"https://arxiv\.org/abs/\d{4}\.\d{4,5}", link):
+            continue
         parts = urlsplit(link)
         assert parts.scheme == parts.netloc == "", link
         target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
@@ -116,21 +118,28 @@ def test_a_hostile_record_stays_text(make_run, tmp_path):
         "prompt": HOSTILE, "output": HOSTILE, "reference": HOSTILE, "preference": 2,
         "tokens": [HOSTILE, "\n", "<b>"], "token_rewards": [1.0, float("nan"), -2.0],
     }  # fmt: skip
-    folder = make_run(f"evil $\\x$ {HOSTILE}", run_id="evil", error=HOSTILE)
+    evil = {"paper": HOSTILE, "suite": "testbed", "config": {"ppo": {HOSTILE: HOSTILE}}}
+    folder = make_run(f"evil $\\x$ {HOSTILE}", run_id="evil", error=HOSTILE, **evil)
     (folder / "samples.jsonl").write_text(json.dumps(sample) + "\n")
     write_record(read_record(folder).model_copy(update={"run_id": "../../evil"}), folder)
+    make_run(f"worse {HOSTILE}", run_id="worse", win=0.1, **evil)
     out = tmp_path / "out" / "site"
     paths, problems = build(tmp_path / "results", out)
-    assert problems == []
+    assert all(HOSTILE in problem for problem in problems)
     assert all(path.resolve().is_relative_to(out) for path in paths)
     for path, page in pages_of(out).items():
-        assert page.tags.count("script") == 1
+        check_structure(page)
         assert page.tags.count("img") == page.tags.count("picture")
         assert "onerror" not in {name for _, name in page.attributes}
-        assert path.read_text().count("<b>") == page.tags.count("b") == (path.name == "index.html")
+        assert path.read_text().count("<b>") == page.tags.count("b")
+        assert not [link for link in page.links if "(" in link]  # ids and files are without
+    index = (out / "index.html").read_text()
+    finding = index[index.index('class="finding"') : index.index("</p>", index.index('"finding"'))]
+    assert "&lt;/script&gt;" in finding
     samples = (out / "samples/testbed-seed-0.html").read_text()
     assert "&lt;/script&gt;&lt;img src=x onerror=&#34;alert(1)&#34;&gt;&amp;amp;" in samples
     assert '<i class="z" data-r="+nan">' in samples
+    assert '<i class="n4 end" data-r="-2.00" data-token="&lt;b&gt;">end</i>' in samples
 
 
 def test_the_index_keeps_failed_runs_and_sets_reported_numbers_apart(results, tmp_path):
@@ -139,7 +148,7 @@ def test_the_index_keeps_failed_runs_and_sets_reported_numbers_apart(results, tm
     board = text[text.index('id="testbed-leaderboard"') :]
     row = board[board.index("bad</span>") : board.index("</tr>", board.index("bad</span>"))]
     assert "diverged" in row
-    assert row.count("–") > 10
+    assert row.count("–") >= 10
     assert "KL is NaN at step 12" in text
     measured, reported = text.split('class="reported"')
     assert "51.6" not in measured
@@ -215,3 +224,18 @@ def test_a_place_that_cannot_be_written_is_said(results, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=re.escape(f"{tmp_path / 'file'}: cannot be written")):
         build(results, tmp_path / "file")
+
+
+def test_the_page_begins_with_what_was_found_and_how_sure_it_is(results, tmp_path):
+    build(results, tmp_path / "site")
+    text = (tmp_path / "site" / "index.html").read_text()
+    places = [text.index(part) for part in (
+        'class="finding"', 'class="intervals"', 'id="testbed-leaderboard"', 'id="testbed-matrix"',
+    )]  # fmt: skip
+    assert places == sorted(places)
+    heading = text[text.index("<h2 ") : text.index("</h2>")]
+    assert heading.endswith("testbed: judged by gold against gold-reference")
+    assert "gold-reference [abcdef012345]" in text  # the hash, among what is compared
+    row = text[text.index('href="#runs-testbed-token_ppo-loss-eq4"') :]
+    assert row.index("a reward at every token, learned from minimal edits") < row.index("</th>")
+    assert row.index('href="https://arxiv.org/abs/2406.02756"') < row.index("</th>")

@@ -1,10 +1,11 @@
+import json
 import re
 
 import pytest
 
 from leaderboard.plots import Look, Plot
 from leaderboard.plots.data import Point
-from leaderboard.site.charts import describe, numbers, write_chart
+from leaderboard.site.charts import curve_data, describe, numbers, write_chart
 from leaderboard.site.sheets import EMPTY, Field
 
 CURVE = Plot(
@@ -44,9 +45,9 @@ def test_bars_in_words():
 def test_the_numbers_of_a_curve_are_a_few_of_its_steps():
     sheet = numbers(CURVE)
     headers = [column.header for column in sheet.columns]
-    assert headers == ["Method", *(f"step {s}" for s in (0, 20, 30, 40, 60, 80, 90))]
+    assert headers == ["Method", *(f"step {s}" for s in (0, 20, 40, 70, 90))]
     assert sheet.rows[0][-1] == Field("0.90", "[0.80, 1.00] @ 9.00", key=0.9)
-    assert sheet.rows[1][1:] == [Field("0.50", "", key=0.5), *[EMPTY] * 6]
+    assert sheet.rows[1][1:] == [Field("0.50", "", key=0.5), *[EMPTY] * 4]
     assert sheet.notes == ["@: KL, mean over seeds."]
 
 
@@ -71,3 +72,24 @@ def test_a_chart_comes_light_and_dark_and_knows_its_size(tmp_path):
     assert light != night
     assert float(re.search('width="([0-9.]+)pt"', light)[1]) == pytest.approx(chart.width, abs=0.5)
     assert re.sub("#[0-9a-f]{6}", "", light) == re.sub("#[0-9a-f]{6}", "", night)
+    assert json.loads(chart.data) == json.loads(curve_data(CURVE, Look.of(["a", "b"])))
+
+
+def test_the_data_of_curves_are_their_points_and_colours():
+    data = json.loads(curve_data(CURVE, Look.of(["a", "b"])))
+    assert (data["x"], data["y"], data["path"], data["panels"]) == ("KL", "gold score", True, False)
+    first, second = data["lines"]
+    assert (first["label"], first["colour"], second["colour"]) == ("a", 0, 1)
+    assert first["points"][3] == [30, 3.0, 0.3, 0.2, 0.4]
+    assert second["points"] == [[0, 0.0, 0.5, 0.5, 0.5]]
+
+
+def test_lines_that_would_knot_get_panels():
+    labels = [f"m{i}" for i in range(5)]
+    points = [Point(label, 1, 1.0, 0.5, 0.4, 0.6, 2) for label in labels]
+    data = json.loads(curve_data(Plot("kl", "KL", "step", "KL", points), Look.of(labels)))
+    assert data["panels"] is True
+
+
+def test_bars_have_no_data_to_draw(tmp_path):
+    assert write_chart(BARS, Look.of(["a", "b"]), tmp_path, "figures/x")[0].data == ""

@@ -3,13 +3,14 @@ import pytest
 from bench.grid import DASH
 from bench.stats import holm
 from leaderboard.analysis.aggregate import difference
+from leaderboard.analysis.compare import all_pairs
 from leaderboard.analysis.runs import Instructions, load
 from leaderboard.site.matrix import Pair, comparison_matrix
 
 
 def matrix_of(results):
     groups = next(iter(load(results, "testbed")[0].values()))
-    return comparison_matrix(groups, "win_rate"), groups
+    return comparison_matrix(all_pairs(groups, "win_rate"), "win_rate"), groups
 
 
 def test_each_pair_is_the_paired_difference_with_holm_over_all(results):
@@ -66,3 +67,10 @@ def test_one_method_needs_no_matrix(make_run, tmp_path, labels):
     for label in labels:
         make_run(label)
     assert matrix_of(tmp_path / "results")[0] is None
+
+
+def test_many_methods_make_it_narrow(make_run, tmp_path):
+    for i in range(9):
+        make_run(f"m{i}", 0, 0.3 + 0.02 * i)
+    wide, _ = matrix_of(tmp_path / "results")
+    assert (len(wide.labels), wide.is_wide) == (9, True)

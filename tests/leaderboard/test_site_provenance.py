@@ -1,6 +1,6 @@
 from bench.records.files import Code, DataSplit, EditorRecord, JudgeRecord, StageRecord, read_record
 from leaderboard.analysis.runs import load
-from leaderboard.site.provenance import facts, run_grids, run_sheet, shared
+from leaderboard.site.provenance import facts, run_page, run_sheet, shared
 
 
 def records_of(results):
@@ -58,21 +58,30 @@ def test_a_page_says_all_of_its_record(make_run):
         stages=[StageRecord(name="edits", key="k", seconds=1, cached=True, counts={"pairs": 7})],
     )  # fmt: skip
     record = read_record(folder)
-    text = {
-        (row[0], row[1])
-        for grid in run_grids(record)
-        for row in grid.rows
-        if len(grid.headers) == 2
-    }
-    assert {
-        ("judged refusal", "2"), ("judge USD", "1.50"), ("edits: pairs", "7"),
-        ("agreement.kappa", "0.6"), ("steps to 90 %", "40"), ("ppo.lr", "0.0001"),
-    } <= text  # fmt: skip
+    page = run_page(record)
+    found = {fact.name: fact for block in (*page.blocks, *page.config) for fact in block.facts}
+    expected = {
+        "judged refusal": "2", "judge USD": "1.50", "edits: pairs": "7", "lr": "0.0001",
+        "agreement.kappa": "0.6", "steps to 90 %": "40", "seed": "0",
+    }  # fmt: skip
+    assert expected == {name: found[name].value for name in expected}
+    assert found["lr"].meaning.startswith("ppo.lr: ")
+    assert "a number" in found["lr"].meaning
     assert {
         "commit": "abc, changed (d1ff)", "data: test": "60 rows [5a5a]", "judge prompt": "7e7e",
         "judge": "claude (m)", "editor": "claude (some-model)",
         "reference": "gold-reference [abcdef012345]",
     }.items() <= facts(record).items()  # fmt: skip
-    titles = [grid.title for grid in run_grids(record)]
-    assert titles[0] == "This run"
-    assert any(title.startswith("Metrics") for title in titles)
+    assert page.blocks[0].title == "This run"
+    metrics, stages = page.sheets
+    names = {row[0].text: row[0].meaning for row in metrics.rows}
+    assert names["Accuracy on edits"].startswith("rm_accuracy.edited: How often the reward model")
+    assert [(row[0].text, bool(row[0].meaning)) for row in stages.rows] == [("edits", True)]
+
+
+def test_a_field_that_the_harness_no_longer_has_is_shown_without_a_meaning(make_run):
+    record = read_record(make_run("a", config={"gone": {"knob": None}}))
+    (block,) = run_page(record).config
+    assert [(fact.name, fact.value, fact.meaning) for fact in block.facts] == [
+        ("knob", "null", "gone.knob")
+    ]

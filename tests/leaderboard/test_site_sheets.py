@@ -1,6 +1,7 @@
 import pytest
 
 from bench.grid import DASH
+from bench.records.files import Metric
 from leaderboard.analysis.aggregate import tables
 from leaderboard.analysis.rows import Cell
 from leaderboard.site.sheets import (
@@ -8,6 +9,7 @@ from leaderboard.site.sheets import (
     Field,
     Forest,
     Sheet,
+    cost_sheets,
     detail_sheets,
     forest,
     forest_scale,
@@ -30,19 +32,27 @@ def test_the_leaderboard_has_one_row_a_label_in_rank_order(table):
     assert [row[0].text for row in sheet.rows][-2:] == ["sft", "bad"]
     assert {row[0].text: row[0].href for row in sheet.rows}["sft"] == "#runs"
     cell = next(row for row in table.rows if row.label == "sft").metrics["win_rate"]
-    assert column(sheet, "Win %")["sft"] == Field(f"{100 * cell.mean:.1f}", key=cell.mean)
-    assert column(sheet, "SE")["sft"].key == cell.standard_error
+    error = f"± {100 * cell.standard_error:.1f}"
+    assert column(sheet, "Win %")["sft"] == Field(f"{100 * cell.mean:.1f}", error, key=cell.mean)
     assert column(sheet, "95 % interval")["sft"].key == cell.ci95[0]
-    assert column(sheet, "Seeds")["sft"] == Field("3", key=3.0)
-    assert column(sheet, "Instructions")["sft"] == Field("60", key=60.0)
-    assert column(sheet, "Device")["sft"].text == "a CPU"
-    assert column(sheet, "Judge")["sft"].text == "gold"
+    assert column(sheet, "Seeds")["sft"] == Field("3", "× 60", key=3.0)
+
+
+def test_a_method_is_introduced_and_a_column_says_what_it_means(table):
+    sheet = result_sheet(table, {})
+    head = {row[0].text: row[0] for row in sheet.rows}
+    meaning = "a reward at every token, learned from minimal edits"
+    assert head["token_ppo loss=eq4"].meaning == meaning
+    assert head["token_ppo loss=eq4"].paper == "arXiv:2406.02756"
+    assert head["bad"].meaning == ""  # a third party's that is not installed here
+    assert all(column.meaning for column in sheet.columns[1:])
+    assert {c.header for c in sheet.columns if not c.is_minor} >= {"Win %", "Edits %", "KL"}
 
 
 def test_what_a_column_group_spans(table):
-    groups = result_sheet(table, {}).groups
-    assert [name for name, _ in groups] == ["Result", "Reward model", "Policy", "Cost"]
-    assert sum(span for _, span in groups) == len(result_sheet(table, {}).columns) - 1
+    sheet = result_sheet(table, {})
+    assert [name for name, _ in sheet.groups] == ["Result", "Reward model", "Policy", "Cost"]
+    assert [column for _, own in sheet.groups for column in own] == sheet.columns[1:]
     assert Sheet("", [Column("a"), Column("b")], []).groups == []
 
 
@@ -56,8 +66,9 @@ def test_an_interval_stands_below_every_mean(table):
 def test_a_failed_run_has_dashes_and_its_status(table):
     row = next(row for row in result_sheet(table, {}).rows if row[0].text == "bad")
     assert "diverged" in row[0].note
-    assert {field.text for field in row[1:]} == {DASH, "gold"}
-    assert all(field.key is None for field in row[1:])
+    assert {field.text for field in row[1:-1]} == {DASH}
+    assert all(field.key is None for field in row[1:-1])
+    assert row[-1].text == DASH
 
 
 def test_details_leave_out_what_has_no_value(table):
@@ -65,9 +76,26 @@ def test_details_leave_out_what_has_no_value(table):
     headers = [[column.header for column in sheet.columns] for sheet in sheets]
     assert headers[0] == ["Method", "original pairs %", "edits %", "localisation"]
     assert all("bad" not in {row[0].text for row in sheet.rows} for sheet in sheets)
-    times = sheets[-1]
-    assert headers[-1] == ["Method", "sft", "ppo"]
+
+
+def test_the_lowest_of_the_planted_errors_is_marked(make_run, tmp_path):
+    metrics = {f"probe.{name}": Metric(mean=mean) for name, mean in (("rude", 0.9), ("hype", 0.4))}
+    make_run("token_ppo", metrics=metrics | {"win_rate": Metric(mean=0.5)})
+    (table,) = tables(tmp_path / "results", "testbed")[0]
+    sheet = next(sheet for sheet in detail_sheets(table) if "planted" in sheet.title)
+    assert {h: column(sheet, h)["token_ppo"].is_lowest for h in ("rude %", "hype %")} == {
+        "rude %": False, "hype %": True,
+    }  # fmt: skip
+
+
+def test_what_it_cost(table):
+    times, cost = cost_sheets(table)
+    assert [c.header for c in times.columns] == ["Method", "sft", "ppo", "All stages"]
     assert column(times, "ppo")["sft"] == Field("3.4 min", key=201.0)
+    assert column(times, "All stages")["sft"] == Field("4.7 min", key=281.0)
+    assert column(cost, "90 % steps")["sft"] == Field("41", key=41.0)
+    assert column(cost, "Device")["sft"].text == "a CPU"
+    assert column(cost, "Judge")["sft"].text == "gold"
 
 
 def test_intervals_share_one_scale():

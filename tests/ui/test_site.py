@@ -16,7 +16,8 @@ import pytest
 from leaderboard.site import write_site
 
 RESULTS = Path(__file__).parents[2] / "results"
-PHONE, DESKTOP = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
+PHONE, DESKTOP = {"width": 390, "height": 844}, {"width": 1400, "height": 900}
+TABLET = {"width": 1024, "height": 900}
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
 MISSING = [
     what
@@ -49,7 +50,7 @@ def browser():
 def site(browser, tmp_path_factory):
     out = tmp_path_factory.mktemp("site")
     problems: list[str] = []
-    write_site(RESULTS, out, problems, "testbed")
+    write_site(RESULTS, out, problems)
     assert problems == []
     return out
 
@@ -74,7 +75,8 @@ def visit(browser, site):
 
     def go(path="index.html", **options):
         visits.append(Visit(browser, **options))
-        visits[-1].page.goto((site / path).as_uri())
+        file, _, query = path.partition("?")
+        visits[-1].page.goto((site / file).as_uri() + f"?{query}" * bool(query))
         return visits[-1].page
 
     yield go
@@ -115,7 +117,7 @@ def test_the_table_sorts_by_click(visit):
     header.locator("button").click()
     assert header.get_attribute("aria-sort") == "ascending"
     assert numbers(column(page, "Edits %")[1]) == sorted(found)
-    assert "Edits\u00a0%, ascending" in page.get_by_role("status").text_content()
+    assert "Edits\u00a0%, ascending" in page.locator("p[role=status]").text_content()
 
 
 def test_the_table_sorts_by_keyboard(visit):
@@ -136,20 +138,84 @@ def test_the_table_sorts_by_keyboard(visit):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_curves_show(visit, scheme):
-    images = visit(color_scheme=scheme).locator("figure img")
+def test_the_curves_are_images_without_javascript(visit, scheme):
+    page = visit(color_scheme=scheme, java_script_enabled=False)
+    images = page.locator("#testbed ~ section figure img, #testbed figure img")
     assert images.count() >= 8
-    found = images.evaluate_all(
-        "all => all.map(i => [i.complete && i.naturalWidth, i.currentSrc, i.alt])"
+    for image in images.all()[:8]:
+        image.scroll_into_view_if_needed()  # they load when they are near
+        image.evaluate("i => i.decode()")
+        assert image.evaluate("i => i.naturalWidth") > 300
+        assert image.evaluate("i => i.currentSrc").endswith("-dark.svg") == (scheme == "dark")
+        assert re.search(r"token_ppo.* \d|\d \(token_ppo", image.get_attribute("alt"))
+
+
+def curve(visit):
+    """The gold score against steps, its legend as {label: button}."""
+    figure = visit().locator("#testbed-gold-steps")
+    keys = figure.locator(".keys button")
+    labels = keys.locator(".name").all_text_contents()
+    return figure, dict(zip(labels, keys.all(), strict=True))
+
+
+def lines(figure):
+    """How many lines are drawn in colour."""
+    return figure.locator(".drawing path[class^=c]").count()
+
+
+def test_the_legend_hides_and_shows_lines(visit):
+    figure, keys = curve(visit)
+    assert figure.locator("picture").is_hidden()
+    assert len(keys) == lines(figure) == 7
+    assert figure.locator(".drawing svg").get_attribute("aria-label").startswith("Gold score")
+    keys["token_ppo"].click()
+    assert keys["token_ppo"].get_attribute("aria-pressed") == "false"
+    assert lines(figure) == 6
+    keys["token_ppo"].press("Enter")  # the keyboard shows it again
+    assert keys["token_ppo"].get_attribute("aria-pressed") == "true"
+    assert lines(figure) == 7
+    for key in keys.values():
+        key.click()
+    assert lines(figure) == 0
+
+
+def test_seven_lines_have_panels_of_their_own_or_share_one(visit):
+    figure, keys = curve(visit)
+    titles = figure.locator(".drawing .title").all_text_contents()
+    assert titles == list(keys)
+    assert figure.locator(".drawing .other").count() == 7 * 6
+    figure.get_by_label("one panel a method").uncheck()
+    assert figure.locator(".drawing .title").count() == 1
+    assert lines(figure) == 7
+    dashes = figure.locator(".drawing path[class^=c]").evaluate_all(
+        "all => all.map(p => getComputedStyle(p).strokeDasharray + getComputedStyle(p).stroke)"
     )
-    for width, source, alternative in found:
-        assert width > 300
-        assert source.endswith("-dark.svg") == (scheme == "dark")
-        assert re.search(r"token_ppo.* \d|\d \(token_ppo", alternative)
+    assert len(set(dashes)) == 7
+
+
+def test_the_values_under_the_pointer_and_the_slider_are_those_of_the_table(visit):
+    figure, keys = curve(visit)
+    figure.locator("summary").click()
+    row = figure.locator("tbody tr", has=figure.page.locator("th", has_text=re.compile("^sft")))
+    assert row.count() == 0  # it has no curve
+    row = figure.locator("tbody tr", has=figure.page.locator("th", has_text=re.compile("gold_ppo")))
+    first, *_, last = row.locator("td .value").all()
+    said = keys["gold_ppo"].locator(".at")
+    assert said.text_content() == last.text_content().replace("[", " [")
+    figure.get_by_role("slider", name="Step").press("Home")
+    mean = first.text_content().partition("[")[0]  # all seeds begin alike: no interval is said
+    assert said.text_content() == mean
+    assert figure.locator("output").text_content() == "0"
+    figure.locator(".drawing").scroll_into_view_if_needed()
+    box = figure.locator(".drawing path.band.c1").bounding_box()  # gold_ppo's, the second
+    figure.page.mouse.move(box["x"] + box["width"] - 1, box["y"] + 2)
+    assert figure.locator("output").text_content() == "60"
+    assert said.text_content() == last.text_content().replace("[", " [")
+    assert figure.locator(".drawing circle").count() == 7
 
 
 def test_token_rewards_answer_the_keyboard(visit):
-    page = visit("samples/testbed-seed-0.html")
+    page = visit("samples/testbed-seed-0.html?left=token_ppo&right=ppo_rlhf")
     text = page.locator("p.tokens[data-of=token_ppo]").first
     tokens = text.locator("i")
     assert text.locator("[tabindex='0']").count() == 1
@@ -172,7 +238,7 @@ def test_token_rewards_answer_the_keyboard(visit):
 
 
 def test_up_and_down_go_to_the_next_line(visit):
-    page = visit("samples/testbed-seed-0.html", viewport=PHONE)
+    page = visit("samples/testbed-seed-0.html?left=token_ppo", viewport=PHONE)
     tokens = page.locator("p.tokens[data-of=token_ppo]").first.locator("i")
     tokens.first.focus()
     line = "node => Math.round([...node.getClientRects()].at(-1).top + scrollY)"
@@ -193,25 +259,97 @@ def test_the_sign_is_not_colour_alone(visit):
         assert token.get_attribute("data-r")[0] == {"p": "+", "n": "-"}[sign]
 
 
-def test_the_samples_can_be_filtered(visit):
+def shown_texts(page):
+    """(method, decoding) of what is shown below each prompt."""
+    found = page.locator("article:visible [data-label]:visible")
+    return found.evaluate_all("all => all.map(n => [n.dataset.label, n.dataset.decoding])")
+
+
+def test_two_methods_stand_beside_each_other(visit):
     page = visit("samples/testbed-seed-0.html")
-    page.get_by_label("Method").select_option("sft")
-    labels = page.locator("[data-label]:visible")
-    assert set(labels.evaluate_all("all => all.map(n => n.dataset.label)")) == {"sft"}
+    page.get_by_label("Left").select_option("token_ppo")
+    page.get_by_label("Right").select_option("sft")
+    assert {tuple(text) for text in shown_texts(page)} == {
+        ("token_ppo", "sampled"), ("sft", "sampled"),
+    }  # fmt: skip
+    left, right = (
+        page.locator(f"article [data-label={label}][data-decoding=sampled]").first.bounding_box()
+        for label in ("token_ppo", "sft")
+    )
+    assert left["y"] == right["y"]
+    assert left["x"] + left["width"] <= right["x"]
+    page.get_by_label("Left").select_option("")
+    assert len({label for label, _ in shown_texts(page)}) == 8
+    assert page.get_by_label("Right").is_disabled()
+
+
+def test_where_they_disagree_one_wins_and_the_other_loses(visit):
+    page = visit("samples/testbed-seed-0.html?left=gold_ppo&right=ppo_rlhf&disagree=1")
+    assert page.get_by_label("Left").input_value() == "gold_ppo"
+    assert page.get_by_label("Right").input_value() == "ppo_rlhf"
+    assert page.get_by_label("where they disagree").is_checked()
+    verdicts = page.locator("article:visible").evaluate_all(
+        """all => all.map(a => [...a.querySelectorAll("[data-label]:not([hidden])")]
+           .map(n => n.dataset.outcome).sort().join())"""
+    )
+    assert verdicts
+    assert set(verdicts) == {"lost,won"}
+    said = page.locator("output").text_content()
+    wins, losses = map(int, re.search(r"loses: (\d+), the reverse: (\d+)", said).groups())
+    assert wins + losses == len(verdicts)
+    page.get_by_label("where they disagree").uncheck()
     page.get_by_label("Text").fill("albania")
-    assert page.locator("article:visible").count() < page.locator("article").count()
-    assert re.match(r"\d+ of \d+ prompts", page.locator("#count").text_content())
+    assert 0 < page.locator("article:visible").count() < page.locator("article").count()
+
+
+def test_the_end_of_a_response_is_a_mark_not_a_token(visit):
+    page = visit("samples/testbed-seed-0.html")
+    assert "<|eos|>" not in page.locator("main").inner_text()
+    end = page.locator("p.tokens[data-of=token_ppo] i.end").first
+    assert (end.inner_text().lower(), end.get_attribute("data-token")) == ("end", "<|eos|>")
 
 
 def test_the_page_reads_without_javascript(visit):
     page = visit(java_script_enabled=False)
     assert page.locator(f"{LEADERBOARD} tbody tr").count() > 2
     assert page.locator("th button").count() == 0
+    assert "gold_ppo" in page.locator(".finding").first.inner_text()
+    assert page.locator(".intervals").first.locator(".bar").count() == 8
     token = page.locator("p.tokens[data-of=token_ppo] i").first
     token.hover()
     assert token.get_attribute("data-r")
     samples = visit("samples/testbed-seed-0.html", java_script_enabled=False)
     assert samples.locator("form").is_hidden()
+    assert len(shown_texts(samples)) == 16 * 8 * 2
+
+
+def test_words_say_what_they_mean_to_pointer_keyboard_and_reader(visit, site):
+    run = next((site / "runs").glob("testbed-token_ppo-s0-*.html")).relative_to(site)
+    page = visit(str(run))
+    tip = page.get_by_role("tooltip")
+    assert tip.is_hidden()
+    word = page.locator(".term", has_text=re.compile("^kl coef$"))
+    word.focus()
+    assert tip.is_visible()
+    assert tip.text_content().startswith("ppo.kl_coef: ")
+    assert page.locator("[aria-describedby=tip]").text_content() == "kl coef"
+    page.keyboard.press("Escape")
+    assert tip.is_hidden()
+    page.locator(".term", has_text=re.compile("^Localisation$")).hover()
+    assert "wrong tokens" in tip.text_content()
+    box = tip.bounding_box()
+    assert box["x"] >= 0
+    assert box["x"] + box["width"] <= DESKTOP["width"]
+
+
+def test_a_run_stands_in_two_columns(visit, site):
+    run = next((site / "runs").glob("testbed-token_ppo-s0-*.html")).relative_to(site)
+    places = (
+        visit(str(run))
+        .locator(".columns > .block")
+        .evaluate_all("all => all.map(n => n.getBoundingClientRect().left)")
+    )
+    assert len(set(places)) == 2
 
 
 def test_the_first_stop_skips_to_the_content(visit):
@@ -229,20 +367,64 @@ def shots_folder(tmp_path):
     return folder
 
 
+SIDEWAYS = """() => [...document.querySelectorAll(".scroll")]
+    .filter(node => node.scrollWidth > node.clientWidth + 1)
+    .map(node => node.querySelector("table").id)"""
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
+@pytest.mark.parametrize("viewport", [DESKTOP, TABLET, PHONE], ids=["desktop", "tablet", "phone"])
 def test_it_fits_the_window(visit, site, tmp_path, viewport, scheme):
-    """No page scrolls sideways; the screenshots are for people to look at."""
+    """No page scrolls sideways, no table has a column cut; people look at the screenshots."""
     run = next((site / "runs").glob("testbed-token_ppo-s0-*.html")).relative_to(site)
-    device = "phone" if viewport is PHONE else "desktop"
+    device = f"{viewport['width']}-{scheme}"
     for name, path in (
         ("index", "index.html"), ("samples", "samples/testbed-seed-0.html"), ("run", str(run)),
     ):  # fmt: skip
         page = visit(path, viewport=viewport, color_scheme=scheme)
         assert page.evaluate("document.documentElement.scrollWidth") == viewport["width"]
         folder = shots_folder(tmp_path)
-        page.screenshot(path=folder / f"{name}-{device}-{scheme}.png")
+        page.screenshot(path=folder / f"{name}-{device}.png")
+        page.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true })")
+        cut = page.evaluate(SIDEWAYS)
+        if viewport is not TABLET:
+            assert cut == []
+        assert "testbed-leaderboard" not in cut
         if name == "index":
-            shot = folder / f"full-{device}-{scheme}.png"
+            shot = folder / f"full-{device}.png"
             page.screenshot(path=shot, full_page=True)
             assert shot.stat().st_size > 100_000
+
+
+def test_what_folds_away_in_a_narrow_window_is_in_another_table(visit):
+    page = visit(viewport=TABLET)
+    folded = page.locator(f"{LEADERBOARD} th.minor")
+    assert folded.count() >= 3
+    assert folded.evaluate_all("all => all.every(n => n.offsetParent === null)")
+    details = page.locator("[id^=testbed-details-] th").all_text_contents()
+    assert {"original pairs\u00a0%", "gold", "length"} <= set(details)
+
+
+# What a newcomer asks: the clicks to the answer, and what must then be in the window.
+QUESTIONS = {
+    "who-wins": ([], ".finding", r"gold_ppo .* is best"),
+    "is-it-sure": (["Is it sure?"], "#testbed-matrix", r"\+13\.\d \*\s*\[\+\d.*p 0\.0"),
+    "what-is-token-ppo": (["Methods and numbers"], LEADERBOARD, "a reward at every token"),
+    "where-does-it-fail": (["Where do they fail?"], "#testbed-details-2", r"▾ \d+\.\d"),
+    "what-did-it-cost": (["What did it cost?"], "#testbed-cost-1", r"\d\.\d min"),
+}
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_a_newcomers_question_is_answered_within_two_clicks(visit, tmp_path, question):
+    clicks, place, answer = QUESTIONS[question]
+    assert len(clicks) <= 2
+    page = visit(viewport=DESKTOP, reduced_motion="reduce")
+    for name in clicks:
+        page.get_by_role("link", name=name, exact=True).first.click()
+    found = page.locator(place).first
+    assert re.search(answer, found.inner_text(), re.DOTALL)
+    box = found.bounding_box()
+    assert box["y"] < DESKTOP["height"] / 2
+    assert box["y"] + box["height"] > 0
+    page.screenshot(path=shots_folder(tmp_path) / f"question-{question}.png")
