@@ -18,6 +18,10 @@ class UserError(Exception):
         super().__init__(message)
         self.exit_code = exit_code
 
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows of it, in the place of a traceback."""
+        return [f"{type(self).__name__}: {self}"]
+
 
 class Diverged(RuntimeError):
     """Training produced a NaN or an infinity."""

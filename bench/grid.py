@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from html import escape
 from typing import Literal
 
 from rich import box
@@ -33,6 +34,10 @@ class Grid:
     level: int = 3
     warnings: list[str] = field(default_factory=list)
     words: bool = False
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        return to_html(self)
 
 
 def words(
@@ -127,6 +132,25 @@ def to_markdown(grid: Grid) -> str:
     for note in grid.notes:
         lines += ["", note]
     return "\n".join(lines)
+
+
+def to_html(grid: Grid) -> str:
+    """The grid as a piece of HTML, for a notebook or a mail; every text is escaped."""
+
+    def row(cells: Iterable[str], kind: str) -> str:
+        align = "left" if grid.words else "right"
+        sides = ["left", *[align] * (len(grid.headers) - 1)]
+        styled = zip(cells, sides, strict=True)
+        return "".join(f'<{kind} style="text-align:{s}">{escape(c)}</{kind}>' for c, s in styled)
+
+    parts = [f"<p><b>{escape(grid.title)}</b></p>"] if grid.title else []
+    parts += [f"<p><b>Warning:</b> {escape(line)}</p>" for line in grid.warnings]
+    if grid.headers:
+        body = "".join(f"<tr>{row(cells, 'td')}</tr>" for cells in grid.rows)
+        head = f"<tr>{row(grid.headers, 'th')}</tr>"
+        parts.append(f"<table><thead>{head}</thead><tbody>{body}</tbody></table>")
+    parts += [f"<p><small>{escape(note)}</small></p>" for note in grid.notes]
+    return "".join(parts)
 
 
 def markdown_page(grids: Iterable[Grid]) -> str:

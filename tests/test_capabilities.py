@@ -13,7 +13,8 @@ from bench.cli import app
 from bench.config.loading import load_config
 from bench.config.section import NoOptions
 from bench.plugins.capabilities import Gold
-from bench.plugins.registry import METHODS, SUITES, Entry
+from bench.plugins.entries import Entry
+from bench.plugins.registry import METHODS, SUITES
 from bench.running.runner import make_plan
 from bench.suites.testbed.suite import Testbed
 from methods.sft import SFT

@@ -7,12 +7,14 @@ import sys
 
 from bench.cli import runs, models, records  # isort: skip (the order of the verbs in the help)
 from bench.cli.app import app
-from bench.cli.terminal import answer, quiet_libraries
+from bench.cli.terminal import answer
+from bench.running.quiet import libraries_quiet
 
 __all__ = ["app", "main", "models", "records", "runs"]
 
 
 def main() -> None:
     """Run the command line."""
-    quiet_libraries()
-    sys.exit(answer(app, sys.argv[1:]))
+    with libraries_quiet():
+        code = answer(app, sys.argv[1:])
+    sys.exit(code)

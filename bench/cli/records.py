@@ -232,7 +232,6 @@ def compare(
     from leaderboard.views import compared as written
 
     check_format(format, *FORMATS)
-    _check_difference(difference, metric)
     if examples is None:
         examples = 3 if format == "table" else 0
     problems: list[str] = []
@@ -277,7 +276,7 @@ def power(
     from leaderboard.views import power as written
 
     check_format(format, *FORMATS)
-    _check_difference(difference, metric)
+    planning.check_difference(difference, metric)
     given = {"seed": seed_sd, "instruction": instruction_sd, "residual": residual_sd}
     problems: list[str] = []
     spread = planning.find_spread(results, suite, labels or [], metric, given, problems)
@@ -328,18 +327,6 @@ def _end(problems: list[str]) -> None:
     if damaged := sum(isinstance(problem, Damage) for problem in problems):
         what = "result was" if damaged == 1 else "results were"
         fail(f"{damaged} {what} left out or cannot be trusted: see the warnings", 1)
-
-
-def _check_difference(difference: float | None, metric: str) -> None:
-    from leaderboard.analysis.rows import is_percent
-
-    if difference is None:
-        return
-    if not difference > 0:
-        raise UserError(f"--difference {difference:g}: what is to be found must be above 0")
-    if difference > 1 and is_percent(metric):
-        points = f"{difference:g} points are {difference / 100:g}"
-        raise UserError(f"--difference {difference:g}: {metric} is a fraction: {points}")
 
 
 def _find_run(run: str, results: Path) -> Path:

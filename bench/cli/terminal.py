@@ -10,7 +10,6 @@ import signal
 import sys
 import tempfile
 import traceback
-import warnings
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from pathlib import Path
@@ -35,7 +34,6 @@ _UsageError: Any = typer.BadParameter.__bases__[0]
 _COMPLETION = ("install_completion", "show_completion")
 _COMPLETES = "_BENCH_COMPLETE"  # in the environment, by which a shell's script asks
 _WIDE = 160  # where no terminal says how wide it is
-_NOISY = r"(torch|transformers|peft|accelerate|huggingface_hub|datasets)(\..*)?"
 
 
 class Signalled(KeyboardInterrupt):
@@ -155,18 +153,6 @@ def fail(line: str, code: int) -> NoReturn:
     """Print a line on standard error and end with `code`."""
     typer.echo(line, err=True)
     raise typer.Exit(code)
-
-
-def quiet_libraries() -> None:
-    """Silence what torch and transformers say to developers; what users set themselves stays."""
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("TQDM_DISABLE", "1")  # the bar of a GGUF file's conversion
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    if not sys.warnoptions:
-        for category in (FutureWarning, UserWarning, DeprecationWarning):
-            warnings.filterwarnings("ignore", category=category, module=_NOISY)
 
 
 def use_threads(threads: int | None) -> None:

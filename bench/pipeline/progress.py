@@ -91,7 +91,11 @@ class Progress:
         quiet: bool = False,
     ) -> None:
         self.console = console or Console(
-            stderr=True, highlight=False, file=sys.stderr, quiet=quiet
+            stderr=True,
+            highlight=False,
+            file=sys.stderr,
+            quiet=quiet,
+            force_jupyter=False,  # a notebook takes lines as a pipe does
         )
         self._clock = clock
         self._active = 0

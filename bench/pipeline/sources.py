@@ -38,6 +38,29 @@ class Sources:
         self._read = read
         self._texts: dict[Path, bytes] = {}
         self._modules: dict[tuple[str, ...], dict[str, Path]] = {}
+        self._given: dict[str, Path] = {}
+        self._packages: dict[str, frozenset[str]] = {}
+
+    def give(self, module: str, text: str, packages: Iterable[str] = ()) -> None:
+        """Say what is in a module that no file holds, as one of a notebook; again, when it changed.
+
+        Args:
+            module: its name, under which it is imported already.
+            text: its source.
+            packages: whose modules count, too, where it imports them.
+        """
+        self._given[module] = Path(f"{module}.py")  # a name for it: nothing is there
+        self._texts[self._given[module]] = text.encode()
+        self._packages[module] = frozenset(packages)
+        self._modules.clear()
+
+    def text(self, module: str) -> str:
+        """The source of a module, as it was read or given.
+
+        Raises:
+            UserError: it has none, or it is not Python.
+        """
+        return self._texts[self.modules((module,))[module]].decode()
 
     def modules(self, roots: Iterable[str]) -> dict[str, Path]:
         """Names and files of the modules that the roots reach, themselves and parents included.
@@ -59,7 +82,8 @@ class Sources:
 
     def changed(self, roots: Iterable[str]) -> list[Path]:
         """Files of the `modules` that now do something else than when they were first read."""
-        return [file for file in self.modules(roots).values() if self._differs(file)]
+        read = self.modules(roots).items()
+        return [file for name, file in read if name not in self._given and self._differs(file)]
 
     def load(self, roots: Iterable[str]) -> None:
         """Import all `modules`: what runs from now on is what was read, whatever becomes of it."""
@@ -70,9 +94,10 @@ class Sources:
 
     def _follow(self, roots: tuple[str, ...]) -> dict[str, Path]:
         packages = PROJECT | {root.partition(".")[0] for root in roots}
+        packages = packages.union(*(self._packages.get(root, ()) for root in roots))
         found: dict[str, Path] = {}
         for root in roots:
-            if _file(root) is None:
+            if self._place(root) is None:
                 raise UserError(f"no source file for the module {root}, which decides a result")
         names = list(roots)
         seen: set[str] = set()
@@ -82,10 +107,13 @@ class Sources:
                 continue
             seen.add(name)
             names.append(name.rpartition(".")[0])  # a module's parents run before it
-            if (file := _file(name)) is not None:
+            if (file := self._place(name)) is not None:
                 found[name] = file
                 names += _imported(self._code(file), name, file.stem == "__init__")
         return dict(sorted(found.items()))
+
+    def _place(self, module: str) -> Path | None:
+        return self._given.get(module) or find_file(module)
 
     def _code(self, file: Path) -> _Code:
         try:
@@ -168,7 +196,7 @@ def _imported(code: _Code, module: str, is_package: bool) -> Iterator[str]:
         yield from (f"{absolute}.{name}" for name in names)
 
 
-def _file(module: str) -> Path | None:
+def find_file(module: str) -> Path | None:
     """The file of a module; None where there is none. Imports nothing."""
     top, *rest = module.split(".")
     try:

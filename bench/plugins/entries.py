@@ -1,7 +1,7 @@
 """Plug-ins of one kind by name: built-in ones by a lazy reference, third parties' as entry points.
 
 `get` imports the one that is asked for, and `is_broken` a third party's; nothing else imports what
-is listed.
+is listed. `register` adds one that no package holds, for as long as the process lives.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from bench.plugins.targets import import_target
 
 T = TypeVar("T")
 BUILT_IN = "grainbench"
+SESSION = "this session"
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Entry:
         target: where it is, as ``module:attribute``.
         summary: one line for `python -m bench list`.
         paper: the paper that it implements, or empty.
-        source: who provides it: "grainbench", or a distribution and its version.
+        source: who provides it: "grainbench", a distribution and its version, or "this session".
     """
 
     name: str
@@ -50,9 +51,33 @@ class Registry(Generic[T]):
         self.kind = kind
         self.group = f"grainbench.{kind.replace(' ', '_')}s"
         self._builtins = tuple(builtins)
+        self._session: dict[str, Entry] = {}
+
+    def check_free(self, entry: Entry) -> None:
+        """Refuse a name that another plug-in has, which is one with another target.
+
+        Raises:
+            UserError: naming the other.
+        """
+        other = {known.name: known for known in self.entries()}.get(entry.name)
+        if other is not None and other.target != entry.target:
+            raise UserError(
+                f"there is a {self.kind} named {entry.name!r}: {_where(other)}; choose another "
+                "name, or give replace=True"
+            )
+
+    def register(self, entry: Entry) -> None:
+        """Add a plug-in to those of this process, in the place of whichever has its name.
+
+        Args:
+            entry: of the source `SESSION`; its target can be imported.
+        """
+        self._session[entry.name] = entry
 
     def entries(self) -> list[Entry]:
         """Return every plug-in: the built-in ones in their order, then third parties' by name.
+
+        One that this process registered is last, or in the place of that whose name it has.
 
         Raises:
             UserError: two plug-ins have the same name.
@@ -65,7 +90,7 @@ class Registry(Generic[T]):
                     f"{_where(entry)}; rename or uninstall one"
                 )
             known[entry.name] = entry
-        return list(known.values())
+        return list((known | self._session).values())
 
     def names(self) -> list[str]:
         """Return the names, sorted."""

@@ -6,6 +6,7 @@
     items.jsonl     one `Item` per test instruction, averaged over its samples
     metrics.jsonl   one row per PPO step; ``validation_*`` only every k steps
     samples.jsonl   a few `Sample` generations with their per-token rewards
+    method.py       the method's source, where no package holds it (`bench.register_method`)
 
 Every reader names the file and the field or line of what is wrong. A record of an older schema is
 migrated on reading (`bench.records.migrations`).
@@ -51,6 +52,7 @@ from bench.records.schema import (
 __all__ = [
     "CURVES",
     "ITEMS",
+    "METHOD",
     "OWN",
     "PUBLISHED",
     "RECORD",
@@ -96,6 +98,8 @@ RECORD = "record.json"
 ITEMS = "items.jsonl"
 CURVES = "metrics.jsonl"
 SAMPLES = "samples.jsonl"
+METHOD = "method.py"
+BESIDE = (ITEMS, CURVES, SAMPLES, METHOD)
 DIGEST = "digest"
 MAX_DRIFT = 1e-6  # record.json and items.jsonl hold the same mean, up to rounding
 _NAMED = 4  # so many edited fields fit into a line
@@ -177,7 +181,7 @@ def _digest(body: Mapping[str, Any]) -> dict[str, str]:
 
 def _file_digest(folder: Path) -> dict[str, str]:
     """A hash of each file beside the record; git may change the ends of lines."""
-    paths = [folder / name for name in (ITEMS, CURVES, SAMPLES)]
+    paths = [folder / name for name in BESIDE]
     return {p.name: _sha(p.read_bytes().replace(b"\r\n", b"\n")) for p in paths if p.is_file()}
 
 
@@ -229,7 +233,7 @@ def _edits(body: dict[str, Any], folder: Path) -> list[str]:
     found = _digest(fields)
     edited = {name for name in found if written.get(name) != found[name]}
     files = _file_digest(folder)
-    beside = {ITEMS, CURVES, SAMPLES} & written.keys()
+    beside = written.keys() & set(BESIDE)
     edited |= {name for name in beside if written[name] != files.get(name)}
     return sorted(edited | (written.keys() - found.keys() - beside))
 

@@ -99,11 +99,17 @@ class Convergence(_Strict):
 
 
 class Code(_Strict):
-    """The source that ran; None outside a git checkout."""
+    """The source that ran; None outside a git checkout.
+
+    Attributes:
+        method_sha: SHA-256 of `method.py` beside the record, the source of a method that was
+            registered for one session (`bench.register_method`); None: one that is installed.
+    """
 
     commit: str | None = None
     dirty: bool | None = None
     diff_sha: str | None = None
+    method_sha: str | None = None
 
 
 class Hardware(_Strict):

@@ -331,24 +331,40 @@ def run_here(
     track: Sequence[str] = (),
 ) -> list[str]:
     """Run one after the other; returns a line for each that did not end well."""
-    from bench.records.labels import folder_of
-    from bench.running.runner import run
-
     failures = []
     swept = sweeping.swept(configs)
     for config in configs:
         name = title(config, swept)
-        progress.say(f"{name}: suite {config.suite}, preset {config.preset}, store {store.root}")
-        record = run(
-            config, store=store, results=results, progress=progress, until=until, track=track
-        )
-        stored = [stage.name for stage in record.stages if stage.cached]
-        known = f", {len(stored)} of them stored before ({', '.join(stored)})" if stored else ""
-        folder = folder_of(config, results)
-        progress.say(f"{name}: {_ended(record)}; {len(record.stages)} stages{known}; {folder}")
+        record = run_one(config, store, results, progress, until, track, name)
         if record.status not in ("ok", "partial"):
             failures.append(f"{name} {record.status}: {record.error}")
     return failures
+
+
+def run_one(
+    config: RunConfig,
+    store: Store,
+    results: Path,
+    progress: Progress,
+    until: str | None = None,
+    track: Sequence[str] = (),
+    name: str | None = None,
+) -> Record:
+    """Run, as `bench.running.runner.run` does, and say how it began and how it ended.
+
+    `name`: of the run for people; None: its `title`.
+    """
+    from bench.records.labels import folder_of
+    from bench.running.runner import run
+
+    name = name or title(config)
+    progress.say(f"{name}: suite {config.suite}, preset {config.preset}, store {store.root}")
+    record = run(config, store=store, results=results, progress=progress, until=until, track=track)
+    stored = [stage.name for stage in record.stages if stage.cached]
+    known = f", {len(stored)} of them stored before ({', '.join(stored)})" if stored else ""
+    folder = folder_of(config, results)
+    progress.say(f"{name}: {_ended(record)}; {len(record.stages)} stages{known}; {folder}")
+    return record
 
 
 def _ended(record: Record) -> str:

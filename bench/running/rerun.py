@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from bench.config.loading import config_sha, describe, validation_message
 from bench.config.run import RunConfig
 from bench.errors import UserError
-from bench.records.files import CURVES, ITEMS, Record, Run, read_curves, read_items
+from bench.records.files import CURVES, ITEMS, METHOD, Record, Run, read_curves, read_items
 from bench.records.labels import folder_of
 
 if TYPE_CHECKING:
@@ -87,6 +87,11 @@ def repeat(recorded: Run, *, store: Store, results: Path, progress: Progress) ->
     if old.status in ("interrupted", "failed"):
         raise UserError(
             f"{old.run_id}: its status is {old.status}, there is nothing to compare with"
+        )
+    if old.code.method_sha is not None:
+        raise UserError(
+            f"{old.run_id}: its method was registered in a session and is in no package: run "
+            f"{recorded.folder / METHOD} in a notebook, register it, and call bench.run"
         )
     config, notes = recorded_config(old)
     folder = folder_of(config, results)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable, Sequence
@@ -20,8 +21,9 @@ from bench.pipeline.sources import SOURCES
 from bench.pipeline.stage import Context, Executed, Stage, execute
 from bench.pipeline.store import Store
 from bench.plugins.capabilities import Licensed, Notes, require
+from bench.plugins.entries import SESSION
 from bench.plugins.registry import METHODS
-from bench.records.files import SAMPLES, Record, read_record, write_record
+from bench.records.files import METHOD, SAMPLES, Record, read_record, write_record
 from bench.records.labels import folder_of, label, run_id, text
 from bench.records.provenance import code_state, hardware, package_versions
 from bench.records.schema import texts_sha
@@ -209,7 +211,8 @@ def run(
         BaseException: what else ended the run, Ctrl-C among it, after a record that says
             "interrupted" or "failed" was written (unless a finished one is there).
     """
-    started, code = datetime.now(UTC), code_state()
+    started, source = datetime.now(UTC), _method_source(config)
+    code = code_state() | ({} if source is None else {"method_sha": _sha(source)})
     # Of several processes the first one converts a GGUF file, and the others find what it made.
     planned, suite = processes.after_first(lambda: make_plan(config, store, until))
     context = Context(planned.config, suite, progress, store.root / "answers")
@@ -248,7 +251,7 @@ def run(
     record = _record(config, planned, executed, code, started, status, failure)
     replaces = status == "ok" or _status_in(folder) not in _KEPT.get(status, ("ok",))
     if replaces and processes.is_first():
-        _write(record, planned, executed, folder, texts=may_show_texts(suite))
+        _write(record, planned, executed, folder, texts=may_show_texts(suite), source=source)
     if failure is not None and status in ("interrupted", "failed"):
         raise failure
     return record
@@ -362,6 +365,16 @@ def _record(
             "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
         }
     )
+
+
+def _method_source(config: RunConfig) -> str | None:
+    """Of a method that only this process knows."""
+    entry = METHODS.entry(config.method)
+    return SOURCES.text(entry.target.partition(":")[0]) if entry.source == SESSION else None
+
+
+def _sha(source: str) -> str:
+    return hashlib.sha256(source.encode()).hexdigest()
 
 
 def _model_commit(planned: Plan) -> str | None:
@@ -503,21 +516,40 @@ def may_show_texts(suite: Any) -> bool:
 
 
 def _write(
-    record: Record, planned: Plan, executed: dict[str, Executed], folder: Path, *, texts: bool
+    record: Record,
+    planned: Plan,
+    executed: dict[str, Executed],
+    folder: Path,
+    *,
+    texts: bool,
+    source: str | None,
 ) -> None:
-    """The record with the files beside it; `texts`: with the samples that people read."""
+    """The record with the files beside it.
+
+    Args:
+        record: of the run.
+        planned: its stages, as far as they were `executed`.
+        executed: by key.
+        folder: where to.
+        texts: with the samples that people read.
+        source: of a method that no package holds.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         judged = _artifact(planned.judgement, executed)
-        for source, name in (
+        for artifact, name in (
             (judged, "items.jsonl"),
             (judged, SAMPLES),
             (_trained(planned, executed), FILE),
         ):
             if name == SAMPLES and not texts:
                 (folder / name).unlink(missing_ok=True)  # of a run when the suite allowed it
-            elif source is not None and (source / name).exists():
-                shutil.copyfile(source / name, folder / name)
+            elif artifact is not None and (artifact / name).exists():
+                shutil.copyfile(artifact / name, folder / name)
+        if source is None:
+            (folder / METHOD).unlink(missing_ok=True)
+        else:
+            (folder / METHOD).write_bytes(source.encode())
         write_record(record, folder)
     except OSError as error:
         raise UserError(

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from bench.config.sweeping import overrides_of, swept
 from bench.errors import UserError, unknown
+from bench.plugins.entries import SESSION
+from bench.plugins.registry import METHODS
 from bench.records.provenance import cores
 from bench.running.clusters import Ray, Slurm
 from bench.running.jobs import Job, Launcher, Local, Say, run_options, visible_gpus
@@ -74,7 +76,18 @@ def run_apart(
     until: str | None = None,
     track: str | None = None,
 ) -> list[str]:
-    """Run in processes of their own; returns a line for each that failed."""
+    """Run in processes of their own; returns a line for each that failed.
+
+    Raises:
+        UserError: they could not know a method.
+    """
+    for method in {config.method for config in configs}:
+        if METHODS.entry(method).source == SESSION:
+            raise UserError(
+                f"the method {method} is registered in this process alone (register_method), and "
+                "runs in processes of their own do not know it: run one after the other, or "
+                "install the method (CONTRIBUTING.md)"
+            )
     launcher = _launcher(options, configs, results)
     fields = swept(configs)
     jobs = [

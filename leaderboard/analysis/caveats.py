@@ -51,6 +51,7 @@ def _mixed(group: Group) -> Iterator[str]:
 def _code(record: Record) -> Facts:
     code = record.code
     facts = {"commit": (code.commit or "unknown")[:8]}
+    facts |= {"method.py": code.method_sha[:8]} if code.method_sha else {}
     return facts | ({"local changes": (code.diff_sha or "unknown")[:8]} if code.dirty else {})
 
 

@@ -81,12 +81,15 @@ def compare(
         examples: so many of the instructions that differ most, of each pair.
 
     Raises:
-        UserError: as `leaderboard.analysis.labels.table_with`.
+        UserError: as `leaderboard.analysis.labels.table_with`, or nothing can be planned for
+            `planned`.
     """
     from leaderboard.analysis.flips import find_flips
     from leaderboard.analysis.labels import table_with
+    from leaderboard.analysis.power import check_difference
     from leaderboard.analysis.runs import Instructions
 
+    check_difference(planned, metric)
     wrong: list[str] = [] if problems is None else problems
     groups = table_with(results, suite, labels, metric, wrong)
     by_label = {group.label: group for group in groups}

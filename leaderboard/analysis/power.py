@@ -72,6 +72,23 @@ class Plan:
     needed_instructions: float
 
 
+def check_difference(difference: float | None, metric: str) -> None:
+    """Refuse a true difference that no experiment could be planned for.
+
+    Raises:
+        UserError: it is not above 0, or is in percentage points.
+    """
+    from leaderboard.analysis.rows import is_percent
+
+    if difference is None:
+        return
+    if not difference > 0:
+        raise UserError(f"--difference {difference:g}: what is to be found must be above 0")
+    if difference > 1 and is_percent(metric):
+        points = f"{difference:g} points are {difference / 100:g}"
+        raise UserError(f"--difference {difference:g}: {metric} is a fraction: {points}")
+
+
 def components_of(differences: "Floats") -> "VarianceComponents":
     """Variance components of a (S, N) table of differences, NaN where missing.
 

@@ -100,8 +100,18 @@ def load(results: Path, suite: str | None) -> tuple[dict[Comparability, list[Gro
         if not runs and not problems:
             found = ", ".join(known) or "none; `python -m bench run` makes one"
             raise UserError(f"{results}: no run of suite {suite!r} (suites there: {found})")
+    return grouped(runs, problems), problems
+
+
+def grouped(runs: list[Run], problems: list[str]) -> dict[Comparability, list[Group]]:
+    """Runs by what may be compared, the most runs first, then by label; with their items.
+
+    Args:
+        runs: of any suites.
+        problems: receives a line for each thing that is wrong with them.
+    """
     tables = {key: _newest(own, problems) for key, own in _comparable(runs).items()}
-    grouped = {
+    found = {
         key: [
             group
             for label in sorted({run.record.label for run in own})
@@ -109,11 +119,11 @@ def load(results: Path, suite: str | None) -> tuple[dict[Comparability, list[Gro
         ]
         for key, own in sorted(tables.items(), key=lambda kv: (-len(kv[1]), str(kv[0])))
     }
-    for groups in grouped.values():
+    for groups in found.values():
         for group in groups:
             _load_items(group, problems)
         _check_shared(groups, problems)
-    return grouped, problems
+    return found
 
 
 def group_of(label: str, runs: list[Run], problems: list[str]) -> Group:

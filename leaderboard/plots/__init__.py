@@ -3,10 +3,12 @@
 from pathlib import Path
 
 from bench.errors import UserError
-from leaderboard.plots.data import Plot, make_plots
-from leaderboard.plots.draw import Look, dark, save
+from leaderboard.plots.data import Plot, curve, load_curves, make_plots
+from leaderboard.plots.draw import Look, dark, draw, save
 
-__all__ = ["Look", "Plot", "dark", "make_plots", "save", "write_figures"]
+__all__ = [
+    "Look", "Plot", "curve", "dark", "draw", "load_curves", "make_plots", "save", "write_figures",
+]  # fmt: skip
 
 
 def write_figures(

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from bench.errors import UserError, unknown
 from bench.records.files import CURVES, CurvePoint, Damage, RecordError, read_curves
 from leaderboard.views.columns import kind, probes
 
@@ -27,6 +28,7 @@ ROLLOUTS = {
     "reward_mass": ("reward-mass", "Reward mass", "sum of |reward| over tokens"),
     "length": ("length", "Response length", "tokens a response, of the rollouts"),
 }
+_IDS = ("label", "seed", "step")
 
 
 @dataclass(frozen=True)
@@ -161,27 +163,56 @@ def _score_plots(steps: "pd.DataFrame") -> list[Plot]:
     score = next((s for s in SCORES if s in steps and steps[s].notna().any()), None)
     if score is None:
         return []
-    stem, label = score.removeprefix("validation_").replace("_", "-"), SCORES[score]
     validated = steps.dropna(subset=[score])
-    plots = []
-    for axis in _axes(validated):
-        if axis.column in validated and validated[axis.column].notna().any():
-            points = summary(validated.assign(x=validated[axis.column] * axis.scale), score)
-            title, y_label = f"{label} against {axis.title}", f"{label} on validation prompts"
-            name = f"{stem}-{axis.name}"
-            plots.append(
-                Plot(name, title[0].upper() + title[1:], axis.label, y_label, points, axis.path)
-            )
-    return plots
+    axes = [axis for axis in _axes(validated) if _is_known(validated, axis.column)]
+    return [_score_plot(validated, score, axis) for axis in axes]
+
+
+def _is_known(steps: "pd.DataFrame", column: str) -> bool:
+    return column in steps and bool(steps[column].notna().any())
+
+
+def _score_plot(steps: "pd.DataFrame", score: str, axis: _Axis) -> Plot:
+    stem, label = score.removeprefix("validation_").replace("_", "-"), SCORES.get(score, score)
+    points = summary(steps.assign(x=steps[axis.column] * axis.scale), score)
+    title, on = f"{label} against {axis.title}", " on validation prompts" * (score in SCORES)
+    title = title[0].upper() + title[1:]
+    return Plot(f"{stem}-{axis.name}", title, axis.label, f"{label}{on}", points, axis.path)
+
+
+def curve(steps: "pd.DataFrame", metric: str | None = None, against: str = "steps") -> Plot:
+    """One metric of what `load_curves` gave.
+
+    Args:
+        steps: at least one.
+        metric: a column, as "kl"; None: the score that checkpoints are chosen by.
+        against: "steps", "time", "kl" or "proxy" (the reward that PPO maximises).
+
+    Raises:
+        UserError: there is no such metric, axis, or value.
+    """
+    columns = map(str, steps.columns)
+    known = [name for name in columns if name not in _IDS and _is_known(steps, name)]
+    score = metric or next((s for s in SCORES if s in known), "validation score")
+    if score not in known:
+        raise UserError(unknown("curve", score, known))
+    drawn = steps.dropna(subset=[score])
+    axes = {axis.name: axis for axis in _axes(drawn) if _is_known(drawn, axis.column)}
+    if against not in axes:
+        raise UserError(unknown("axis", against, axes))
+    if score in ROLLOUTS and against == "steps":
+        return _rollout_plot(drawn, score)
+    return _score_plot(drawn, score, axes[against])
 
 
 def _rollout_plots(steps: "pd.DataFrame") -> list[Plot]:
-    plots = []
-    for column, (name, title, y_label) in ROLLOUTS.items():
-        if column in steps and steps[column].notna().any():
-            points = summary(steps.assign(x=steps["step"]), column)
-            plots.append(Plot(name, title, "PPO step", y_label, points))
-    return plots
+    return [_rollout_plot(steps, column) for column in ROLLOUTS if _is_known(steps, column)]
+
+
+def _rollout_plot(steps: "pd.DataFrame", column: str) -> Plot:
+    name, title, y_label = ROLLOUTS[column]
+    points = summary(steps.assign(x=steps["step"]), column)
+    return Plot(name, title, "PPO step", y_label, points)
 
 
 def summary(steps: "pd.DataFrame", y: str) -> list[Point]:

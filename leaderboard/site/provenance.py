@@ -23,6 +23,7 @@ def facts(record: Record) -> Facts:
     commit = (code.commit or "unknown") + (f", changed ({code.diff_sha})" if code.dirty else "")
     found = {
         "commit": commit,
+        "method.py": code.method_sha or "",
         "preset": record.preset,
         "reference": f"{record.reference.name} [{record.reference.sha}]",
         "judge": judge.name + (f" ({judge.model})" if judge.model else ""),

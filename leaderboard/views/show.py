@@ -133,6 +133,9 @@ def header(record: Record) -> Text:
         f"run {record.run_id}, {record.started_at} to {record.finished_at}",
         f"paper {record.paper}" if record.paper else "",
         f"code {(code.commit or 'unknown')[:10]}{dirty}, config {record.config_sha[:10]}",
+        f"method from its session, kept in method.py [{code.method_sha[:10]}]"
+        if code.method_sha
+        else "",
         "on " + ", ".join(part for part in where if part) if any(where) else "",
         f"judge {judge.name}{model}{prompt} against {reference}{judged}"
         if record.reference.sha

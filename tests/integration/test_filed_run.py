@@ -16,7 +16,8 @@ from bench.data import Demonstration, Edit, Preference, read_rows, write_rows
 from bench.errors import UserError
 from bench.pipeline.progress import Progress
 from bench.pipeline.store import Store
-from bench.plugins.registry import JUDGES, SUITES, Entry
+from bench.plugins.entries import Entry
+from bench.plugins.registry import JUDGES, SUITES
 from bench.records.files import Record
 from bench.records.labels import label, run_id
 from bench.running import runner

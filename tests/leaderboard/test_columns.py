@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from bench.plugins.capabilities import Measure
-from bench.plugins.registry import SUITES, Entry
+from bench.plugins.entries import Entry
+from bench.plugins.registry import SUITES
 from bench.records.files import PUBLISHED, Metric
 from bench.suites.testbed.suite import Testbed
 from leaderboard.analysis.aggregate import tables

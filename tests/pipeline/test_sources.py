@@ -20,7 +20,7 @@ REPO = Path(__file__).parents[2]
 ASKED = ("evaluation.judge=claude", "edits.source=claude")
 # What shows, stores, plans or runs decides no result.
 APART = (
-    "bench.cli", "bench.running", "bench.pipeline", "bench.records.provenance",
+    "bench.cli", "bench.api", "bench.running", "bench.pipeline", "bench.records.provenance",
     "bench.records.files", "bench.config.run", "bench.config.loading", "bench.config.presets",
     "bench.plugins.registry", "bench.stages.chosen", "bench.stages.planning", "bench.stages.base",
     "bench.doctor",

@@ -12,7 +12,8 @@ from bench.config.run import RunConfig
 from bench.data import Demonstration, write_rows
 from bench.pipeline.progress import Progress
 from bench.pipeline.store import Store
-from bench.plugins.registry import SUITES, Entry
+from bench.plugins.entries import Entry
+from bench.plugins.registry import SUITES
 from bench.records.files import read_items, read_samples
 from bench.running import runner
 from bench.running.estimates import run_estimates

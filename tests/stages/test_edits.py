@@ -13,7 +13,8 @@ from bench.config.loading import load_config
 from bench.config.run import EditConfig, RunConfig
 from bench.data import Edit, read_rows
 from bench.errors import UserError
-from bench.plugins.registry import SUITES, Entry
+from bench.plugins.entries import Entry
+from bench.plugins.registry import SUITES
 from bench.running.runner import make_plan
 from bench.stages.chosen import uses_edits_of, uses_pairs_of
 from bench.stages.edits import write_edits
