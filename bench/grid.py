@@ -25,6 +25,8 @@ class Grid:
         level: of its heading.
         words: whether its cells are words, which begin at the left and go on in the next line;
             else they are numbers, of which none is cut, and the first column names them.
+        spare: headers of the columns that a narrow terminal leaves out, and says so: the first of
+            them first.
     """
 
     title: str
@@ -34,6 +36,7 @@ class Grid:
     level: int = 3
     warnings: list[str] = field(default_factory=list)
     words: bool = False
+    spare: Sequence[str] = ()
 
     def _repr_html_(self) -> str:
         """What a notebook shows."""
@@ -52,22 +55,46 @@ def words(
 
 @dataclass(frozen=True)
 class _Numbers:
-    """A table that cuts no number: what is too wide for the console goes on in a table below."""
+    """A table that cuts no number: what is too wide for the console goes on in a table below.
+
+    Before that the columns go that `spare` names.
+    """
 
     headers: Sequence[str]
     rows: Sequence[Sequence[str]]
+    spare: Sequence[str] = ()
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        full = self._widths(options.max_width)
+        room = options.max_width
+        fitting, gone = self, list[str]()
+        for header in self.spare:
+            if len(fitting._parts(room)) == 1:
+                break
+            fitting, gone = fitting._without(header), [*gone, header]
+        *parts, last = fitting._parts(room)
+        for part in parts:
+            yield fitting._table([0, *part], fitting._widths(room))
+            yield Text()
+        yield fitting._table([0, *last], fitting._widths(room))
+        if gone:
+            yield Text(f"Left out at {room} columns: {', '.join(gone)}.", style="dim")
+        yield Text()
+
+    def _without(self, header: str) -> "_Numbers":
+        kept = [i for i, own in enumerate(self.headers) if own != header]
+        rows = [[row[i] for i in kept] for row in self.rows]
+        return _Numbers([self.headers[i] for i in kept], rows)
+
+    def _parts(self, room: int) -> list[list[int]]:
+        """The columns, but for the first, that stand in each of the tables."""
+        full = self._widths(room)
         parts: list[list[int]] = [[]]
         for i in range(1, len(full)):
             taken = full[0] + sum(full[j] + GAP for j in parts[-1])
-            if parts[-1] and taken + full[i] + GAP > options.max_width:
+            if parts[-1] and taken + full[i] + GAP > room:
                 parts.append([])
             parts[-1].append(i)
-        for part in parts:
-            yield self._table([0, *part], full)
-            yield Text()
+        return parts
 
     def _widths(self, room: int) -> list[int]:
         """Of each column: whole if there is room, else headers, then the first column, folded."""
@@ -111,7 +138,7 @@ def to_rich(grid: Grid) -> Group:
     """The grid for the terminal: title, warnings, table, notes; no text is taken for markup."""
     title = [Text(grid.title, style="bold")] if grid.title else []
     warnings = [Text(f"Warning: {line}", style="bold yellow") for line in grid.warnings]
-    laid_out = _words(grid) if grid.words else _Numbers(grid.headers, grid.rows)
+    laid_out = _words(grid) if grid.words else _Numbers(grid.headers, grid.rows, grid.spare)
     table = [laid_out] if grid.headers else []
     notes = [Text(note, style="dim") for note in grid.notes]
     return Group(*title, *warnings, *table, *notes, *([Text()] if notes else []))

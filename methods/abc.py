@@ -20,12 +20,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pydantic import Field
-from torch import Tensor
 
 from bench.config.section import Section
-from bench.rl import token_rewards
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from bench.pipeline.stage import Stage
     from bench.stages.planning import Stages
 
@@ -52,4 +52,6 @@ class ABC:
 
     def rewards(self, paid: Tensor, mask: Tensor) -> Tensor:
         """[a_1 R, ..., a_T R] (B, T), as it is paid."""
+        from bench.rl import token_rewards
+
         return token_rewards(paid, mask)

@@ -27,12 +27,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pydantic import Field
-from torch import Tensor
 
 from bench.config.section import Section
-from bench.rl import token_rewards
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from bench.pipeline.stage import Stage
     from bench.stages.planning import Stages
 
@@ -64,4 +64,6 @@ class DenseReward:
 
     def rewards(self, paid: Tensor, mask: Tensor) -> Tensor:
         """[z_k / len_k] (B, T), as the source pays it."""
+        from bench.rl import token_rewards
+
         return token_rewards(paid, mask)

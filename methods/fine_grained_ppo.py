@@ -13,12 +13,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from torch import Tensor
-
 from bench.config.section import Section
-from bench.rl import token_rewards
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from bench.pipeline.stage import Stage
     from bench.stages.planning import Stages
 
@@ -41,4 +40,6 @@ class FineGrainedPPO:
 
     def rewards(self, paid: Tensor, mask: Tensor) -> Tensor:
         """[0, ..., 0, R] (B, T), as it is paid."""
+        from bench.rl import token_rewards
+
         return token_rewards(paid, mask)

@@ -15,13 +15,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from torch import Tensor
-
 from bench.config.section import Section
 from bench.plugins.capabilities import GoldTerms
-from bench.rl import token_rewards
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from bench.pipeline.stage import Stage
     from bench.stages.planning import Stages
 
@@ -44,4 +43,6 @@ class GoldTokenPPO:
 
     def rewards(self, paid: Tensor, mask: Tensor) -> Tensor:
         """[g_1, ..., g_T] (B, T), as it is paid."""
+        from bench.rl import token_rewards
+
         return token_rewards(paid, mask)

@@ -20,12 +20,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pydantic import Field
-from torch import Tensor
 
 from bench.config.section import Section
-from bench.rl import token_rewards
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from bench.pipeline.stage import Stage
     from bench.stages.planning import Stages
 
@@ -51,4 +51,6 @@ class MARLHF:
 
     def rewards(self, paid: Tensor, mask: Tensor) -> Tensor:
         """[0, ..., 0, R] (B, T), as it is paid."""
+        from bench.rl import token_rewards
+
         return token_rewards(paid, mask)

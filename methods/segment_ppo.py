@@ -21,12 +21,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from torch import Tensor
-
 from bench.config.section import Section
-from bench.rl import token_rewards
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from bench.pipeline.stage import Stage
     from bench.stages.planning import Stages
 
@@ -49,4 +48,6 @@ class SegmentPPO:
 
     def rewards(self, paid: Tensor, mask: Tensor) -> Tensor:
         """[r_k / (K len_k)] (B, T), as the segment model pays it."""
+        from bench.rl import token_rewards
+
         return token_rewards(paid, mask)

@@ -34,12 +34,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
-from torch import Tensor
 
 from bench.config.section import Section
-from bench.rl import growth_of_mean, masked_sum, sequence_rewards, token_rewards
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from bench.pipeline.stage import Stage
     from bench.stages.planning import Stages
 
@@ -77,6 +77,8 @@ class TokenPPO:
 
     def rewards(self, paid: Tensor, mask: Tensor) -> Tensor:
         """[r_1 / T, ..., r_T / T] (B, T), as the token model pays it; or as the options say."""
+        from bench.rl import growth_of_mean, masked_sum, sequence_rewards, token_rewards
+
         if self.options.paid_at == "end":
             return sequence_rewards(masked_sum(paid, mask, dim=1), mask)
         if self.options.assignment == "growth":

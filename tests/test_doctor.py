@@ -345,6 +345,9 @@ def test_the_testbeds_own_base_passes(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
     assert [line.split()[0] for line in lines if not line.startswith(" ")].count("pass") >= 13
+    told = [line for line in result.stderr.splitlines() if line.startswith("doctor: ")]
+    assert told[:2] == ["doctor: loading the model", "doctor: repetition (1 of 15)"]
+    assert told[-1] == "doctor: speed (15 of 15)"
     document = json.loads(report.read_text())
     assert document["ok"]
     assert [one["name"] for one in document["checks"]][:3] == [

@@ -39,12 +39,16 @@ def leaderboard(
     format: Annotated[
         str, typer.Option(help="table, md, csv, json (docs/json.md) or html.")
     ] = "table",
+    everything: Annotated[
+        bool, typer.Option("--all", help="Every section; md, csv and html always have them.")
+    ] = False,
 ) -> None:
     """All runs side by side, with standard errors, intervals and rank groups."""
     from leaderboard.views.render import leaderboard as rendered
 
     check_format(format, *FORMATS, "html")
-    board, problems = rendered(results, suite, format)  # type: ignore[arg-type]
+    whole = everything or format != "table"
+    board, problems = rendered(results, suite, format, whole=whole)  # type: ignore[arg-type]
     show(board)
     _end(problems)
 

@@ -245,9 +245,12 @@ def doctor(
     json: Annotated[Path | None, typer.Option(help="Write the findings to this file.")] = None,
 ) -> None:
     """Check model, trainer and machine before a long run; exit code 1 where a check fails."""
+    from bench.pipeline.progress import Progress
     from bench.running import launch
 
-    findings = launch.examine(preset, suite, overrides or [], store, json, say=typer.echo)
+    findings = launch.examine(
+        preset, suite, overrides or [], store, json, say=typer.echo, doing=Progress().doing
+    )
     failed = [finding.name for finding in findings if finding.status == "FAIL"]
     if failed:
         fail(f"doctor: {len(failed)} of {len(findings)} checks failed: {', '.join(failed)}", 1)

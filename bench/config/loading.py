@@ -12,7 +12,9 @@ import json
 import math
 import re
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -305,7 +307,7 @@ def _preset(path: Path) -> dict[str, Any]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+        values = deepcopy(_loaded(path.read_text(encoding="utf-8")))
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read the preset {path}: {error}") from error
     except yaml.YAMLError as error:
@@ -315,6 +317,12 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise UserError(f"{path}: expected `section:` lines, found {type(values).__name__}")
     return values
+
+
+@cache
+def _loaded(text: str) -> Any:
+    """What a YAML text holds; the same preset is asked for with every label."""
+    return yaml.load(text, Loader=_Loader)
 
 
 def parse_override(override: str) -> tuple[list[str], Any]:

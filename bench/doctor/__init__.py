@@ -8,6 +8,7 @@ that crashes has failed; the others still run.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -81,6 +82,7 @@ def examine(
     store: Path,
     say: Callable[[Finding], None],
     without: Collection[str] = (),
+    doing: Callable[[str], AbstractContextManager[None]] = lambda what: nullcontext(),
 ) -> list[Finding]:
     """Run every check.
 
@@ -89,13 +91,15 @@ def examine(
         store: where the run would put its stages.
         say: called with each finding as it is there.
         without: names of checks that are not run.
+        doing: told what is worked at, for as long as it is.
     """
     findings = []
     # Our own decode loop is held against its log-probabilities by "ratio".
     without = {*without, *(("engine",) if subject.config.ppo.engine == "ours" else ())}
     asked = {name: check for name, check in checks(store).items() if name not in without}
-    for name, check in asked.items():
-        findings.append(replace(_ask(check, subject), name=name))
+    for number, (name, check) in enumerate(asked.items(), 1):
+        with doing(f"doctor: {name} ({number} of {len(asked)})"):
+            findings.append(replace(_ask(check, subject), name=name))
         say(findings[-1])
     return findings
 

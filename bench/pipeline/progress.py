@@ -17,6 +17,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.progress import Progress as RichProgress
+from rich.text import Text
 
 _LINE_EVERY_S = 10.0
 
@@ -113,6 +114,16 @@ class Progress:
     def say(self, text: str) -> None:
         """Print one line, above the bars if there are any."""
         self.console.print(text, soft_wrap=True, markup=False, highlight=False)
+
+    @contextlib.contextmanager
+    def doing(self, what: str) -> Iterator[None]:
+        """Name what the block does: on a terminal while it runs, on a pipe as a line before it."""
+        if self.console.is_terminal:
+            with self.console.status(Text(what)):
+                yield
+        else:
+            self.say(what)
+            yield
 
     @contextlib.contextmanager
     def task(self, name: str, total: int | None = None) -> Iterator[Task]:

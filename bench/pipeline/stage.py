@@ -157,12 +157,12 @@ def _building(stage: Stage, store: Store) -> Iterator[Build]:
 
 
 def _measured(stage: Stage, context: Context, out: Path, inputs: list[Path]) -> dict[str, Any]:
-    """Build a stage; its statistics, its most memory, and what it ran on."""
+    """Build a stage; its statistics, its most memory, the machine, and what it ran on."""
     import torch
 
-    from bench.models.devices import pick_device
+    from bench.models.devices import dtype_name, pick_device
     from bench.pipeline.memory import PeakMemory
-    from bench.records.provenance import device_name
+    from bench.records.provenance import device_name, hardware
 
     device = pick_device(context.config.model.device)
     memory, context.packed = PeakMemory(device), None
@@ -170,10 +170,12 @@ def _measured(stage: Stage, context: Context, out: Path, inputs: list[Path]) -> 
     build = partial(stage.build, context, out, inputs)
     # Where nothing shares work out one process is enough, and the others wait.
     stats = build() if stage.shared else processes.from_first(build)
-    ran_on = {"device": device_name(device), "threads": torch.get_num_threads()}
+    threads = torch.get_num_threads()
+    ran_on = {"device": device_name(device), "threads": threads}
     return stats | {
         "peak_memory_gib": memory.gib(),
         "peak_memory_since": memory.since,
+        "hardware": hardware(dtype_name(context.config.model), threads),
         "ran_on": ran_on
         | {"packed": context.packed, "processes": processes.count() if stage.shared else 1},
     }

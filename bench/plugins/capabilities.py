@@ -251,11 +251,13 @@ class Measure:
         heading: of its column in tables; None: it is in records and in the CSV alone.
         greedy: whether it is counted of greedy responses too, as the metric `NAME_greedy`, and
             whether tables show that.
+        least: below which it cannot be, as a count below 0; None: it can be anything.
     """
 
     name: str
     heading: str | None = None
     greedy: Literal["no", "recorded", "shown"] = "no"
+    least: float | None = None
 
 
 @runtime_checkable

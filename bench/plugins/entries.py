@@ -6,8 +6,10 @@ is listed. `register` adds one that no package holds, for as long as the process
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from importlib import metadata
 from typing import Generic, TypeVar
 
@@ -134,8 +136,15 @@ class Registry(Generic[T]):
         return False
 
     def _third_party(self) -> list[Entry]:
-        found = [_from_entry_point(point) for point in metadata.entry_points(group=self.group)]
+        points = _entry_points(self.group, tuple(sys.path))
+        found = [_from_entry_point(point) for point in points]
         return sorted(found, key=lambda entry: (entry.name, entry.source))
+
+
+@cache
+def _entry_points(group: str, path: tuple[str, ...]) -> metadata.EntryPoints:
+    """Those of all packages on a search path, whose folders take a while to go through."""
+    return metadata.entry_points(group=group)
 
 
 def _where(entry: Entry) -> str:

@@ -25,7 +25,8 @@ _LONGEST = 80  # characters of a folder's name before seed and hash; file system
 _NO_ROW = {"preset", "suite", "method", "seed", "model.device", "evaluation.judge"}
 _NO_ROW |= {"model.gradient_checkpointing", *(f"ppo.{name}" for name in PPOConfig.operational)}
 _NO_ROW |= {f"{section}.{name}" for section in ("judge", "editor") for name in OPERATIONAL}
-_DEFAULTS = flatten(RunConfig().model_dump(mode="json"))
+DEFAULTS = flatten(RunConfig().model_dump(mode="json"))
+"""What a field was before a record had it: the code of that day did what today's default does."""
 
 
 def label(config: RunConfig) -> str:
@@ -66,7 +67,7 @@ def settings(config: dict[str, Any]) -> dict[str, Any]:
     A field that it does not have was added to the harness after it: it gets today's default, which
     is what the code of its day did. A suite's options have the names of the command line.
     """
-    flat = _DEFAULTS | flatten(config)
+    flat = DEFAULTS | flatten(config)
     own, spelled = f"{FIELDS['suite']}.", "suite."
     return {
         key.replace(own, spelled, 1) if key.startswith(own) else key: value

@@ -10,7 +10,7 @@ import shlex
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -243,6 +243,8 @@ def _needs_tables(
     config: RunConfig, suite: Any, missing: set[str]
 ) -> tuple[list[Grid], str | None]:
     """Memory and work of the stages that are not in the store, as far as they are counted."""
+    if not missing:  # nothing to count, and no torch to import
+        return [], None
     from bench.doctor import budget, hours
     from bench.stages.chosen import uses_pairs_of
 
@@ -274,6 +276,7 @@ def examine(
     store: Path | None,
     report: Path | None,
     say: Callable[[str], None],
+    doing: Callable[[str], AbstractContextManager[None]],
 ) -> list[Finding]:
     """Run the doctor's checks on the model of a configuration.
 
@@ -284,21 +287,25 @@ def examine(
         store: where a run's stages would go; None: the default.
         report: JSON file to write the findings to.
         say: called with a line for each finding.
+        doing: told what is worked at, for as long as it is.
 
     Raises:
         UserError: an option is wrong, the model cannot be loaded, or `report` cannot be written.
     """
     config = load_config(preset, overrides, suite=suite)
     registry.SUITES.entry(config.suite)
-    from bench import doctor
     from bench.pipeline.store import Store
 
     if report is not None:
         write_json_option(report, "")  # what cannot be written is told before the checks, not after
     stages = Store(store, warn=say)
+    with doing("doctor: loading the model"):
+        from bench import doctor  # torch with it
+
+        subject = doctor.load_subject(config, stages)
     width = max(map(len, doctor.checks(stages.root)))
     findings = doctor.examine(
-        doctor.load_subject(config, stages), stages.root, lambda finding: say(finding.line(width))
+        subject, stages.root, lambda finding: say(finding.line(width)), doing=doing
     )
     if report is not None:
         write_json_option(report, json.dumps(_report(config, findings), indent=1) + "\n")

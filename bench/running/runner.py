@@ -16,6 +16,7 @@ from bench.config.loading import config_sha, load_suite, plugin_options
 from bench.config.run import RunConfig, flatten
 from bench.errors import Diverged, UserError
 from bench.models import processes
+from bench.models.devices import dtype_name
 from bench.pipeline.curve import FILE, read_curve
 from bench.pipeline.sources import SOURCES
 from bench.pipeline.stage import Context, Executed, Stage, execute
@@ -175,15 +176,11 @@ def listed(
     Raises:
         UserError: the data, the model or a prompt does not fit, as `run` would say.
     """
-    from bench.stages.checks import check_data, check_model
-
     lines = [
         PlannedStage(s.name, s.key, store.find(s.name, s.key) is not None, s.summary)
         for s in planned.stages
     ]
-    missing = {line.name for line in lines if not line.cached}
-    check_data(planned.config, suite, missing)
-    check_model(planned.config, suite, missing)
+    _check({line.name for line in lines if not line.cached}, planned.config, suite)
     _say_notes(suite, say)
     return lines
 
@@ -270,10 +267,8 @@ def _subject(config: RunConfig, planned: Plan, folder: Path) -> Subject:
 
 def _check_ready(missing: set[str], policy: Stage, context: Context) -> None:
     """Find out now, not after hours: judge or editor lacks its key, the model does not fit."""
-    from bench.stages.checks import check_data, check_model
-
     config = context.config
-    check_data(config, context.suite, missing)
+    _check(missing, config, context.suite)
     if "judgement" in missing:
         judge_maker(config, config.evaluation.judge)(context).ready()
     # The method sft trains no policy, and evaluation.validation=last asks nobody which to keep.
@@ -281,8 +276,26 @@ def _check_ready(missing: set[str], policy: Stage, context: Context) -> None:
         judge_maker(config, config.evaluation.validation_judge)(context).ready()
     if "edits" in missing and config.edits.editor is not None:
         editor_maker(config)(context).ready()
-    check_model(config, context.suite, missing)
     _say_notes(context.suite, context.progress.say)
+
+
+def _check(missing: set[str], config: RunConfig, suite: Any) -> None:
+    """Refuse what a stage would find out after hours. What is stored needs no check and no torch.
+
+    Args:
+        missing: names of the stages that are not in the store.
+        config: of the run.
+        suite: its world.
+
+    Raises:
+        UserError: the data, the model or a prompt does not fit.
+    """
+    if not missing:
+        return
+    from bench.stages.checks import check_data, check_model
+
+    check_data(config, suite, missing)
+    check_model(config, suite, missing)
 
 
 def _say_notes(suite: Any, say: Callable[[str], None]) -> None:
@@ -298,6 +311,8 @@ def _say_notes(suite: Any, say: Callable[[str], None]) -> None:
 
 def _status(failure: BaseException | None, until: str | None) -> str:
     """What a record says of how a run ended."""
+    if failure is None:
+        return "ok" if until is None else "partial"
     import torch
 
     kinds: dict[str, type[BaseException] | tuple[type[BaseException], ...]] = {
@@ -305,8 +320,6 @@ def _status(failure: BaseException | None, until: str | None) -> str:
         "out_of_memory": (MemoryError, torch.OutOfMemoryError),
         "interrupted": KeyboardInterrupt,
     }
-    if failure is None:
-        return "ok" if until is None else "partial"
     return next((name for name, kind in kinds.items() if isinstance(failure, kind)), "failed")
 
 
@@ -350,7 +363,7 @@ def _record(
             "model_commit": _model_commit(planned),
             "code": code,
             "packages": package_versions(),
-            "hardware": _hardware(config),
+            "hardware": _hardware(config, executed),
             "data": judged.get("data", {}),
             "reference": judged.get("reference", {"name": "", "sha": ""}),
             "judge": judged.get("judge", _no_judge(config)),
@@ -450,10 +463,14 @@ def _editor(executed: dict[str, Executed]) -> dict[str, Any] | None:
     return None if edits is None else edits.artifact.meta["stats"].get("editor")
 
 
-def _hardware(config: RunConfig) -> dict[str, Any]:
+def _hardware(config: RunConfig, executed: dict[str, Executed]) -> dict[str, Any]:
+    """The machine that this run computed on; where all was stored, that of its last stage."""
+    done = list(executed.values())
+    if done and all(one.cached for one in done):
+        stored: dict[str, Any] | None = done[-1].artifact.stats.get("hardware")
+        if stored is not None:  # stages of an older version do not say
+            return stored
     import torch
-
-    from bench.models.devices import dtype_name
 
     return hardware(dtype_name(config.model), torch.get_num_threads())
 

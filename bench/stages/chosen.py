@@ -1,7 +1,7 @@
 """The plug-ins that a configuration chooses, as a plan hands them to its stages.
 
-A plan computes nothing and imports no torch, so a judge or an editor is not made yet: a stage gets
-what makes it when it runs.
+A plan computes nothing and imports no torch, so an algorithm, a judge or an editor is not made yet:
+a stage gets what makes it when it runs.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 from bench.config.loading import judge_options, plugin_options
 from bench.errors import UserError
 from bench.plugins.capabilities import Edits, Pairs, require
-from bench.plugins.entries import Registry
-from bench.plugins.registry import EDITORS, JUDGES
+from bench.plugins.entries import BUILT_IN, Registry
+from bench.plugins.registry import ALGORITHMS, EDITORS, JUDGES
 
 if TYPE_CHECKING:
     from bench.config.run import EvaluationConfig, RunConfig
@@ -65,17 +65,20 @@ class ChosenAlgorithm:
 
     Attributes:
         name: in the registry.
-        make: what the registry holds.
         options: the algorithm's own.
         uses_demonstrations: whether it trains on the demonstrations of SFT, too.
         advantage: how it tells what was better than expected, if it takes one.
     """
 
     name: str
-    make: Callable[[TrainingInputs], Algorithm]
     options: Any
     uses_demonstrations: bool
     advantage: Chosen | None = None
+
+    def make(self, inputs: TrainingInputs) -> Algorithm:
+        """The algorithm, ready to run."""
+        made: Algorithm = ALGORITHMS.get(self.name)(inputs)
+        return made
 
 
 def judge_maker(config: RunConfig, name: str) -> Callable[[Context], Judge]:
@@ -133,9 +136,16 @@ def uses_edits_of(suite: Any, config: RunConfig) -> bool:
 
 
 def plugin_modules(registry: Registry[Any], name: str, plugin: Any = None) -> tuple[str, ...]:
-    """The modules where a plug-in's code begins: the one that is registered, and its own."""
-    plugin = plugin or registry.get(name)
-    return registry.entry(name).target.partition(":")[0], plugin.__module__
+    """The modules where a plug-in's code begins: the one that is registered, and its own.
+
+    Ours are written where they are registered, so that none is imported for it; another's may only
+    be handed on there, and that it can be imported is found out before anything runs.
+    """
+    entry = registry.entry(name)
+    registered = entry.target.partition(":")[0]
+    if plugin is None and entry.source == BUILT_IN:
+        return (registered,)
+    return registered, (plugin or registry.get(name)).__module__
 
 
 def check_validation(config: EvaluationConfig) -> None:

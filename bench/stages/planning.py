@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.config.loading import judge_options, plugin_options
 from bench.errors import UserError
-from bench.models.devices import dtype_name, pick_device
+from bench.models.devices import device_type, dtype_name
 from bench.pipeline.stage import Stage
 from bench.plugins.capabilities import (
     Annotator,
@@ -151,7 +151,7 @@ class Stages:
         config = self.config
         parts: dict[str, Any] = {
             "base": self._base.key,
-            "device": pick_device(config.model.device).type,
+            "device": device_type(config.model.device),
             "dtype": dtype_name(config.model),
             "template": config.model.template,
             "prompt_max_tokens": config.model.prompt_max_tokens,
@@ -509,7 +509,6 @@ class Stages:
             heldout = (self.heldout_reward_model("evaluation.validation=heldout_rm"),)
         elif judge is not None:
             heldout = self._heldout_of("validation_judge")
-        make = ALGORITHMS.get(algorithm)
         own = plugin_modules(METHODS, config.method, type(method))
         return self._stage(
             algorithm,
@@ -519,13 +518,13 @@ class Stages:
             f"{options.steps} steps of {options.batch_size} prompts",
             method,
             paid_by,
-            ChosenAlgorithm(algorithm, make, options, uses_demonstrations, advantage),
+            ChosenAlgorithm(algorithm, options, uses_demonstrations, advantage),
             None if judge is None else judge_maker(config, judge),
             bool(heldout),
             reads=reads,
             plugins=(
                 *own,
-                *plugin_modules(ALGORITHMS, algorithm, make),
+                *plugin_modules(ALGORITHMS, algorithm),
                 *paid_by.modules,
                 *(() if advantage is None else (advantage.module,)),
                 *(() if judge is None else plugin_modules(JUDGES, judge)),

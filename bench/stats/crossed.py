@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
+from scipy import special
 
 from bench.stats.intervals import Floats, to_floats
 
@@ -56,7 +56,7 @@ class MeanSquares:
         spread = residual**2 / degrees[2]
         for square, df in zip((self.seed, self.instruction), degrees[:2], strict=True):
             variance = variance + np.maximum(0.0, square - residual)
-            shows = square > stats.f.ppf(_SHOWS, df, degrees[2]) * residual
+            shows = square > special.fdtri(df, degrees[2], _SHOWS) * residual
             spread = spread + shows * square**2 / df
         freedom = np.divide(variance**2, spread, out=np.zeros_like(spread), where=spread > 0)
         freedom = np.clip(freedom, min(degrees), max(degrees))

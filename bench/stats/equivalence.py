@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from bench.stats.intervals import (
     Estimate,
@@ -70,7 +70,7 @@ def tost(mean: float, standard_error: float, margin: float, *, df: float = math.
         raise ValueError(f"degrees of freedom are above 0, not {df}")
     if standard_error == 0:
         return Equivalence(mean, margin, float(abs(mean) >= margin), (mean, mean))
-    p = float(stats.t.sf((margin - abs(mean)) / standard_error, df))
+    p = float(special.stdtr(df, (abs(mean) - margin) / standard_error))
     return Equivalence(mean, margin, p, student(mean, standard_error, df, level=0.9))
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import special, stats
+from scipy import special
 
 from bench.preference import FIRST
 
@@ -84,7 +84,7 @@ def wilson(mean: float, n: float, level: float = 0.95) -> Interval:
 
     References: E. B. Wilson (1927), JASA 22(158), 209-212.
     """
-    z = float(stats.norm.ppf(0.5 + level / 2))
+    z = float(special.ndtri(0.5 + level / 2))
     centre = (mean + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(mean * (1 - mean) / n + z * z / (4 * n * n))
     return max(0.0, centre - half), min(1.0, centre + half)
@@ -98,6 +98,8 @@ def bca(values: Floats) -> Interval | None:
 
     References: B. Efron (1987), JASA 82(397), 171-185, as `scipy.stats.bootstrap` computes it.
     """
+    from scipy import stats  # takes longer to import than a table to make
+
     if values.size < 2 or np.ptp(values) == 0:
         return None
     with warnings.catch_warnings():
@@ -122,7 +124,7 @@ def _student_of(values: Floats) -> Interval:
 
 def student(mean: float, error: float, df: float, level: float = 0.95) -> Interval:
     """Student's t interval, ``mean ± t_df error``."""
-    half = float(stats.t.ppf(0.5 + level / 2, df)) * error
+    half = float(special.stdtrit(df, 0.5 + level / 2)) * error
     return mean - half, mean + half
 
 
@@ -218,7 +220,7 @@ def p_value(mean: float, error: float | None, df: float, n: int) -> float:
         return 1.0
     if error < NO_SPREAD:
         return float(2.0 ** (1 - n))
-    return float(2 * stats.t.sf(abs(mean) / error, df))
+    return float(2 * special.stdtr(df, -abs(mean) / error))
 
 
 def differences(a: Values, b: Values | float) -> Floats:

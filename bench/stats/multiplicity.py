@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 
-from scipy import stats
+from scipy import special
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -93,7 +93,5 @@ def minimum_detectable_effect(
 
     References: H. S. Bloom (1995), Evaluation Review 19(5), 547-556.
     """
-    quantile = stats.t if math.isfinite(df) else stats.norm
-    arguments = (df,) if math.isfinite(df) else ()
-    critical = quantile.ppf(1 - alpha / 2, *arguments) + quantile.ppf(power, *arguments)
+    critical = special.stdtrit(df, 1 - alpha / 2) + special.stdtrit(df, power)
     return float(critical) * standard_error

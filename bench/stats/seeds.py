@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
+from scipy import special
 
 from bench.stats.crossed import complete_instructions, mean_squares, to_table
 from bench.stats.intervals import (
@@ -152,9 +152,9 @@ def prediction_interval(
     scale = math.sqrt(1 + 1 / values.size)
     if values.size == 1 and within is None:
         return None
-    half = float(stats.norm.ppf(0.5 + level / 2)) * (within or 0.0) * scale
+    half = float(special.ndtri(0.5 + level / 2)) * (within or 0.0) * scale
     if values.size > 1:
-        t = float(stats.t.ppf(0.5 + level / 2, values.size - 1))
+        t = float(special.stdtrit(values.size - 1, 0.5 + level / 2))
         half = max(half, t * float(values.std(ddof=1)) * scale)
     mean = float(values.mean())
     return mean - half, mean + half

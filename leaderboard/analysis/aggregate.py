@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.records.files import EditorRecord, JudgeRecord, Metric, Run
+from bench.records.files import MAX_DRIFT, EditorRecord, JudgeRecord, Metric, Run
 from bench.stats import Estimate, TwoWay, over_seeds, rank_groups, two_way
 from leaderboard.analysis.caveats import caveats, training_pairs
 from leaderboard.analysis.rows import Cell, Row, Table, is_percent
@@ -92,8 +92,7 @@ def _rows(groups: list[Group], problems: list[str]) -> tuple[list[Row], list[str
         seeds = group.seeds_with(RANKED)
         if seeds:
             try:
-                values = instructions.own(group, RANKED, seeds)
-                headline[group.label] = two_way(values, rate=True)
+                headline[group.label] = _headline(group, instructions, seeds)
             except ValueError as error:
                 problems.append(f"{group.label}: {RANKED}: {error}")
             if left_out := sorted(group.ok.keys() - set(seeds)):
@@ -107,6 +106,18 @@ def _rows(groups: list[Group], problems: list[str]) -> tuple[list[Row], list[str
         for group in groups
     ]
     return sorted(rows, key=_order), warnings + uncompared
+
+
+def _headline(group: Group, instructions: Instructions, seeds: list[int]) -> TwoWay:
+    """Over seeds and instructions. The resampled interval of a single run is in its record."""
+    values = instructions.own(group, RANKED, seeds)
+    recorded = group.ok[seeds[0]].record.metrics.get(RANKED) if len(seeds) == 1 else None
+    if recorded is None or recorded.ci95 is None:
+        return two_way(values, rate=True)
+    found = two_way(values, rate=True, bootstrap=False)
+    if found.n != recorded.n or abs(found.mean - recorded.mean) > MAX_DRIFT:
+        return two_way(values, rate=True)  # of other items: `load` has said so
+    return replace(found, ci95=recorded.ci95)
 
 
 def _order(row: Row) -> tuple[bool, int, float, str]:

@@ -305,24 +305,27 @@ class Instructions:
 
         An instruction is what has the same index *and* the same prompt hash.
         """
-        table = np.full((len(seeds), len(self.keys)), np.nan)
-        for row, seed in enumerate(seeds):
-            for item in group.items[seed]:
-                value = item.values.get(metric)
-                if value is not None:
-                    table[row, self._columns[item.index, item.prompt_sha]] = value
-        return table
+        return self._known(group, metric, seeds)[0]
 
     def own(self, group: Group, metric: str, seeds: list[int]) -> Floats:
         """As `values`, over the instructions whose items have this metric's key for this label.
 
         A key without a value (null) is a missing value; an absent key was never asked for.
         """
-        table = self.values(group, metric, seeds)
-        asked = {
-            self._columns[item.index, item.prompt_sha]
-            for seed in seeds
-            for item in group.items[seed]
-            if metric in item.values
-        }
-        return table[:, sorted(asked)]
+        table, asked = self._known(group, metric, seeds)
+        return table[:, asked]
+
+    def _known(
+        self, group: Group, metric: str, seeds: list[int]
+    ) -> tuple[Floats, NDArray[np.bool_]]:
+        """The values (S, N), and which instructions (N,) any of the items was asked for."""
+        table = np.full((len(seeds), len(self.keys)), np.nan)
+        asked = np.zeros(len(self.keys), dtype=bool)
+        for row, seed in enumerate(seeds):
+            for item in group.items[seed]:
+                values = item.values
+                if metric in values:
+                    column = self._columns[item.index, item.prompt_sha]
+                    asked[column] = True
+                    table[row, column] = np.nan if (value := values[metric]) is None else value
+        return table, asked

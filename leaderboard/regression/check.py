@@ -38,6 +38,7 @@ from leaderboard.regression.environment import (
     listed,
     measured,
     named,
+    settings_changed,
 )
 from leaderboard.regression.verdicts import Candidate, CheckRow, Twin, judge
 
@@ -203,7 +204,7 @@ def _notes(one: Candidate, baseline: Baseline) -> Iterator[str]:
     against = _counterpart(one, baseline)
     if against is None:
         return
-    if found := changes(against.config, configuration(one.record)):
+    if found := settings_changed(against.config, configuration(one.record)):
         yield f"The configuration is not the baseline's: {named(found)}."
     if around := listed(changes(against.environment, environment(one.record))):
         yield f"Changed since the baseline, likeliest cause first: {around}."
@@ -216,7 +217,9 @@ def _why_moved(candidates: list[Candidate]) -> str | None:
     """
     found: list[Change] = []
     for one in candidates:
-        if one.twin is None or changes(one.twin.run.config, configuration(one.record)):
+        if one.twin is None:
+            return None
+        if settings_changed(one.twin.run.config, configuration(one.record)):
             return None
         around = changes(one.twin.run.environment, environment(one.record))
         if any(change.name.startswith(MEASURED) for change in around):

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from bench.config.run import flatten
 from bench.records.files import Hardware, Record
+from bench.records.labels import DEFAULTS
 
 Facts = dict[str, Any]
 
@@ -48,6 +49,12 @@ def measured(facts: Facts) -> Facts:
 def configuration(record: Record) -> Facts:
     """The configuration under dotted names, without the seed."""
     return {name: value for name, value in flatten(record.config).items() if name != "seed"}
+
+
+def settings_changed(old: Facts, new: Facts) -> list[Change]:
+    """Of two configurations; a field that the older harness had not was at its default."""
+    usual = {name: value for name, value in DEFAULTS.items() if name != "seed"}
+    return changes(usual | old, usual | new)
 
 
 def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Change]:

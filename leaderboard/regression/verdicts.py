@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bench.records.files import Item, Record, Run
-from leaderboard.analysis.rows import is_percent
+from leaderboard.analysis.bounds import clipped
 from leaderboard.regression.baseline import Band, BaselineRun
 from leaderboard.regression.environment import environment
 from leaderboard.regression.rerun import by_instruction, paired
@@ -121,21 +121,29 @@ def judge(name: str, band: Band, candidates: Sequence[Candidate]) -> CheckRow:
         band: the baseline's.
         candidates: runs of the baseline's label, at least one.
     """
+    ends = _shown(name, band, candidates[0].record.suite)
     has = [one for one in candidates if name in one.record.metrics]
     lacks = [one for one in candidates if name not in one.record.metrics]
     if missing := [one.record.run_id for one in lacks if not _twin_lacks(band, one)]:
         verdict = f"missing from {', '.join(missing)}"
-        return CheckRow(name, None, band.mean, *_shown(name, band), "presence", verdict)
+        return CheckRow(
+            name,
+            None,
+            band.mean,
+            *_shown(name, band, candidates[0].record.suite),
+            "presence",
+            verdict,
+        )
     if not has:
-        return CheckRow(name, None, band.mean, *_shown(name, band), "repeats", OK)
+        return CheckRow(name, None, band.mean, *ends, "repeats", OK)
     return _judge(name, band, has)
 
 
-def _shown(name: str, band: Band) -> tuple[float | None, float | None]:
-    """The ends of a band; those of a share are never outside of 0 to 1, where no run can lie."""
-    if not is_percent(name) or band.low is None or band.high is None:
+def _shown(name: str, band: Band, suite: str) -> tuple[float | None, float | None]:
+    """The ends of a band, never where no run can lie."""
+    if band.low is None or band.high is None:
         return band.low, band.high
-    return max(0.0, band.low), min(1.0, band.high)
+    return clipped(suite, name, (band.low, band.high))
 
 
 def _twin_lacks(band: Band, one: Candidate) -> bool:
@@ -150,7 +158,7 @@ def _judge(name: str, band: Band, candidates: Sequence[Candidate]) -> CheckRow:
     largest = [one.largest for one in known if one.largest is not None]
     value = math.fsum(values) / len(values)
     result = _test(band, values, apart, candidates)
-    low, high = _shown(name, band)
+    low, high = _shown(name, band, candidates[0].record.suite)
     return CheckRow(
         metric=name,
         value=value,
@@ -197,7 +205,7 @@ def _test(
 
 def _equivalence(band: Band, values: Sequence[float], tolerance: float) -> _Result:
     """Student's two-sample t on the runs' means, pooled: seeds are what varies."""
-    from scipy import stats
+    from scipy import special
 
     from bench.stats import tost
 
@@ -209,7 +217,7 @@ def _equivalence(band: Band, values: Sequence[float], tolerance: float) -> _Resu
     error = math.sqrt(squares / df * sum(1 / size for size in sizes))
     difference = math.fsum(values) / len(values) - band.mean
     found = tost(difference, error, tolerance, df=df)
-    kept = float(stats.t.ppf(0.95, df) - _POWER) * error
+    kept = float(special.stdtrit(df, 0.95) - _POWER) * error
     detects = max(0.0, tolerance - kept)
     if found.equivalent:
         return _Result("equivalence", OK, detects)

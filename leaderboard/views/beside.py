@@ -5,6 +5,7 @@ from pathlib import Path
 
 from bench.grid import DASH, Grid
 from bench.records.files import Record, Run, find_runs
+from leaderboard.analysis.bounds import clipped
 from leaderboard.analysis.rows import interval, number
 from leaderboard.regression.baseline import LEVEL, Band, is_like, make_baseline
 
@@ -34,7 +35,7 @@ def beside(own: Sequence[Run], published: Path) -> Grid:
     notes = [_LEGEND] if any(row[-1] in (EXPECTED, BELOW, ABOVE) for row in rows) else []
     if any(row[-1] in (BELOW, ABOVE) for row in rows):
         notes.append(_OUTSIDE)
-    return Grid("Your runs beside the published ones", _HEADERS, rows, notes)
+    return Grid("Your runs beside the published ones", _HEADERS, rows, notes, spare=["Seeds"])
 
 
 def published_band(run: Run, known: Sequence[Run]) -> Band | None:
@@ -52,7 +53,9 @@ def _row(run: Run, band: Band | None) -> list[str]:
     if band is None:
         published = [DASH, DASH, DASH]
     else:
-        bounds = None if band.low is None or band.high is None else (band.low, band.high)
+        bounds = None
+        if band.low is not None and band.high is not None:
+            bounds = clipped(record.suite, METRIC, (band.low, band.high))
         published = [number(METRIC, band.mean), str(len(band.known)), interval(METRIC, bounds)]
     return [*own, *published, verdict(record, band)]
 

@@ -8,14 +8,9 @@ alone.
 """
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
-from bench.errors import UserError
-from bench.plugins.registry import SUITES
+from leaderboard.analysis.bounds import declared
 from leaderboard.analysis.rows import Row, Table
-
-if TYPE_CHECKING:
-    from bench.plugins.capabilities import Measure
 
 PROBE = "probe."
 ACCURACY, LONGER = "rm_accuracy.", "longer_wins."  # of sets of held-out pairs
@@ -26,12 +21,13 @@ HELD_OUT = {
     "rm_localisation": "localisation",
 }
 
+REWARD_MODELS = "Reward model on held-out pairs"
 EDITS = {"edit_changed_share": "mean %", "edit_changed_median_share": "median %"}
 
 
 def sections(table: Table) -> dict[str, dict[str, str]]:
     """The metrics of each section of a table with their headings, by the section's title."""
-    measures = _declared(table.suite)[1]
+    measures = declared(table.suite)[1]
     shown = {measure.name: measure.heading for measure in measures if measure.heading}
     greedy = {
         f"{measure.name}_greedy": f"{measure.heading}, greedy"
@@ -44,7 +40,7 @@ def sections(table: Table) -> dict[str, dict[str, str]]:
     longer = {name: _set_heading(name) for name in metrics if name.startswith(LONGER)}
     return {
         "What edits change, of words and marks": EDITS,
-        "Reward model on held-out pairs": HELD_OUT | kinds,
+        REWARD_MODELS: HELD_OUT | kinds,
         "The longer response on the same pairs": longer,
         "Reward model on planted errors": planted,
         "Policy, sampled": {
@@ -73,20 +69,11 @@ def _set_heading(metric: str) -> str:
 
 def probes(suite: str, rows: Iterable[Row]) -> list[str]:
     """The metrics of planted errors: those of the suite in its order, then any that rows have."""
-    declared = [PROBE + name for name in _declared(suite)[0]]
+    planted = [PROBE + name for name in declared(suite)[0]]
     found = [name for row in rows for name in row.metrics if name.startswith(PROBE)]
-    return list(dict.fromkeys([*declared, *found]))
+    return list(dict.fromkeys([*planted, *found]))
 
 
 def kind(probe: str) -> str:
     """What sort of error a metric is about, in words."""
     return probe.removeprefix(PROBE).replace("_", " ")
-
-
-def _declared(suite: str) -> "tuple[Iterable[str], Iterable[Measure]]":
-    """Kinds of planted errors and measures of a suite; nothing of one that is not there."""
-    try:
-        found = SUITES.get(suite)
-    except UserError:
-        return (), ()
-    return getattr(found, "probe_kinds", ()), getattr(found, "measures", ())

@@ -8,17 +8,20 @@ from typing import TYPE_CHECKING, Literal
 from bench.grid import DASH, Grid, drop_empty, markdown_page, to_rich
 from leaderboard.analysis.reported import load_reported
 from leaderboard.analysis.rows import Cell, Row, Table, interval, number, seconds, with_error
-from leaderboard.views.columns import sections
+from leaderboard.views.columns import REWARD_MODELS, sections
 from leaderboard.views.reported import reported_grids
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
 Format = Literal["table", "md", "csv", "json", "html"]
+MORE = (
+    "With --all: what reward models and policies measured, time and cost, and what papers report."
+)
 
 
 def leaderboard(
-    results: Path, suite: str | None = None, fmt: Format = "table"
+    results: Path, suite: str | None = None, fmt: Format = "table", *, whole: bool = True
 ) -> "tuple[RenderableType | str, list[str]]":
     """The leaderboard of all runs below `results`, and a line for each thing that is wrong.
 
@@ -28,6 +31,8 @@ def leaderboard(
         fmt: "table" (a rich renderable), "md", "html" (a page that needs nothing else), "json"
             (docs/json.md) or "csv". The paper's reported rows stand apart, and are not in the CSV,
             whose rows are all measured here.
+        whole: all sections; else the rankings alone (`main_grids`) and a line about the others. CSV
+            and JSON are always whole.
 
     Raises:
         UserError: if there is no such folder, or no run of this suite.
@@ -39,13 +44,18 @@ def leaderboard(
         problems.append(f"{results}: no run yet; `python -m bench run --method sft` makes one")
     if fmt == "csv":
         return to_csv(found), problems
-    papers = load_reported(results, problems)
     if fmt == "json":
         from leaderboard.views.json import document  # its models take a while to make
 
+        papers = load_reported(results, problems)
         return document("leaderboard", {"tables": found, "reported": papers}), problems
-    grids = [grid for table in found for grid in table_grids(table)]
-    grids += [grid for paper in papers for grid in reported_grids(paper)]
+    sections_of = table_grids if whole else main_grids
+    grids = [grid for table in found for grid in sections_of(table)]
+    if whole:
+        papers = load_reported(results, problems)
+        grids += [grid for paper in papers for grid in reported_grids(paper)]
+    elif grids:
+        grids.append(Grid("", [], [], [MORE]))
     if fmt == "md":
         return markdown_page(grids), problems
     if fmt == "html":
@@ -61,6 +71,14 @@ def table_grids(table: Table) -> list[Grid]:
     """The sections of one table: result, reward model, policy, cost."""
     metrics = [_metric_grid(title, table, names) for title, names in sections(table).items()]
     grids = [result_grid(table), *metrics, _time_grid(table), _cost_grid(table)]
+    return [grid for grid in grids if len(grid.headers) > 1]
+
+
+def main_grids(table: Table) -> list[Grid]:
+    """The ranking; where nobody was judged, what was measured of the reward models."""
+    grids = [result_grid(table)]
+    if not any(table.metric in row.metrics for row in table.rows):
+        grids.append(_metric_grid(REWARD_MODELS, table, sections(table)[REWARD_MODELS]))
     return [grid for grid in grids if len(grid.headers) > 1]
 
 
@@ -85,7 +103,11 @@ def result_grid(table: Table) -> Grid:
     headers = ["Method", "Group", "Win %", "SE", "95 % interval", "Seeds", "Instructions", "Status"]
     if all(row.status == "ok" for row in table.rows):
         headers, rows = headers[:-1], [row[:-1] for row in rows]
-    return Grid(table.title, headers, rows, _notes(table), warnings=_warnings(table))
+    headers, rows = drop_empty(headers, rows)
+    return Grid(table.title, headers, rows, _notes(table), warnings=_warnings(table), spare=_SPARE)
+
+
+_SPARE = ("Instructions", "Seeds", "SE")
 
 
 def _instructions(row: Row) -> str:
@@ -106,7 +128,7 @@ def _notes(table: Table) -> list[str]:
         "Group: methods that differ significantly (paired by seed and instruction, Holm over all "
         "pairs, 5 %) are in different groups; within a group the order means nothing."
     )
-    notes = [groups]
+    notes = [groups] if any(row.group for row in table.rows) else []
     if any(row.group is None and table.metric in row.metrics for row in table.rows):
         notes.append(f"Group {DASH}: not ranked, or not compared with some other method.")
     crossed = [row.label for row in table.rows if row.basis == CROSSED]

@@ -129,6 +129,12 @@ def test_a_mean_that_its_items_contradict_is_damage(results: Path) -> None:  # n
     assert "metrics.win_rate.mean is 0.900000 in record.json" in result.stderr
 
 
+def test_the_leaderboard_shows_all_where_it_is_asked_to(results: Path) -> None:  # noqa: F811
+    assert "Convergence and cost" not in bench("leaderboard").stdout
+    assert "Convergence and cost" in bench("leaderboard", "--all").stdout
+    assert "Convergence and cost" in bench("leaderboard", "--format", "md").stdout
+
+
 def test_a_note_is_no_damage(make_run, results: Path) -> None:  # noqa: F811
     make_run("sft", 0, run_id="newer", finished_at="2027-01-01T00:00:00Z")
     result = bench("leaderboard")

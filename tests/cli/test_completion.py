@@ -35,7 +35,7 @@ def asked(line: str, code: str = "from bench.cli import main; main()") -> str:
         ("bench leaderboard --suite tes", ["testbed"]),
         ("bench run --preset smollm2-", ["smollm2-gpu"]),
         ("bench config --config smollm2-", ["smollm2-gpu"]),
-        ("bench config --method gold", ["gold_ppo"]),
+        ("bench config --method gold_p", ["gold_ppo"]),
         ("bench judge --judge rep", ["replay"]),
         ("bench edit --editor cl", ["claude"]),
         ("bench run --preset ./mine", []),  # the shell offers files

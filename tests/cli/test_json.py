@@ -156,7 +156,7 @@ def published_runs(monkeypatch: pytest.MonkeyPatch) -> dict[int, BaseException]:
     failing: dict[int, BaseException] = {}
     published = next((PUBLISHED / "testbed").glob("token_ppo-s3-*"))
 
-    def run(config, *, store, results, progress, until) -> Record:  # noqa: F811
+    def run(config, *, store, results, progress, until, track) -> Record:  # noqa: F811
         if error := failing.get(config.seed):
             raise error
         own = {"run_id": run_id(config), "label": label(config), "seed": config.seed}

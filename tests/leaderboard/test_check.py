@@ -203,6 +203,17 @@ def test_a_run_is_not_held_against_itself(make_run, results):
     assert not any(report.ok for report in every)
 
 
+def test_a_field_that_the_baseline_had_not_yet_is_at_its_default(make_run, baseline):
+    """Older records lack newer fields: today's default is what the code of their day did."""
+    settings = {"seed": 1, "ppo": {"lr": 1e-4}, "evaluation": {"max_kl": 10.0}}
+    (report,) = check(make_run("sft", 1, run_id="new", config=settings), baseline)
+    assert not any("configuration" in note for note in report.notes)
+    settings["evaluation"]["max_kl"] = 5.0
+    (report,) = check(make_run("sft", 1, run_id="new", config=settings), baseline)
+    changed = "The configuration is not the baseline's: evaluation.max_kl: 10.0 -> 5.0."
+    assert changed in report.notes
+
+
 def test_another_configuration_is_noted_and_the_code_not_blamed(make_run, baseline):
     settings = {"seed": 1, "ppo": {"lr": 2e-4}}
     code = Code(commit="c0ffee")

@@ -11,10 +11,10 @@ import pytest
 from rich.console import Console
 
 from bench.grid import Grid, to_markdown
-from bench.records.files import JudgeRecord
+from bench.records.files import JudgeRecord, Metric, Reference
 from leaderboard.analysis.reported import load_reported
 from leaderboard.analysis.rows import interval, number, probability, seconds
-from leaderboard.views.render import leaderboard
+from leaderboard.views.render import MORE, leaderboard
 
 REPORTED = Path(__file__).parents[2] / "results" / "reported" / "xu2024.json"
 
@@ -76,10 +76,51 @@ def test_a_narrow_terminal_cuts_no_number(results, width):
     text = text_of(renderable, width)
     assert max(map(len, text.splitlines())) <= width
     markdown, _ = leaderboard(results, fmt="md")
-    cells = [c.strip() for r in markdown.splitlines() if r[:1] == "|" for c in r.split("|")[2:]]
+    rows = [r.split("|")[2:] for r in markdown.splitlines() if r[:1] == "|"]
+    if width == 50:  # where the ranking's last columns are left out, and it is said
+        assert "Left out at 50 columns: Instructions, Seeds, SE." in text
+        rows = [row[:2] for row in rows]
+    cells = [cell.strip() for row in rows for cell in row]
     for cell in cells:
         if cell[:1].isdigit():
             assert cell in text
+
+
+def test_the_ranking_alone_names_what_shows_the_rest(results):
+    every, _ = leaderboard(results)
+    ranking, _ = leaderboard(results, whole=False)
+    whole, short = text_of(every), text_of(ranking)
+    assert "Convergence and cost" in whole
+    assert "Reward model" not in short
+    assert "Time by stage" not in short
+    assert short.rstrip().splitlines()[-1] == MORE
+    assert MORE not in whole
+    assert "95 % interval" in short
+    assert "Group: methods" in short
+
+
+def test_where_nobody_was_judged_the_reward_models_are_shown(make_run, tmp_path):
+    metrics = {"rm_accuracy.edited": Metric(mean=0.8125, standard_error=0.02)}
+    nobody = {"judge": JudgeRecord(name="gold"), "reference": Reference(name="", sha="")}
+    make_run("sft", 0, status="partial", metrics=metrics, **nobody)
+    renderable, _ = leaderboard(tmp_path / "results", whole=False)
+    text = text_of(renderable)
+    assert "has judged no run" in text
+    assert re.search(r"Method +Status", text)  # no column of dashes
+    assert "Group:" not in text
+    assert "81.2 ± 2.0" in text
+
+
+@pytest.mark.parametrize(
+    ("width", "gone"),
+    [(120, ""), (80, ""), (65, "Instructions."), (50, "Instructions, Seeds, SE.")],
+)
+def test_a_ranking_is_one_table_and_says_what_it_leaves_out(results, width, gone):
+    renderable, _ = leaderboard(results, whole=False)
+    lines = text_of(renderable, width).splitlines()
+    assert sum(line.lstrip().startswith("Method") for line in lines) == 1
+    said = [line for line in lines if line.startswith("Left out")]
+    assert said == ([f"Left out at {width} columns: {gone}"] if gone else [])
 
 
 def test_no_run_yet_says_what_makes_one(tmp_path):

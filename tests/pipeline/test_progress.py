@@ -88,3 +88,15 @@ def test_a_terminal_gets_a_bar_and_one_line_that_stays(out, clock) -> None:
 )
 def test_durations_read_well(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_what_is_done_is_a_line_on_a_pipe_and_gone_from_a_terminal(out, clock) -> None:
+    with plain(out, clock).doing("doctor: padding [3 of 15]"):
+        assert out.getvalue() == "doctor: padding [3 of 15]\n"
+    assert out.getvalue().count("\n") == 1
+    screen = io.StringIO()
+    terminal = Progress(Console(file=screen, width=80, force_terminal=True, legacy_windows=False))
+    with terminal.doing("doctor: padding [3 of 15]"):
+        pass
+    assert "doctor: padding [3 of 15]" in screen.getvalue()
+    assert screen.getvalue().endswith("\x1b[1A\x1b[2K")  # the line is taken away

@@ -38,11 +38,11 @@ class Testbed:
     probe_kinds = ("wrong_value", "omission", "duplicate", "constraint", "rude", "hype")
     measures = (
         Measure("fact_accuracy"),
-        Measure("duplicates", "duplicates", greedy="shown"),
-        Measure("omissions", "omissions", greedy="recorded"),
-        Measure("hype"),
-        Measure("rude"),
-        Measure("unparsed"),
+        Measure("duplicates", "duplicates", greedy="shown", least=0.0),
+        Measure("omissions", "omissions", greedy="recorded", least=0.0),
+        Measure("hype", least=0.0),
+        Measure("rude", least=0.0),
+        Measure("unparsed", least=0.0),
     )
 
     def __init__(self, options: NoOptions | None = None) -> None: ...
