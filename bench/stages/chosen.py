@@ -20,7 +20,7 @@ from bench.plugins.entries import BUILT_IN, Registry
 from bench.plugins.registry import ALGORITHMS, EDITORS, JUDGES
 
 if TYPE_CHECKING:
-    from bench.config.run import EvaluationConfig, RunConfig
+    from bench.config.run import EvaluationConfig, PPOConfig, RunConfig
     from bench.pipeline.stage import Context
     from bench.plugins.protocols import Algorithm, Editor, Judge, Method, TrainingInputs
 
@@ -159,6 +159,19 @@ def check_validation(config: EvaluationConfig) -> None:
             f"evaluation.validation_prompts={config.validation_prompts}: evaluation.validation="
             f"{config.validation} chooses the checkpoint on 2 at least; or set "
             "evaluation.validation=last"
+        )
+
+
+def check_groups(config: PPOConfig, samples: int) -> None:
+    """Refuse a step that is no whole number of groups of responses to one prompt.
+
+    Raises:
+        UserError: naming the field.
+    """
+    if config.batch_size % samples:
+        raise UserError(
+            f"ppo.batch_size={config.batch_size}: it must be a multiple of the {samples} responses "
+            "to each prompt that are compared"
         )
 
 

@@ -33,6 +33,7 @@ from bench.plugins.registry import (
 from bench.stages.chosen import (
     Chosen,
     ChosenAlgorithm,
+    check_groups,
     check_rewards,
     check_validation,
     editor_maker,
@@ -421,9 +422,11 @@ class Stages:
             advantage_options: what it is made with; JSON values.
 
         Raises:
-            UserError: as `policy`, or there is no such advantage.
+            UserError: as `policy`, or there is no such advantage, or a step's responses are no whole
+                number of the groups of `samples` that it compares, if it has that option.
         """
         options = self.config.ppo
+        check_groups(options, (advantage_options or {}).get("samples", 1))
         if paid_by is not None and self.given_reward is not None:
             self.given_reward.check_value(options, self.config.lora)
         return self.policy(

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from bench.errors import UserError
 from bench.models.backbone import Backbone
 from bench.models.heads import RewardModel, ScalarHead, ValueModel, map_rows
 from bench.models.names import POLICY, VALUE
@@ -65,7 +64,7 @@ class PPO:
         advantage: by how much each token was better than expected; None: GAE.
 
     Raises:
-        UserError: a step's responses are no whole number of the groups that the advantage compares.
+        ValueError: a step's responses are no whole number of the groups that are compared.
     """
 
     def __init__(
@@ -83,9 +82,8 @@ class PPO:
         self.backbone, self.value, self.config = backbone, value, config
         self.advantage = advantage or GAE(config)
         if config.batch_size % self.advantage.samples:
-            raise UserError(
-                f"ppo.batch_size={config.batch_size}: it must be a multiple of the "
-                f"{self.advantage.samples} responses to each prompt that are compared"
+            raise ValueError(
+                f"{config.batch_size} responses are no groups of {self.advantage.samples}"
             )
         self.pay = pay
         self.prompts = list(prompts)

@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 import torch
 
+from bench.config.loading import load_config
 from bench.config.run import PPOConfig
 from bench.errors import UserError
 from bench.plugins.protocols import Advantage
+from bench.running.runner import make_plan
 from bench.training.advantages import GAE, Group, LeaveOneOut, MacroGAE, Values
 from bench.training.ppo import PPO, new_value
 from tests.tiny import LORA, tiny_backbone
@@ -129,5 +131,12 @@ def test_every_token_of_a_response_has_the_response_s_advantage() -> None:
 
 
 def test_groups_that_do_not_fit_a_step_are_refused() -> None:
-    with pytest.raises(UserError, match=r"ppo.batch_size=16: it must be a multiple of the 5 resp"):
+    with pytest.raises(ValueError, match="16 responses are no groups of 5"):
         trainer(SMALL, Group(SMALL, 5))
+
+
+@pytest.mark.parametrize("method", ["rloo", "grpo"])
+def test_they_are_refused_when_the_run_is_planned(method: str) -> None:
+    config = load_config("testbed", [f"method={method}", "reward.samples=7"])
+    with pytest.raises(UserError, match=r"ppo.batch_size=48: it must be a multiple of the 7 resp"):
+        make_plan(config)
