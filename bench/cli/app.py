@@ -66,7 +66,25 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="PATH=VALUE", help="As ppo.lr=1e-4; repeatable."),
 ]
-Results = Annotated[Path, typer.Option(envvar="BENCH_RESULTS", help="Where records are.")]
+
+
+def _at_hand(path: Path | None) -> Path | None:
+    from bench.records.published import at_hand
+
+    return None if path is None else at_hand(path)
+
+
+Results = Annotated[
+    Path,
+    typer.Option(
+        envvar="BENCH_RESULTS",
+        callback=_at_hand,
+        help="Where records are; `results` stands for the published ones in any folder.",
+    ),
+]
+Baseline = Annotated[
+    Path, typer.Option(callback=_at_hand, help="What `baseline` wrote, or a folder of runs.")
+]
 SuiteName = Annotated[
     str | None,
     typer.Option("--suite", help="Only this suite.", autocompletion=completion.suites),

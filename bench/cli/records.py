@@ -10,6 +10,7 @@ import typer
 from bench.cli.app import (
     FORMATS,
     TABLE_OR_JSON,
+    Baseline,
     Format,
     Metric,
     Results,
@@ -69,7 +70,7 @@ def show_run(
     from leaderboard.views.show import to_json
 
     check_format(format, *TABLE_OR_JSON)
-    folder = _find_run(run, results)
+    folder = find_run(run, results)
     if format == "json":
         problems: list[str] = []
         show(to_json(folder, problems))
@@ -87,7 +88,7 @@ def show_run(
 @guarded
 def check(
     run: Annotated[str, typer.Argument(help="A run, or a folder of runs.")],
-    baseline: Annotated[Path, typer.Option(help="What `baseline` wrote, or a folder of runs.")],
+    baseline: Baseline,
     results: Results = Path("results"),
     junit: Annotated[
         Path | None, typer.Option(help="Write JUnit XML: one test case a metric.")
@@ -105,7 +106,7 @@ def check(
     from leaderboard.views.check import check_grid, to_json
 
     check_format(format, *TABLE_OR_JSON)
-    reports = checked(_find_run(run, results), baseline, confidence)
+    reports = checked(find_run(run, results), baseline, confidence)
     grids = [check_grid(report) for report in reports]
     show(*([to_json(reports)] if format == "json" else grids))
     if junit is not None:
@@ -151,7 +152,7 @@ def rerun(
     from bench.records.files import Run, read_record
     from bench.running import launch
 
-    folder = _find_run(run, results)
+    folder = find_run(run, results)
     recorded = Run(read_record(folder), folder if folder.is_dir() else folder.parent)
     use_threads(recorded.record.hardware.threads)
     from bench.pipeline.progress import Progress
@@ -201,7 +202,7 @@ def export(
     from bench.running import export as exporting
     from leaderboard.views.show import metric_grid
 
-    folder = _find_run(run, results)
+    folder = find_run(run, results)
     if repo is not None:
         exporting.check_push(repo)
     found = exporting.find(folder, Store(store))
@@ -333,17 +334,21 @@ def _end(problems: list[str]) -> None:
         fail(f"{damaged} {what} left out or cannot be trusted: see the warnings", 1)
 
 
-def _find_run(run: str, results: Path) -> Path:
+def find_run(run: str, results: Path) -> Path:
     """Return the folder `run`, or the one of this name below `results`.
 
     Raises:
         UserError: there is none, or several; where `run` is a label, names its runs.
     """
-    from bench.records.files import find_runs
+    from bench.records.files import PUBLISHED, RECORD, find_runs
+    from bench.records.published import RESULTS
 
     if Path(run).exists():
         return Path(run)
-    folders = sorted(path.parent for path in results.rglob("record.json"))
+    # Where the published records are elsewhere, one's own are in `results` all the same.
+    roots = [results, RESULTS] if results == PUBLISHED else [results]
+    paths = {path.resolve(): path.parent for root in roots for path in root.rglob(RECORD)}
+    folders = sorted(paths.values())
     found = [folder for folder in folders if folder.name == run]
     if not found:
         if own := [folder.name for one, folder in find_runs(results)[0] if one.label == run]:

@@ -123,6 +123,11 @@ class Licensed(Protocol):
     texts_in_records: bool
 
 
+def may_show_texts(suite: Any) -> bool:
+    """Whether a record may hold prompts and responses: all but those that a licence keeps back."""
+    return not isinstance(suite, Licensed) or suite.texts_in_records
+
+
 @runtime_checkable
 class Pairs(Protocol):
     """A suite with preference pairs of its own: nothing is sampled or annotated for them."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import platform
 import re
@@ -11,25 +12,14 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.records.packages import PACKAGES
+
 if TYPE_CHECKING:
     import torch
 
 REPO = Path(__file__).resolve().parents[2]
-PACKAGES = (
-    "grainbench",
-    "torch",
-    "transformers",
-    "peft",
-    "accelerate",
-    "tokenizers",
-    "safetensors",
-    "datasets",
-    "anthropic",
-    "alpaca-eval",
-    "numpy",
-    "scipy",
-    "pandas",
-)
+BUILT = Path(__file__).resolve().with_name("built.json")
+"""Of a wheel or an sdist, the `code_state` of the checkout that it was made from (setup.py)."""
 CPUINFO = Path("/proc/cpuinfo")
 # By which a user has a BLAS, or oneDNN, use other kernels than the CPU's best.
 _KERNELS = ("MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS", "OPENBLAS_CORETYPE", "ONEDNN_MAX_CPU_ISA")
@@ -40,13 +30,13 @@ _SOURCES = ("--", ".", ":(exclude)results")
 def code_state(repo: Path = REPO) -> dict[str, Any]:
     """Return the checkout's commit, whether its sources differ from it, and a hash of how.
 
-    Outside a checkout of its own (an installed package, say) all three are None.
+    An installed package says what its checkout was when it was built. All three are None where
+    neither is known.
     """
-    nothing: dict[str, Any] = {"commit": None, "dirty": None, "diff_sha": None}
     top = _git(repo, "rev-parse", "--show-toplevel")
     commit = _git(repo, "rev-parse", "--verify", "--quiet", "HEAD")
     if top is None or commit is None or Path(os.fsdecode(top.strip())) != repo.resolve():
-        return nothing
+        return _built(repo / BUILT.relative_to(REPO))
     diff = _git(repo, "diff", "--no-ext-diff", "--binary", "HEAD", *_SOURCES) or b""
     untracked = _git(repo, "ls-files", "-z", "--others", "--exclude-standard", *_SOURCES) or b""
     digest = hashlib.sha256(diff)
@@ -58,6 +48,14 @@ def code_state(repo: Path = REPO) -> dict[str, Any]:
         "dirty": dirty,
         "diff_sha": digest.hexdigest() if dirty else None,
     }
+
+
+def _built(file: Path) -> dict[str, Any]:
+    nothing: dict[str, Any] = {"commit": None, "dirty": None, "diff_sha": None}
+    if not file.is_file():
+        return nothing
+    said: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return nothing | said
 
 
 def package_versions() -> dict[str, str]:

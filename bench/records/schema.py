@@ -74,6 +74,8 @@ class StageRecord(_Strict):
         counts: of its data, as "pairs", "unchanged" and "changed_too_much" (edits), "identical" and
             "dropped" (left out), "truncated" (responses cut), "cut_prompts" and
             "set_aside" (pairs that no method learns from).
+        data_sha: hash of the pairs or edits that it made; None: it made none, or the record is
+            older.
         peak_memory_since: whether the peak is the stage's own or that of its process so far.
     """
 
@@ -84,6 +86,7 @@ class StageRecord(_Strict):
     tokens: int | None = None
     steps: int | None = None
     counts: dict[str, int] = {}
+    data_sha: str | None = None
     peak_memory_gib: FiniteFloat | None = None
     peak_memory_since: Literal["stage", "process"] | None = None
     ran_on: RanOn | None = None

@@ -25,6 +25,22 @@ class Rerun(NamedTuple):
     notes: list[str]
 
 
+def config_of(record: Record) -> RunConfig:
+    """The configuration of a record.
+
+    Raises:
+        UserError: a field or a value is none of today's.
+    """
+    try:
+        return RunConfig.model_validate(record.config)
+    except ValidationError as error:
+        raise UserError(
+            f"{record.run_id}: its configuration is none of this version: "
+            f"{validation_message(error, RunConfig)}; to run it again, check out the code that "
+            f"ran it (commit {record.code.commit or 'unknown'})"
+        ) from error
+
+
 def recorded_config(record: Record) -> tuple[RunConfig, list[str]]:
     """The configuration of a record as today's code takes it, and a line for each change.
 
@@ -33,14 +49,7 @@ def recorded_config(record: Record) -> tuple[RunConfig, list[str]]:
     Raises:
         UserError: a field or a value is none of today's.
     """
-    try:
-        config = RunConfig.model_validate(record.config)
-    except ValidationError as error:
-        raise UserError(
-            f"{record.run_id}: its configuration is none of this version: "
-            f"{validation_message(error, RunConfig)}; to run it again, check out the code that "
-            f"ran it (commit {record.code.commit or 'unknown'})"
-        ) from error
+    config = config_of(record)
     notes = []
     added = [
         doc

@@ -21,8 +21,8 @@ from bench.pipeline.curve import FILE, read_curve
 from bench.pipeline.sources import SOURCES
 from bench.pipeline.stage import Context, Executed, Stage, execute
 from bench.pipeline.store import Store
-from bench.plugins.capabilities import Licensed, Notes, require
-from bench.plugins.entries import SESSION
+from bench.plugins.capabilities import Notes, may_show_texts, require
+from bench.plugins.entries import BUILT_IN, SESSION
 from bench.plugins.registry import METHODS
 from bench.records.files import METHOD, SAMPLES, Record, read_record, write_record
 from bench.records.labels import folder_of, label, run_id, text
@@ -31,6 +31,7 @@ from bench.records.schema import texts_sha
 from bench.running.tracking import Subject, tracked
 from bench.stages.base import with_base
 from bench.stages.chosen import editor_maker, judge_maker
+from bench.stages.pairs import EDITS, PREFERENCES
 from bench.stages.planning import Stages
 from bench.stages.reading import pinned
 
@@ -362,7 +363,7 @@ def _record(
             "config_sha": config_sha(config),
             "model_commit": _model_commit(planned),
             "code": code,
-            "packages": package_versions(),
+            "packages": package_versions() | _provider(config),
             "hardware": _hardware(config, executed),
             "data": judged.get("data", {}),
             "reference": judged.get("reference", {"name": "", "sha": ""}),
@@ -388,6 +389,13 @@ def _method_source(config: RunConfig) -> str | None:
 
 def _sha(source: str) -> str:
     return hashlib.sha256(source.encode()).hexdigest()
+
+
+def _provider(config: RunConfig) -> dict[str, str]:
+    """The distribution of a third party's method, and its version."""
+    source = METHODS.entry(config.method).source
+    name, _, version = source.rpartition(" ")
+    return {} if source in (BUILT_IN, SESSION) else {name: version}
 
 
 def _model_commit(planned: Plan) -> str | None:
@@ -486,10 +494,17 @@ def _stage_record(done: Executed) -> dict[str, Any]:
         "tokens": stats.get("tokens"),
         "steps": stats.get("steps"),
         "counts": {name: stats[name] for name in COUNTS if name in stats},
+        "data_sha": _data_sha(meta["files"]),
         "peak_memory_gib": stats.get("peak_memory_gib"),
         "peak_memory_since": stats.get("peak_memory_since"),
         "ran_on": stats.get("ran_on"),
     }
+
+
+def _data_sha(files: dict[str, dict[str, Any]]) -> str | None:
+    """The hash of the pairs or edits among a stage's files."""
+    made = next((files[name] for name in (PREFERENCES, EDITS) if name in files), None)
+    return None if made is None else str(made["sha256"])[:16]
 
 
 def _curve(planned: Plan, executed: dict[str, Executed]) -> list[dict[str, float]]:
@@ -525,11 +540,6 @@ def _convergence(planned: Plan, executed: dict[str, Executed]) -> dict[str, Any]
         "seconds_to_90": first.get("seconds"),
         "tokens_to_90": first.get("tokens"),
     }
-
-
-def may_show_texts(suite: Any) -> bool:
-    """Whether a record may hold prompts and responses: all but those that a licence keeps back."""
-    return not isinstance(suite, Licensed) or suite.texts_in_records
 
 
 def _write(

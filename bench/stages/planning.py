@@ -422,7 +422,7 @@ class Stages:
             advantage_options: what it is made with; JSON values.
 
         Raises:
-            UserError: as `policy`, or there is no such advantage, or a step's responses are no whole
+            UserError: as `policy`, there is no such advantage, or a step's responses are no whole
                 number of the groups of `samples` that it compares, if it has that option.
         """
         options = self.config.ppo

@@ -125,14 +125,14 @@ def _check(runs: list[Run], path: Path, confidence: float | None) -> CheckReport
     except NoBaselineRun as error:
         return CheckReport(title, str(path), problems=[str(error)])
     candidates: list[Candidate] = []
-    problems = list(_repeated_seeds(runs))
+    problems = list(repeated_seeds(runs))
     notes = [f"Left out of the baseline, being checked: {', '.join(left_out)}."] if left_out else []
     for run in runs:
         name = f"{run.record.run_id}: " if len(runs) > 1 else ""
-        items, found = _own_items(run)
+        items, found = own_items(run)
         one = Candidate(run, items, _twin(run, baseline, known))
         candidates.append(one)
-        problems += [name + line for line in (*_faults(run), *found, *_mismatches(one, baseline))]
+        problems += [name + line for line in (*faults(run), *found, *_mismatches(one, baseline))]
         notes += _notes(one, baseline)
     rows = [judge(name, band, candidates) for name, band in sorted(baseline.metrics.items())]
     if any(row.residual for row in rows) and (why := _why_moved(candidates)):
@@ -140,7 +140,7 @@ def _check(runs: list[Run], path: Path, confidence: float | None) -> CheckReport
     return CheckReport(title, str(path), rows, problems, list(dict.fromkeys(notes)))
 
 
-def _repeated_seeds(runs: list[Run]) -> Iterator[str]:
+def repeated_seeds(runs: list[Run]) -> Iterator[str]:
     """Two runs of one seed are no two results: a fixed seed repeats."""
     for seed, count in sorted(Counter(run.record.seed for run in runs).items()):
         if count > 1:
@@ -148,7 +148,7 @@ def _repeated_seeds(runs: list[Run]) -> Iterator[str]:
             yield f"{count} runs of seed {seed}, check one of them: {folders}"
 
 
-def _own_items(run: Run) -> tuple[list[Item], list[str]]:
+def own_items(run: Run) -> tuple[list[Item], list[str]]:
     """A run's items, and where they contradict its record."""
     if not (run.folder / ITEMS).is_file():
         return [], []
@@ -173,7 +173,7 @@ def _twin(run: Run, baseline: Baseline, known: list[Run]) -> Twin | None:
     return None
 
 
-def _faults(run: Run) -> Iterator[str]:
+def faults(run: Run) -> Iterator[str]:
     """Why a run's numbers are not to be trusted."""
     record, folder = run
     if record.status != "ok":
