@@ -127,3 +127,10 @@ def test_what_cannot_be_drawn_is_said() -> None:
     with pytest.raises(bench.UserError, match=r"choose one of records.tables\(\)"):
         bench.plot.curves(everything)
     assert len(bench.plot.curves(everything.tables()[0]).axes) == 1
+
+
+def test_results_are_the_published_ones_in_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert len(bench.load("results").where(suite="testbed").to_pandas()) == 40

@@ -281,7 +281,7 @@ def test_an_unknown_one_is_refused_before_anything_is_run(tmp_path: Path) -> Non
 
 
 def test_jobs_track_as_well(tmp_path: Path) -> None:
-    job = sweeps._job(config("method=sft"), SMALL, tmp_path, tmp_path, 1, None, "tensorboard")
+    job = sweeps._job(config("method=sft"), (), SMALL, tmp_path, tmp_path, 1, None, "tensorboard")
     assert "--track=tensorboard" in job.arguments
 
 
