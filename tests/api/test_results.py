@@ -133,4 +133,4 @@ def test_results_are_the_published_ones_in_any_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert len(bench.load("results").where(suite="testbed").to_pandas()) == 40
+    assert len(bench.load("results")) == len(bench.load(bench.PUBLISHED)) > 40
