@@ -9,14 +9,18 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from bench.config.loading import load_config
 from bench.config.run import ModelConfig, RunConfig
 from bench.models.rollout import Sampling
+from bench.pipeline import stage as pipeline
 from bench.pipeline.progress import Progress
 from bench.pipeline.store import Store
+from bench.records.files import read_record
+from bench.records.labels import folder_of
 from bench.running import runner
 from bench.stages import samples
 from bench.training.checkpoints import Checkpoints
@@ -108,3 +112,34 @@ def test_a_run_that_is_killed_in_every_stage_is_the_run(tmp_path: Path) -> None:
     assert said == ["outputs: going on where an interrupted run stopped"]
     assert dict(contents(killed)) == dict(contents(whole))
     assert not list((killed.root / "partial").iterdir())
+
+
+@pytest.mark.slow
+def test_ctrl_c_in_any_stage_ends_the_run_and_it_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SIGINT in each stage in turn: a record that says so, and nothing half stored."""
+    store, results = Store(tmp_path / "store"), tmp_path / "results"
+    planned, _ = runner.make_plan(settings(), store)
+    names = [stage.name for stage in planned.stages]
+    assert {"preferences", "edits", "rm_evaluation", "judgement", *STAGES} == set(names)
+    for name in names:
+        build = pipeline._measured
+
+        def interrupted(stage: Any, *args: Any, wanted: str = name, build: Any = build) -> Any:
+            made = build(stage, *args)
+            if stage.name == wanted:  # all is written, and not stored yet
+                signal.raise_signal(signal.SIGINT)
+            return made
+
+        with monkeypatch.context() as patch:
+            patch.setattr(pipeline, "_measured", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                run(store, results)
+        record = read_record(folder_of(settings(), results))
+        assert (record.status, record.error) == ("interrupted", "KeyboardInterrupt")
+        assert name not in {stage.name for stage in record.stages}
+        stage = next(stage for stage in planned.stages if stage.name == name)
+        assert store.find(name, stage.key) is None
+    run(store, results)
+    assert read_record(folder_of(settings(), results)).status == "ok"
