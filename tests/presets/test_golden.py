@@ -10,6 +10,8 @@ there. What stands at padding is NaN or far away, so that it shows if it is read
 """
 
 import math
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -19,7 +21,8 @@ from bench.config.loading import load_config
 from bench.config.run import PPOConfig
 from bench.models.sequences import Sequences
 from bench.rl import kl_estimate, sequence_rewards
-from bench.training.experience import Experience, Rewards, advantages_of, reward_tokens
+from bench.training.advantages import GAE
+from bench.training.experience import Experience, Rewards, reward_tokens
 from bench.training.optimisation import adamw, rate_factor, step
 from bench.training.ppo import _controller
 from bench.training.updates import Learner
@@ -46,6 +49,14 @@ def paid(config: PPOConfig) -> Rewards:
 
 def assert_table(found: Tensor, expected: list[list[float]]) -> None:
     torch.testing.assert_close(found, torch.tensor(expected).float(), atol=2e-5, rtol=0)
+
+
+def advantages_of(
+    rewards: Rewards, values: Tensor, mask: Tensor, config: PPOConfig
+) -> tuple[Tensor, Tensor]:
+    """By GAE, of a rollout of which it looks at the mask alone."""
+    rollout: Any = SimpleNamespace(batch=SimpleNamespace(mask=mask))
+    return GAE(config).estimate(rewards, values, rollout)
 
 
 @pytest.mark.parametrize("preset", PRESETS)

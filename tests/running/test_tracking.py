@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from accelerate import PartialState
 from accelerate.tracking import GeneralTracker
 from typer.testing import CliRunner
 
@@ -39,6 +40,13 @@ REPOSITORY = Path(__file__).parents[2]
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     """The first run makes the stages; the others find them."""
     return Store(tmp_path_factory.mktemp("store"))
+
+
+@pytest.fixture(autouse=True)
+def forgotten() -> Iterator[None]:
+    """Trackers make accelerate's state, which tests of several processes would fork with."""
+    yield
+    PartialState._reset_state()
 
 
 @pytest.fixture
