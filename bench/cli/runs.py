@@ -48,7 +48,7 @@ def run(
         typer.Option(
             metavar="STAGE",
             help="End behind sft, samples, preferences, edits, reward_model (measured), "
-            "rm_evaluation, ppo or outputs.",
+            "rm_evaluation, policy or outputs.",
         ),
     ] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Runs at a time, each a process.")] = 1,

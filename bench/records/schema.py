@@ -75,9 +75,12 @@ class StageRecord(_Strict):
             "dropped" (left out), "truncated" (responses cut), "cut_prompts" and
             "set_aside" (pairs that no method learns from).
         peak_memory_since: whether the peak is the stage's own or that of its process so far.
+        role: "policy" of the one that trained the run's policy, by whatever algorithm; None: it is
+            another one, or the record is older and it is "ppo" (`Record.policy_stage`).
     """
 
     name: str
+    role: Literal["policy"] | None = None
     key: str
     seconds: FiniteFloat
     cached: bool
@@ -256,6 +259,12 @@ class Record(_Strict):
     started_at: str
     finished_at: str
     """ISO 8601, UTC."""
+
+    @property
+    def policy_stage(self) -> StageRecord | None:
+        """The stage that trained the policy; None: none did, or the run did not come so far."""
+        named = {stage.role or stage.name: stage for stage in self.stages}
+        return named.get("policy") or named.get("ppo")  # before there were roles
 
 
 class Row(BaseModel):

@@ -138,9 +138,9 @@ def check_until(until: str | None) -> None:
     """
     if until is None:  # what follows imports torch, before the other options were looked at
         return
-    from bench.running.runner import UNTIL
+    from bench.running.runner import UNTIL, UNTIL_ONCE
 
-    if until not in UNTIL:
+    if until not in UNTIL and until not in UNTIL_ONCE:
         raise UserError(f"--until: {unknown('stage', until, UNTIL)}")
 
 

@@ -42,15 +42,17 @@ def recorded_config(record: Record) -> tuple[RunConfig, list[str]]:
             f"ran it (commit {record.code.commit or 'unknown'})"
         ) from error
     notes = []
+    unread = RunConfig.of_some - config.model_fields_set  # by the record's method
     added = [
         doc
         for doc in describe(config)
         if doc.value != {} and not _holds(record.config, doc.path.split("."))
+        if doc.path.partition(".")[0] not in unread
     ]
     if added:
         values = ", ".join(f"{doc.path}={doc.value}" for doc in added)
         notes.append(f"not in the record, taken as today's defaults: {values}")
-    elif config_sha(config) != record.config_sha:
+    elif not unread and config_sha(config) != record.config_sha:
         notes.append("the record's schema is older: what it lacks has the value of its day")
     if record.hardware.gpu is None and _would_use_gpu(config):
         model = config.model.model_copy(update={"device": "cpu"})

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Chosen:
-    """A small plug-in that a method's plan names: an objective, a segmenter, an advantage.
+    """A small plug-in that a method's plan names: an objective, an advantage, a loss.
 
     Attributes:
         name: in its registry.
@@ -69,13 +69,28 @@ class ChosenAlgorithm:
         options: the algorithm's own.
         uses_demonstrations: whether it trains on the demonstrations of SFT, too.
         advantage: how it tells what was better than expected, if it takes one.
+        loss: what it learns of given responses, if it does.
     """
 
     name: str
     make: Callable[[TrainingInputs], Algorithm]
     options: Any
-    uses_demonstrations: bool
+    uses_demonstrations: bool = False
     advantage: Chosen | None = None
+    loss: Chosen | None = None
+
+
+@dataclass(frozen=True)
+class ChosenValidation:
+    """Who chooses the checkpoint of a policy.
+
+    Attributes:
+        make_judge: makes the judge; None: no judge does.
+        held_out: whether the stage's last input is the reward model that no method learns from.
+    """
+
+    make_judge: Callable[[Context], Judge] | None
+    held_out: bool
 
 
 def judge_maker(config: RunConfig, name: str) -> Callable[[Context], Judge]:

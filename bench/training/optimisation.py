@@ -182,7 +182,7 @@ class Descent:
         self.done, self.tokens = 0, 0
         self._pass_began, self._place = rng.get_state(), 0
         if checkpoints and (state := checkpoints.read()):
-            self._restore(state)
+            self.restore(state)
 
     def batches(self, lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:
         """Batches of row indices until all steps are done; one `step` must follow each."""
@@ -191,9 +191,8 @@ class Descent:
             order = list(shuffled_batches(lengths, batch_size, self.rng))
             for index in order[self._place :]:
                 yield index
-                self._place += 1
                 if self.checkpoints and processes.anywhere(self.checkpoints.due()):
-                    self.checkpoints.write(self._state())
+                    self.checkpoints.write(self.state())
                 if self.done == self.steps:
                     return
             self._place = 0
@@ -211,10 +210,17 @@ class Descent:
         step(self.optimiser, self.parameters, self.max_grad_norm)
         self.schedule.step()
         self.done += 1
+        self._place += 1
         return {name: sum(part[name].item() for part in found) for name in found[0]}
 
-    def _state(self) -> dict[str, Any]:
-        """All that `_restore` needs, whole whatever share of it each process has."""
+    @property
+    def lr(self) -> float:
+        """The learning rate of the next step."""
+        rate: float = self.optimiser.param_groups[0]["lr"]
+        return rate
+
+    def state(self) -> dict[str, Any]:
+        """All that `restore` needs, whole whatever share of it each process has."""
         state = {
             "parameters": [p.detach() for p in self.parameters],
             "optimiser": self.optimiser.state_dict(),
@@ -227,7 +233,8 @@ class Descent:
         whole_state: dict[str, Any] = tree_map(whole, state)
         return whole_state
 
-    def _restore(self, state: dict[str, Any]) -> None:
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from `state`; the steps that follow are those of an uninterrupted run."""
         set_values(self.parameters, state["parameters"])
         moments, groups = state["optimiser"]["state"], state["optimiser"]["param_groups"]
         for index, of_one in moments.items():

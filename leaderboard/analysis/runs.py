@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.config.presets import default_preset
+from bench.config.run import RunConfig
 from bench.errors import UserError
 from bench.records.files import (
     Damage,
@@ -258,7 +259,8 @@ def _check_shared(groups: list[Group], problems: list[str]) -> None:
 
 def _shared(group: Group) -> dict[str, Any]:
     own = settings(group.runs[0].record.config)
-    return {key: value for key, value in own.items() if not key.startswith("reward.")}
+    apart = {"reward", *RunConfig.of_some}
+    return {key: value for key, value in own.items() if key.partition(".")[0] not in apart}
 
 
 class Instructions:
