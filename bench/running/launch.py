@@ -218,7 +218,9 @@ def _needs_tables(
         [(count.stage, count.doing, *count.cells) for count in counts],
     )
     work = hours.work(counter, brings_pairs=uses_pairs_of(suite, config))
-    parts = [part for part in work if part.stage in missing]
+    work += hours.offline_work(counter)
+    ordered = sorted(work, key=lambda part: budget.STAGES.index(part.stage))
+    parts = [part for part in ordered if part.stage in missing]
     here = [hours.CPU] if counter.device.type == "cpu" else []
     times = [hours.table(parts, [*here, *map(hours.gpu, hours.PEAKS)])] if parts else []
     return [grid, *times], budget.refusal(counter, counts, there)

@@ -539,7 +539,7 @@ class Stages:
             "offline:build_offline",
             parts,
             (self.sft(), given),
-            f"{loss} on {given.name}, {config.offline.epochs} epochs",
+            f"{loss} on {config.preferences.pairs} {given.name}",
             ChosenAlgorithm("offline", make, config.offline, loss=learns),
             reads=("gold",),
             plugins=(*plugin_modules(ALGORITHMS, "offline", make), learns.module),
