@@ -98,10 +98,14 @@ def tdpo_loss(
     check_not_negative(alpha=alpha)
     if variant not in (1, 2):
         raise ValueError(f"variant must be 1 or 2, is {variant!r}")
-    check_same_shape(
-        chosen_log_ratios=chosen_log_ratios, chosen_kl=chosen_kl, rejected_kl=rejected_kl
-    )
-    check_float(chosen_kl=chosen_kl, rejected_kl=rejected_kl)
+    four = {
+        "chosen_log_ratios": chosen_log_ratios,
+        "rejected_log_ratios": rejected_log_ratios,
+        "chosen_kl": chosen_kl,
+        "rejected_kl": rejected_kl,
+    }
+    check_same_shape(**four)
+    check_float(**four)
     if variant == 1:
         chosen, rejected = chosen_kl, rejected_kl
     else:
