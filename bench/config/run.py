@@ -416,7 +416,8 @@ class RunConfig(Section):
     """Everything that determines a run's numbers, apart from code, packages and hardware.
 
     Attributes:
-        of_some: sections that some methods alone read. A record of another has none of them.
+        of_some: sections that a stage of the same name reads, and so some methods alone. They came
+            after results were published; in a run without the stage they say nothing.
     """
 
     of_some: ClassVar = frozenset({"offline"})

@@ -42,7 +42,7 @@ def recorded_config(record: Record) -> tuple[RunConfig, list[str]]:
             f"ran it (commit {record.code.commit or 'unknown'})"
         ) from error
     notes = []
-    unread = RunConfig.of_some - config.model_fields_set  # by the record's method
+    unread = RunConfig.of_some - config.model_fields_set  # older than the methods that do
     added = [
         doc
         for doc in describe(config)
@@ -52,7 +52,7 @@ def recorded_config(record: Record) -> tuple[RunConfig, list[str]]:
     if added:
         values = ", ".join(f"{doc.path}={doc.value}" for doc in added)
         notes.append(f"not in the record, taken as today's defaults: {values}")
-    elif not unread and config_sha(config) != record.config_sha:
+    elif config_sha(config) != record.config_sha:
         notes.append("the record's schema is older: what it lacks has the value of its day")
     if record.hardware.gpu is None and _would_use_gpu(config):
         model = config.model.model_copy(update={"device": "cpu"})

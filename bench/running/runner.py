@@ -325,7 +325,7 @@ def _record(
             "status": status,
             "until": planned.until,
             "error": None if failure is None else str(failure) or type(failure).__name__,
-            "config": _recorded(config, planned) | {"preset": preset},
+            "config": config.model_dump(mode="json") | {"preset": preset},
             "config_sha": config_sha(config),
             "model_commit": _model_commit(planned),
             "code": code,
@@ -345,12 +345,6 @@ def _record(
             "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
         }
     )
-
-
-def _recorded(config: RunConfig, planned: Plan) -> dict[str, Any]:
-    """The configuration without the sections that are another method's."""
-    read = {part for stage in planned.policy.graph() for part in stage.config}
-    return config.model_dump(mode="json", exclude=set(RunConfig.of_some - read))
 
 
 def _model_commit(planned: Plan) -> str | None:
