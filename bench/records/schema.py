@@ -310,7 +310,7 @@ class Sample(Row):
 
 
 class CurvePoint(Row):
-    """One PPO step; NaN is allowed here, since a diverging run has such steps."""
+    """One training step; NaN is allowed here, since a diverging run has such steps."""
 
     __pydantic_extra__: dict[str, float | None]
 
