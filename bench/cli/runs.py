@@ -157,7 +157,7 @@ def list_plugins() -> None:
             about = "broken (`run` says why)" if is_broken else entry.summary
             rows.append((entry.name, about, entry.paper, entry.source))
         if rows:
-            show(words(f"{registry.kind}s", ["name", "", "paper", "from"], rows))
+            show(words(registry.plural, ["name", "", "paper", "from"], rows))
     show(words("presets", ["name"], [(name,) for name in preset_names()]))
 
 

@@ -303,6 +303,7 @@ OFFLINE_LOSSES: Registry[Any] = Registry(
             "arXiv:2311.04072",
         ),
     ],
+    plural="offline losses",
 )
 ALGORITHMS: Registry[Any] = Registry(
     "algorithm",
