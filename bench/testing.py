@@ -107,10 +107,10 @@ def check_method(
     world = suite or load_suite(config)
     policies = [method.plan(Stages(config, world)) for _ in range(2)]
     say.unless(policies[0].key == policies[1].key, "plan describes another stage at each call")
-    trained = policies[0].name == "ppo"
-    say.unless(trained or not hasattr(method, "rewards"), "rewards is there, and plan has no PPO")
-    if trained:
-        say.unless(hasattr(method, "rewards"), "plan asks for PPO, and there is no rewards")
+    pays = "source" in policies[0].config  # what a stage is paid by is in its key
+    say.unless(pays or not hasattr(method, "rewards"), "rewards is there, and plan pays nothing")
+    if pays:
+        say.unless(hasattr(method, "rewards"), "plan pays with rewards, and there is no rewards")
         _check_rewards(say, method, linear)
 
 

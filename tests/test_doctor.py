@@ -319,7 +319,7 @@ def test_memory_that_is_nearly_full_is_a_warning(
 ) -> None:
     whom = subject.Subject(SMALL, tiny_backbone(), Testbed())
     counter = machine.memory_counter(whom)
-    needed = max(counter.stage(name).total for name in machine.STAGES)
+    needed = max(counter.stage(name).total for name in machine.PPO_RUN)
     monkeypatch.setattr(machine, "memory_there", lambda subject: there * needed)
     assert machine.memory(whom).status == status
 

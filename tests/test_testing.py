@@ -258,7 +258,9 @@ def test_a_method_without_ppo_has_no_rewards() -> None:
         def rewards(self, paid: Tensor, mask: Tensor) -> Tensor:
             return paid
 
-    with pytest.raises(AssertionError, match="method 'sft': rewards is there, and plan has no PPO"):
+    with pytest.raises(
+        AssertionError, match="method 'sft': rewards is there, and plan pays nothing"
+    ):
         check_method(Idle(SFT.Options()))
 
 

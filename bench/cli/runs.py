@@ -55,7 +55,7 @@ def run(
         typer.Option(
             metavar="STAGE",
             help="End behind sft, samples, preferences, edits, reward_model (measured), "
-            "rm_evaluation, ppo or outputs.",
+            "rm_evaluation, policy or outputs.",
         ),
     ] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Runs at a time, each a process.")] = 1,
@@ -195,7 +195,7 @@ def list_plugins(format: TableOrJson = "table") -> None:
             about = "broken (`run` says why)" if is_broken else entry.summary
             rows.append((entry.name, about, entry.paper, entry.source))
         if rows:
-            show(words(f"{registry.kind}s", ["name", "", "paper", "from"], rows))
+            show(words(registry.plural, ["name", "", "paper", "from"], rows))
     show(words("presets", ["name"], [(name,) for name in preset_names()]))
 
 

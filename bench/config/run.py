@@ -350,6 +350,24 @@ class PPOConfig(Section):
         return self
 
 
+class OfflineConfig(Section):
+    """Training the policy on pairs, edits or rankings without a rollout: DPO and its kin."""
+
+    epochs: int = Field(1, ge=1, description="passes over the pairs")
+    batch_size: int = Field(32, ge=1, description="pairs, or rankings, a step")
+    microbatch_size: int | None = Field(
+        None, ge=1, description="pairs, or rankings, a forward pass (gradients add up); null: all"
+    )
+    lr: float = Field(8e-4, gt=0, description="peak learning rate (AdamW)")
+    lr_schedule: Schedule = Field("linear", description="of the rate after its peak, down to 0")
+    warmup: float = Field(0.05, ge=0, lt=1, description="share of the steps with rising rate")
+    max_grad_norm: float = Field(1.0, gt=0, description="gradients are clipped to this norm")
+    max_length: int = Field(
+        512, ge=8, description="prompt + response tokens; longer responses are cut"
+    )
+    eval_every: int = Field(10, ge=1, description="steps between validations")
+
+
 class EvaluationConfig(Section):
     """Generation and judging of the final policy."""
 
@@ -395,8 +413,14 @@ class EvaluationConfig(Section):
 
 
 class RunConfig(Section):
-    """Everything that determines a run's numbers, apart from code, packages and hardware."""
+    """Everything that determines a run's numbers, apart from code, packages and hardware.
 
+    Attributes:
+        of_some: sections that a stage of the same name reads, and so some methods alone. They came
+            after results were published; in a run without the stage they say nothing.
+    """
+
+    of_some: ClassVar = frozenset({"offline"})
     preset: str = Field("testbed", description="where the values came from")
     suite: str = Field("testbed", description="registry name")
     method: str = Field("token_ppo", description="registry name")
@@ -408,6 +432,7 @@ class RunConfig(Section):
     edits: EditConfig = EditConfig()
     reward_model: RewardModelConfig = RewardModelConfig()
     ppo: PPOConfig = PPOConfig()
+    offline: OfflineConfig = OfflineConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     reward: dict[str, Any] = Field({}, description="the method's own options")
     judge: dict[str, Any] = Field({}, description="the judge's own options")

@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 GIB = 2**30
 COMFORT = 0.8  # share of the memory above which a run may fail where something else grows a little
 PARTS = ("base", "adapters", "gradients", "optimiser", "cache", "activations", "logits")
-STAGES = ("sft", "samples", "reward_model", "rm_evaluation", "ppo", "outputs", "judgement")
+# Of a run with PPO, which `doctor` looks at; and all that are counted.
+PPO_RUN = ("sft", "samples", "reward_model", "rm_evaluation", "ppo", "outputs", "judgement")
+STAGES = ("sft", "samples", "offline", *PPO_RUN[2:])
 LONGEST = 32  # demonstrations, the longest as texts, of which the longest as tokens is looked for
 DECODED = Sampling(1).batch_size  # outside of PPO's rollouts, where nothing else is said
 
@@ -45,6 +47,7 @@ KNOBS: Mapping[str, tuple[Knob, ...]] = {
     "sft": (("sft", "microbatch_size", None), _AGAIN, ("sft", "full", False), _HALF),
     "samples": (_FEWER, _HALF, ("preferences", "max_new_tokens", None)),
     "reward_model": (("reward_model", "microbatch_size", None), _AGAIN, _HALF),
+    "offline": (("offline", "microbatch_size", None), _FEWER, _AGAIN, _HALF),
     "ppo": (
         ("ppo", "rollout_batch_size", None),
         ("ppo", "microbatch_size", None),
@@ -59,6 +62,7 @@ KNOBS: Mapping[str, tuple[Knob, ...]] = {
 _WHOLE = {
     ("sft", "microbatch_size"): "batch_size",
     ("reward_model", "microbatch_size"): "batch_size",
+    ("offline", "microbatch_size"): "batch_size",
     ("ppo", "rollout_batch_size"): "batch_size",
     ("ppo", "microbatch_size"): "minibatch_size",
 }
@@ -203,11 +207,26 @@ class Counter:
         yield "a step", parts
         yield "scoring", self._adapters(1) | self._scoring(*self._compared(), False)
 
+    def _offline(self) -> Iterable[tuple[str, dict[str, float]]]:
+        """Of the loss that needs most: one that reads both models' whole distributions."""
+        config, k = self.config.offline, self.config.preferences.responses
+        held = self._adapters(2)  # the policy, and a copy of the best
+        rows = k * min(config.microbatch_size or config.batch_size, config.batch_size)
+        step = self._pass(rows, *self._compared(config.max_length), True)
+        yield "a step", held | self._learning(1) | step | {"logits": 2 * step["logits"]}
+        yield from self._validation(held | self._learning(1, gradients=False))
+
+    def _validation(self, held: dict[str, float]) -> Iterable[tuple[str, dict[str, float]]]:
+        evaluation = self.config.evaluation
+        if prompts := min(self.decoded, evaluation.validation_prompts):
+            most = evaluation.max_new_tokens
+            yield "validation", held | self._decoding(prompts, "validation", most, adapted=True)
+
     def _rm_evaluation(self) -> Iterable[tuple[str, dict[str, float]]]:
         yield "scoring", self._adapters(1) | self._scoring(*self._compared(), False)
 
     def _ppo(self) -> Iterable[tuple[str, dict[str, float]]]:
-        config, evaluation = self.config.ppo, self.config.evaluation
+        config = self.config.ppo
         new, prompt = config.max_new_tokens, self.lengths.prompts["ppo"]
         learners = 1 if config.value_model == "shared" else 2
         held = self._adapters(2 + learners)  # the reward model's, and a copy of the best policy's
@@ -218,10 +237,7 @@ class Counter:
         if config.engine == "ours":
             rollouts = self._decoding(at_once, "ppo", new, adapted=True, merge=merge)
             yield "decoding", resting | rollouts
-        if prompts := min(self.decoded, evaluation.validation_prompts):
-            most = evaluation.max_new_tokens
-            validation = self._decoding(prompts, "validation", most, adapted=True)
-            yield "validation", resting | validation
+        yield from self._validation(resting)
         yield "scoring", resting | self._scoring(prompt, new, True)
         rows = config.minibatch_size
         if config.minibatch_tokens is not None:
@@ -244,10 +260,10 @@ class Counter:
         prompt = self.lengths.prompts["test"]
         yield "scoring", self._adapters(1) | self._scoring(prompt, new, False)
 
-    def _compared(self) -> tuple[int, int]:
-        """Prompt and response tokens of what a reward model reads."""
+    def _compared(self, most: int | None = None) -> tuple[int, int]:
+        """Prompt and response tokens of what a reward model reads; or of pairs up to `most`."""
         prompt = self.lengths.prompts["preference"]
-        most = self.config.reward_model.max_length
+        most = most or self.config.reward_model.max_length
         return prompt, max(1, min(self.config.preferences.max_new_tokens, most - prompt))
 
     def _adapters(self, n: int) -> dict[str, float]:

@@ -110,6 +110,11 @@ def work(counter: Counter, *, brings_pairs: bool) -> list[Part]:
     return list(_Stages(counter, brings_pairs))
 
 
+def offline_work(counter: Counter) -> list[Part]:
+    """The parts of the stage that trains a policy without a rollout; `counter` as of `work`."""
+    return list(_Stages(counter, brings_pairs=False).offline())
+
+
 class _Stages:
     """Goes through the stages in the order of a run."""
 
@@ -134,30 +139,51 @@ class _Stages:
         yield self._drawn("samples", n, self.counter.decoded, sampled)
         if wanted.path is None:
             yield self._reward_model()
-        row = self._compared
+        row = self._compared(wanted.max_length)
         yield self._scored("reward_model", wanted.normalisation_samples, row, "normalising")
         yield self._scored("rm_evaluation", 2 * 2 * pairs.held_out, row)  # original and edited
         yield from self._ppo()
         yield from self._outputs()
 
-    @property
-    def _compared(self) -> Row:
-        """A prompt and response that a reward model reads; a response is cut before a prompt is."""
-        most, new = self.config.reward_model.max_length, self.config.preferences.max_new_tokens
+    def _compared(self, most: int) -> Row:
+        """A prompt and response of a pair; a response is cut before a prompt is."""
+        new = self.config.preferences.max_new_tokens
         prompt = min(self.counter.lengths.prompts["preference"], most - min(new, most // 2))
         return prompt, min(new, most - prompt)
 
     def _reward_model(self) -> Part:
         config, k = self.config.reward_model, self.config.preferences.responses
-        prompt, new = self._compared
+        prompt, new = self._compared(config.max_length)
         if may_pack(self.counter.settings):  # a prompt is computed once for all its responses
             prompt = -(-prompt // k)
         rows = k * min(config.microbatch_size or config.batch_size, config.batch_size)
         n = k * self.config.preferences.pairs * config.epochs
         return self._learned("reward_model", n, rows, (prompt, new), head=False)
 
+    def offline(self) -> Iterator[Part]:
+        """Of a loss that reads the reference."""
+        config, pairs = self.config.offline, self.config.preferences
+        row = self._compared(config.max_length)
+        if may_pack(self.counter.settings):  # a prompt is computed once for all its responses
+            row = -(-row[0] // pairs.responses), row[1]
+        n = pairs.responses * pairs.pairs * config.epochs
+        rows = pairs.responses * min(config.microbatch_size or config.batch_size, config.batch_size)
+        yield self._scored("offline", n, row, "the reference", heads=1, states=0)
+        yield self._learned("offline", n, rows, row)
+        steps = config.epochs * -(-pairs.pairs // config.batch_size)
+        # Each has one sample more, for the KL.
+        yield from self._validations("offline", steps, config.eval_every, samples=2)
+
+    def _validations(self, stage: str, steps: int, every: int, samples: int = 1) -> Iterator[Part]:
+        evaluation = self.config.evaluation
+        if prompts := evaluation.validation_prompts:
+            n = samples * (1 + -(-steps // every)) * prompts
+            row = self.counter.lengths.prompts["validation"], evaluation.max_new_tokens
+            at_once = min(self.counter.decoded, prompts)
+            yield self._drawn(stage, n, at_once, row, "validation", adapted=not self.exact)
+
     def _ppo(self) -> Iterator[Part]:
-        config, evaluation, most = self.config.ppo, self.config.evaluation, self.counter.lengths
+        config, most = self.config.ppo, self.counter.lengths
         row = most.prompts["ppo"], config.max_new_tokens
         steps = config.steps + config.value_warmup_steps
         n, shared = steps * config.batch_size, config.value_model == "shared"
@@ -183,12 +209,7 @@ class _Stages:
         if config.ptx_coef > 0:
             shown = config.ptx_batch_size * -(-times // config.minibatch_size)
             yield self._learned("ppo", shown, rows, most.demonstration, doing="PPO-ptx")
-        if prompts := evaluation.validation_prompts:
-            times = 1 + -(-config.steps // config.eval_every)
-            row = most.prompts["validation"], evaluation.max_new_tokens
-            at_once = min(self.counter.decoded, prompts)
-            adapted = not self.exact
-            yield self._drawn("ppo", times * prompts, at_once, row, "validation", adapted=adapted)
+        yield from self._validations("ppo", config.steps, config.eval_every)
 
     def _outputs(self) -> Iterator[Part]:
         wanted, most = self.config.evaluation, self.counter.lengths

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from bench.doctor import budget
-from bench.doctor.budget import COMFORT, GIB, STAGES, Count, Counter, Lengths, remedy
+from bench.doctor.budget import COMFORT, GIB, PPO_RUN, Count, Counter, Lengths, remedy
 from bench.doctor.findings import Finding, held
 from bench.doctor.subject import PROBE, Subject
 from bench.models.backbone import base_of
@@ -22,7 +22,7 @@ def memory(subject: Subject) -> Finding:
     """What each stage holds at most, by part, against what is there (`bench.doctor.budget`)."""
     counter, there = memory_counter(subject), memory_there(subject)
     try:
-        counts = [counter.stage(name) for name in STAGES]
+        counts = [counter.stage(name) for name in PPO_RUN]
     except budget.Uncountable as error:
         return Finding("warn", str(error), "watch the peak of a short run's record")
     worst = max(counts, key=lambda count: count.total)

@@ -31,7 +31,7 @@ from bench.models.loading import load_model, load_tokenizer
 from bench.models.sequences import Sequences, cut
 from bench.models.stateful import check_decoding
 from bench.models.tokens import Tokens
-from bench.rl import entropy, token_logprobs
+from bench.rl import entropy, forward_kl, token_logprobs
 
 if TYPE_CHECKING:
     from bench.config.run import LoRAConfig, ModelConfig
@@ -276,6 +276,40 @@ class Backbone:
         found = in_chunks(read, layout.drawn(last), tokens, self.vocabulary)
         rows = found.new_zeros(batch.mask.shape).masked_scatter(batch.mask, found)
         return rows, layout.states(last) if hidden else rows
+
+    def logprobs_and_kl(self, batch: Sequences, adapter: str) -> tuple[Tensor, Tensor, Tensor]:
+        """What the adapter and the reference say of the response tokens, at temperature 1.
+
+        Returns:
+            (B, T) float32, 0 at padding: log-probabilities of the adapter, those of the reference
+            without gradient, and the KL of the next-token distributions, KL(reference || adapter).
+        """
+        wanted = torch.nn.functional.pad(batch.mask, (0, 1))
+        with torch.no_grad():
+            layout = self.lay_out(batch, wanted)
+            reference = self._run(batch, layout, None)
+            ref_states = layout.drawn(reference.last_hidden_state)
+        layout = self.lay_out(batch, wanted)
+        output = self._run(batch, layout, adapter)
+
+        def head(states: Tensor, which: str | None, run: Any) -> Tensor:
+            with self.using(which) as model:
+                return logits_of(base_of(model), run, states)[:, : self.vocabulary].float()
+
+        def read(states: Tensor, tokens: Tensor) -> Tensor:
+            own, theirs = states.chunk(2, dim=1)
+            logits = head(own, adapter, output)
+            with torch.no_grad():
+                ref_logits = head(theirs, None, reference)
+            said = chosen_logprobs(logits, tokens), chosen_logprobs(ref_logits, tokens)
+            return torch.stack([*said, forward_kl(logits[None], ref_logits[None])[0]], dim=1)
+
+        states = torch.cat([layout.drawn(output.last_hidden_state), ref_states], dim=1)
+        tokens = batch.responses[batch.mask]
+        found = in_chunks(read, states, tokens, 2 * self.vocabulary)
+        blank = found.new_zeros(batch.mask.shape)
+        own, theirs, kl = (blank.masked_scatter(batch.mask, x) for x in found.unbind(dim=1))
+        return own, theirs.detach(), kl
 
     def hidden(self, batch: Sequences, adapter: str | None, wanted: Tensor | None = None) -> Tensor:
         """(B, T + 1, d) last hidden states from the token before the response to its last token.

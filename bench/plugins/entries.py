@@ -44,14 +44,15 @@ class Registry(Generic[T]):
     """Plug-ins of one kind.
 
     Args:
-        kind: the singular that messages use, as "method"; entry points are in the group
-            ``grainbench.<kind>s``, a space in it an underscore.
+        kind: the singular that messages use, as "method".
         builtins: the plug-ins that come with GrainBench.
+        plural: of the kind, where it is not with an "s". Entry points are in the group
+            ``grainbench.<plural>``, a space in it an underscore.
     """
 
-    def __init__(self, kind: str, builtins: Iterable[Entry] = ()) -> None:
-        self.kind = kind
-        self.group = f"grainbench.{kind.replace(' ', '_')}s"
+    def __init__(self, kind: str, builtins: Iterable[Entry] = (), plural: str = "") -> None:
+        self.kind, self.plural = kind, plural or f"{kind}s"
+        self.group = f"grainbench.{self.plural.replace(' ', '_')}"
         self._builtins = tuple(builtins)
         self._session: dict[str, Entry] = {}
 

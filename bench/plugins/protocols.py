@@ -22,8 +22,10 @@ if TYPE_CHECKING:
     from bench.models.sequences import Sequences
     from bench.pipeline.stage import Stage
     from bench.stages.planning import Stages
+    from bench.training.comparisons import Group
     from bench.training.experience import Pay, Rewards, Rollout
     from bench.training.objectives import Scored
+    from bench.training.offline_losses import Compared
 
 
 @dataclass(frozen=True)
@@ -186,6 +188,36 @@ class Objective(Protocol):
         ...
 
 
+class OfflineLoss(Protocol):
+    """The loss that a policy learns from given responses, without a rollout.
+
+    The registry holds what makes one of its options, given by name: a class, as a rule.
+
+    Attributes:
+        ranks: whether it takes more than two responses to a prompt; else it takes pairs.
+        reads: what is computed for it: the policy's log-probabilities, the reference's beside them,
+            or both with the divergence of their distributions.
+    """
+
+    @property
+    def ranks(self) -> bool:
+        """See the class."""
+        ...
+
+    @property
+    def reads(self) -> Literal["policy", "reference", "distributions"]:
+        """See the class."""
+        ...
+
+    def weight(self, groups: Sequence[Group]) -> float:
+        """How many of what the loss is a mean over are in these groups: micro-batches add up."""
+        ...
+
+    def loss(self, compared: Compared) -> Tensor:
+        """() The mean."""
+        ...
+
+
 class Segmenter(Protocol):
     """Cuts responses into the segments that a segment reward model scores.
 
@@ -252,31 +284,39 @@ class TokenSource(Protocol):
         ...
 
 
+def _unpaid(rollout: Rollout) -> Tensor:
+    raise ValueError("the plan of this stage pays nothing")
+
+
 @dataclass(frozen=True)
 class TrainingInputs:
     """What an algorithm may train the policy from.
 
     Attributes:
         backbone: the SFT model; with its adapters off it is the reference.
-        prompts: texts to draw responses to.
-        pay: what each token of a rollout is paid, the KL penalty apart; it is checked already.
-        reward_model: the model behind `pay`, if there is one: a value may start from it.
         options: the algorithm's own, as the method's plan gave them.
         lora: shape of the adapters that are trained.
         seed: source of all draws.
+        prompts: texts to draw responses to; none where nothing is drawn.
+        pay: what each token of a rollout is paid, the KL penalty apart; it is checked already.
+        reward_model: the model behind `pay`, if there is one: a value may start from it.
         demonstrations: (prompt ids, response ids) of SFT, if the plan asked for them.
         advantage: where it is, as ``module:attribute``, and its options, if the plan named one.
+        groups: given responses to a prompt each, the best first, where it learns from those.
+        loss: what is learned of them, as `advantage`.
     """
 
     backbone: Backbone
-    prompts: Sequence[str]
-    pay: Pay
-    reward_model: RewardModel | None
     options: Any
     lora: LoRAConfig
     seed: int
+    prompts: Sequence[str] = ()
+    pay: Pay = _unpaid
+    reward_model: RewardModel | None = None
     demonstrations: Sequence[tuple[list[int], list[int]]] = ()
     advantage: tuple[str, Mapping[str, Any]] | None = None
+    groups: Sequence[Group] = ()
+    loss: tuple[str, Mapping[str, Any]] | None = None
 
 
 class Checkpoint(Protocol):
@@ -289,7 +329,7 @@ class Checkpoint(Protocol):
 
 
 class Algorithm(Protocol):
-    """A trainer of the adapter "policy" on what pays, as PPO is.
+    """A trainer of the adapter "policy", on what pays, as PPO is, or on given responses.
 
     The registry holds functions that make one of `TrainingInputs`; making it adds the adapter.
 
@@ -389,7 +429,7 @@ class Method(Protocol):
     def rewards(self, paid: Tensor, mask: Tensor) -> Tensor:
         """(B, T) rewards from what the token source pays (B, T); finite, and 0 where `mask` is not.
 
-        Only called by `stages.policy`; a method without it (SFT, DPO, ...) need not have it. The
+        Only called by `stages.policy`; a method whose plan has none (SFT, DPO, ...) lacks it. The
         trainer then penalises a missing EOS and takes the KL off, for every method alike.
         """
         ...

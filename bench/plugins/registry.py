@@ -6,8 +6,8 @@ A package adds a method without a change here by declaring, in its own pyproject
     my_method = "my_package.my_method:MyMethod"
 
 and likewise `grainbench.objectives`, `grainbench.segmenters`, `grainbench.token_sources`,
-`grainbench.advantages`, `grainbench.algorithms`, `grainbench.judges`, `grainbench.editors` and
-`grainbench.suites`.
+`grainbench.advantages`, `grainbench.offline_losses`, `grainbench.algorithms`, `grainbench.judges`,
+`grainbench.editors` and `grainbench.suites`.
 """
 
 from __future__ import annotations
@@ -102,6 +102,36 @@ METHODS: Registry[Any] = Registry(
             "methods.grpo:GRPO",
             "one reward a response, standardised within its group, no value",
             "arXiv:2402.03300",
+        ),
+        Entry(
+            "dpo",
+            "methods.dpo:DPO",
+            "the policy itself learns from the pairs; no reward model, no rollout",
+            "arXiv:2305.18290",
+        ),
+        Entry(
+            "tdpo",
+            "methods.tdpo:TDPO",
+            "DPO with the divergence of each token's state",
+            "arXiv:2404.11999",
+        ),
+        Entry(
+            "figa",
+            "methods.figa:FIGA",
+            "what an edit put in is imitated, what it took out unlearned",
+            "arXiv:2311.04072",
+        ),
+        Entry(
+            "rrhf",
+            "methods.rrhf:RRHF",
+            "responses brought into order by their likelihoods",
+            "arXiv:2304.05302",
+        ),
+        Entry(
+            "rto",
+            "methods.rto:RTO",
+            "DPO's log-ratio as a reward at every token, then PPO",
+            "arXiv:2404.18922",
         ),
     ],
 )
@@ -245,6 +275,36 @@ ADVANTAGES: Registry[Any] = Registry(
         ),
     ],
 )
+OFFLINE_LOSSES: Registry[Any] = Registry(
+    "offline loss",
+    [
+        Entry(
+            "dpo",
+            "bench.training.offline_losses:DPO",
+            "Bradley-Terry on log-ratios to the reference",
+            "arXiv:2305.18290",
+        ),
+        Entry(
+            "tdpo",
+            "bench.training.offline_losses:TDPO",
+            "the same with the divergence of the responses' states",
+            "arXiv:2404.11999",
+        ),
+        Entry(
+            "rrhf",
+            "bench.training.offline_losses:RRHF",
+            "hinge on mean log-probabilities, the best one imitated; of pairs and rankings",
+            "arXiv:2304.05302",
+        ),
+        Entry(
+            "figa",
+            "bench.training.offline_losses:FIGA",
+            "likelihood of what an edit put in, less that of what it took out",
+            "arXiv:2311.04072",
+        ),
+    ],
+    plural="offline losses",
+)
 ALGORITHMS: Registry[Any] = Registry(
     "algorithm",
     [
@@ -253,7 +313,12 @@ ALGORITHMS: Registry[Any] = Registry(
             "bench.training.ppo:make_ppo",
             "PPO with a learned value; its options are the section ppo",
             "arXiv:1707.06347",
-        )
+        ),
+        Entry(
+            "offline",
+            "bench.training.offline:make_offline",
+            "a loss on given responses, no rollout; its options are the section offline",
+        ),
     ],
 )
 JUDGES: Registry[Any] = Registry(
@@ -348,6 +413,7 @@ REGISTRIES: tuple[Registry[Any], ...] = (
     SEGMENTERS,
     TOKEN_SOURCES,
     ADVANTAGES,
+    OFFLINE_LOSSES,
     ALGORITHMS,
     JUDGES,
     EDITORS,

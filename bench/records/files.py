@@ -4,7 +4,7 @@
 
     record.json     provenance, metrics, stages: a `bench.records.schema.Record`, and its digest
     items.jsonl     one `Item` per test instruction, averaged over its samples
-    metrics.jsonl   one row per PPO step; ``validation_*`` only every k steps
+    metrics.jsonl   one row per training step; ``validation_*`` only every k steps
     samples.jsonl   a few `Sample` generations with their per-token rewards
     method.py       the method's source, where no package holds it (`bench.register_method`)
 

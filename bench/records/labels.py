@@ -122,7 +122,9 @@ def _differences(config: RunConfig, preset: str) -> dict[str, Any]:
 
 
 def _shared(config: RunConfig) -> dict[str, Any]:
-    return settings(config.model_dump(mode="json", exclude={"reward", "judge"}))
+    unread = RunConfig.of_some - config.model_fields_set  # by an older record
+    found = settings(config.model_dump(mode="json", exclude={"reward", "judge"}))
+    return {key: value for key, value in found.items() if key.partition(".")[0] not in unread}
 
 
 def _listed(values: dict[str, Any]) -> list[str]:

@@ -77,9 +77,12 @@ class StageRecord(_Strict):
         data_sha: hash of the pairs or edits that it made; None: it made none, or the record is
             older.
         peak_memory_since: whether the peak is the stage's own or that of its process so far.
+        role: "policy" of the one that trained the run's policy, by whatever algorithm; None: it is
+            another one, or the record is older and it is "ppo" (`Record.policy_stage`).
     """
 
     name: str
+    role: Literal["policy"] | None = None
     key: str
     seconds: FiniteFloat
     cached: bool
@@ -266,6 +269,12 @@ class Record(_Strict):
     finished_at: str
     """ISO 8601, UTC."""
 
+    @property
+    def policy_stage(self) -> StageRecord | None:
+        """The stage that trained the policy; None: none did, or the run did not come so far."""
+        named = {stage.role or stage.name: stage for stage in self.stages}
+        return named.get("policy") or named.get("ppo")  # before there were roles
+
 
 class Row(BaseModel):
     """A line of a JSONL file beside the record; keys that it does not name are kept."""
@@ -310,7 +319,7 @@ class Sample(Row):
 
 
 class CurvePoint(Row):
-    """One PPO step; NaN is allowed here, since a diverging run has such steps."""
+    """One training step; NaN is allowed here, since a diverging run has such steps."""
 
     __pydantic_extra__: dict[str, float | None]
 

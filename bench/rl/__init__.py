@@ -21,10 +21,11 @@ broadcasts silently.
 from bench.rl.advantages import explained_variance, gae, whiten
 from bench.rl.credit import attention_shares, growth_of_mean
 from bench.rl.groups import group_standardised, leave_one_out
-from bench.rl.kl import AdaptiveKLController, FixedKLController, KLKind, kl_estimate
+from bench.rl.kl import AdaptiveKLController, FixedKLController, KLKind, forward_kl, kl_estimate
 from bench.rl.logprobs import entropy, token_logprobs
 from bench.rl.macro_actions import macro_gae
 from bench.rl.masking import masked_mean, masked_sum
+from bench.rl.offline_losses import dpo_loss, figa_loss, rrhf_loss, tdpo_loss
 from bench.rl.policy_losses import ppo_policy_loss, ppo_value_loss, ratio_statistics
 from bench.rl.preference_losses import (
     bradley_terry_loss,
@@ -53,8 +54,11 @@ __all__ = [
     "attention_shares",
     "bradley_terry_loss",
     "divergence_preference_loss",
+    "dpo_loss",
     "entropy",
     "explained_variance",
+    "figa_loss",
+    "forward_kl",
     "gae",
     "group_standardised",
     "growth_of_mean",
@@ -70,10 +74,12 @@ __all__ = [
     "ppo_value_loss",
     "ranking_loss",
     "ratio_statistics",
+    "rrhf_loss",
     "segment_places",
     "segment_rewards",
     "segment_score",
     "sequence_rewards",
+    "tdpo_loss",
     "token_label_loss",
     "token_label_rewards",
     "token_logprobs",

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from bench.rl.checks import check_float, check_not_negative, check_rank, check_same_shape
+from bench.rl.logprobs import log_softmax
 
 KLKind = Literal["k1", "k2", "k3", "k1_clamped"]
 
@@ -63,6 +64,34 @@ def kl_estimate(
     if kind == "k1_clamped":
         return log_ratio.clamp(min=0.0)
     raise ValueError(f"kind must be k1, k2, k3 or k1_clamped, is {kind!r}")
+
+
+def forward_kl(
+    logits: Float[Tensor, "B T V"], ref_logits: Float[Tensor, "B T V"]
+) -> Float[Tensor, "B T"]:
+    """The whole ``KL(pi_ref || pi)`` of the next-token distributions, not an estimate.
+
+    Equation: ``KL_t = sum_v pi_ref(v | s_t) (log pi_ref(v | s_t) - log pi(v | s_t))``.
+
+    Args:
+        logits: (B, T, V) of the policy, any float dtype; -inf marks a token that cannot be drawn.
+        ref_logits: (B, T, V) of the reference, likewise.
+
+    Returns:
+        (B, T) nats, >= 0 but for rounding; float32 for half-precision logits, else their dtype.
+
+    Raises:
+        ValueError: if the shapes differ or are not (B, T, V).
+
+    References:
+        arXiv:2404.11999, Section 4: summed over the tokens, what TDPO compares responses with.
+    """
+    check_same_shape(logits=logits, ref_logits=ref_logits)
+    check_rank(3, logits=logits)
+    reference = log_softmax(ref_logits)
+    # 0 log 0 = 0: a token that the reference never draws has no part in it
+    further = (reference - log_softmax(logits)).masked_fill(reference == -torch.inf, 0.0)
+    return (reference.exp() * further).sum(-1)
 
 
 @dataclass

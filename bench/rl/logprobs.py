@@ -7,7 +7,7 @@ from torch import Tensor
 from bench.rl.checks import check_rank
 
 
-def _log_softmax(logits: Float[Tensor, "B T V"]) -> Float[Tensor, "B T V"]:
+def log_softmax(logits: Float[Tensor, "B T V"]) -> Float[Tensor, "B T V"]:
     """Log-softmax in float32, or in float64 where the logits are float64."""
     dtype = torch.promote_types(logits.dtype, torch.float32)
     return torch.log_softmax(logits, dim=-1, dtype=dtype)
@@ -36,7 +36,7 @@ def token_logprobs(
         raise ValueError(
             f"tokens has shape {tuple(tokens.shape)}, but logits has shape {tuple(logits.shape)}"
         )
-    return _log_softmax(logits).gather(-1, tokens.long().unsqueeze(-1)).squeeze(-1)
+    return log_softmax(logits).gather(-1, tokens.long().unsqueeze(-1)).squeeze(-1)
 
 
 def entropy(logits: Float[Tensor, "B T V"]) -> Float[Tensor, "B T"]:
@@ -55,7 +55,7 @@ def entropy(logits: Float[Tensor, "B T V"]) -> Float[Tensor, "B T"]:
         ValueError: if `logits` is not (B, T, V).
     """
     check_rank(3, logits=logits)
-    logprobs = _log_softmax(logits)
+    logprobs = log_softmax(logits)
     # 0 log 0 = 0, in the gradient as well
     finite = logprobs.masked_fill(logprobs == -torch.inf, 0.0)
     return -(logprobs.exp() * finite).sum(-1)

@@ -163,9 +163,9 @@ def check_until(until: str | None) -> None:
     """
     if until is None:  # what follows imports torch, before the other options were looked at
         return
-    from bench.running.runner import UNTIL
+    from bench.running.runner import UNTIL, UNTIL_ONCE
 
-    if until not in UNTIL:
+    if until not in UNTIL and until not in UNTIL_ONCE:
         raise UserError(f"--until: {unknown('stage', until, UNTIL)}")
 
 
@@ -263,7 +263,9 @@ def _needs_tables(
         [(count.stage, count.doing, *count.cells) for count in counts],
     )
     work = hours.work(counter, brings_pairs=uses_pairs_of(suite, config))
-    parts = [part for part in work if part.stage in missing]
+    work += hours.offline_work(counter)
+    ordered = sorted(work, key=lambda part: budget.STAGES.index(part.stage))
+    parts = [part for part in ordered if part.stage in missing]
     here = [hours.CPU] if counter.device.type == "cpu" else []
     times = [hours.table(parts, [*here, *map(hours.gpu, hours.PEAKS)])] if parts else []
     return [grid, *times], budget.refusal(counter, counts, there)

@@ -51,10 +51,12 @@ def recorded_config(record: Record) -> tuple[RunConfig, list[str]]:
     """
     config = config_of(record)
     notes = []
+    unread = RunConfig.of_some - config.model_fields_set  # older than the methods that do
     added = [
         doc
         for doc in describe(config)
         if doc.value != {} and not _holds(record.config, doc.path.split("."))
+        if doc.path.partition(".")[0] not in unread
     ]
     if added:
         values = ", ".join(f"{doc.path}={doc.value}" for doc in added)

@@ -52,8 +52,8 @@ if TYPE_CHECKING:
     from bench.pipeline.progress import Progress
 
 
-# What a run can be told to end with (`--until`), in the order of a run. "ppo" is what trains the
-# policy, whatever its algorithm; "reward_model" brings what is measured of it along.
+# What a run can be told to end with (`--until`), in the order of a run. "policy" is what trains it,
+# whatever its algorithm; "reward_model" brings what is measured of it along.
 UNTIL = (
     "sft",
     "samples",
@@ -61,9 +61,10 @@ UNTIL = (
     "edits",
     "reward_model",
     "rm_evaluation",
-    "ppo",
+    "policy",
     "outputs",
 )
+UNTIL_ONCE = {"ppo": "policy"}  # what it was called before there was another algorithm
 
 
 @dataclass(frozen=True)
@@ -105,8 +106,8 @@ class Plan:
             return [*measured, self.judgement]
         whole = [stage for target in (*measured, self.judgement) for stage in target.graph()]
         named = {stage.name: stage for stage in whole}
-        if self.policy.name != "sft":  # the method sft trains no policy
-            named["ppo"] = self.policy
+        if self.trained is not None:
+            named["policy"] = self.trained
         if self.rm_evaluation is not None:
             named["reward_model"] = self.rm_evaluation
         last = named.get(self.until)
@@ -118,6 +119,11 @@ class Plan:
             )
         later = UNTIL.index(self.until) > UNTIL.index("rm_evaluation")
         return [*(measured if later else []), last]
+
+    @property
+    def trained(self) -> Stage | None:
+        """The stage that trains the policy; None: the policy is the SFT model (the method sft)."""
+        return None if self.policy.name == "sft" else self.policy
 
     @property
     def stages(self) -> list[Stage]:
@@ -158,7 +164,7 @@ def make_plan(
         None if reward_model is None else stages.rm_evaluation(reward_model),
         policy,
         config,
-        until,
+        UNTIL_ONCE.get(until or "", until),
     )
     return planned, suite
 
@@ -370,7 +376,7 @@ def _record(
             "judge": judged.get("judge", _no_judge(config)),
             "editor": _editor(executed),
             "brought": _brought(config, planned),
-            "stages": [_stage_record(done) for done in executed.values()],
+            "stages": [_stage_record(done, planned) for done in executed.values()],
             "metrics": judged.get("metrics", {})
             | _edit_metrics(executed)
             | _reward_metrics(planned, executed),
@@ -483,11 +489,13 @@ def _hardware(config: RunConfig, executed: dict[str, Executed]) -> dict[str, Any
     return hardware(dtype_name(config.model), torch.get_num_threads())
 
 
-def _stage_record(done: Executed) -> dict[str, Any]:
+def _stage_record(done: Executed, planned: Plan) -> dict[str, Any]:
     meta = done.artifact.meta
     stats = meta["stats"]
+    trained = planned.trained
     return {
         "name": done.stage.name,
+        "role": "policy" if trained is not None and done.stage.key == trained.key else None,
         "key": done.stage.key,
         "seconds": meta["seconds"],
         "cached": done.cached,

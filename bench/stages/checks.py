@@ -18,10 +18,11 @@ from bench.stages.chosen import uses_edits_of, uses_pairs_of
 from bench.stages.drawing import draw_demonstrations, draw_prompts, heldout_config, short_enough
 from bench.stages.given import drawn_pairs, joined_edits
 
-STAGES = ("samples", "ppo", "outputs")  # those that generate
+STAGES = ("samples", "offline", "ppo", "outputs")  # those that generate
 # The prompts that they generate to: stage, split, and the section that limits the responses.
 SPLITS = (
     ("samples", "preference", "preferences"),
+    ("offline", "validation", "evaluation"),
     ("ppo", "ppo", "ppo"),
     ("ppo", "validation", "evaluation"),
     ("outputs", "test", "evaluation"),
@@ -44,7 +45,7 @@ def check_model(config: RunConfig, suite: Any, missing: set[str]) -> None:
     given = config.reward_model.path
     if given is not None and "reward_model" in missing and not Path(given, ADAPTER).is_dir():
         check_tokenizer(given)
-    adapted = {"reward_model", "ppo"}
+    adapted = {"reward_model", "offline", "ppo"}
     if not config.sft.full and config.sft.path is None:
         adapted.add("sft")
     generating = missing.intersection(STAGES)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Chosen:
-    """A small plug-in that a method's plan names: an objective, a segmenter, an advantage.
+    """A small plug-in that a method's plan names: an objective, an advantage, a loss.
 
     Attributes:
         name: in its registry.
@@ -68,17 +68,32 @@ class ChosenAlgorithm:
         options: the algorithm's own.
         uses_demonstrations: whether it trains on the demonstrations of SFT, too.
         advantage: how it tells what was better than expected, if it takes one.
+        loss: what it learns of given responses, if it does.
     """
 
     name: str
     options: Any
-    uses_demonstrations: bool
+    uses_demonstrations: bool = False
     advantage: Chosen | None = None
+    loss: Chosen | None = None
 
     def make(self, inputs: TrainingInputs) -> Algorithm:
         """The algorithm, ready to run."""
         made: Algorithm = ALGORITHMS.get(self.name)(inputs)
         return made
+
+
+@dataclass(frozen=True)
+class ChosenValidation:
+    """Who chooses the checkpoint of a policy.
+
+    Attributes:
+        make_judge: makes the judge; None: no judge does.
+        held_out: whether the stage's last input is the reward model that no method learns from.
+    """
+
+    make_judge: Callable[[Context], Judge] | None
+    held_out: bool
 
 
 def judge_maker(config: RunConfig, name: str) -> Callable[[Context], Judge]:

@@ -61,3 +61,22 @@ def training_rankings(folder: Path, config: PreferenceConfig) -> list[Ranking]:
 def held_out_pairs(folder: Path, config: PreferenceConfig, tokens: Tokens) -> list[Preference]:
     """The pairs kept back, about other prompts."""
     return read_pairs(folder, tokens)[config.pairs :]
+
+
+def warnings(counts: dict[str, int], limit: str) -> list[str]:
+    """What a user should know of the data that a model did, or did not, learn from.
+
+    Args:
+        counts: of `bench.training.comparisons.tokenise`.
+        limit: the field that limits the tokens, and its value.
+    """
+    found = []
+    if n := counts["identical"]:
+        total = n + counts["pairs"]
+        found.append(f"{n} of {total} pairs are twice the same response: left out")
+    if n := counts["truncated"]:
+        found.append(
+            f"{n} responses cut to {limit} tokens with their prompt (or the model's context, if "
+            "less): raise it to keep them whole"
+        )
+    return found

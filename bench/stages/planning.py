@@ -26,6 +26,7 @@ from bench.plugins.registry import (
     JUDGES,
     METHODS,
     OBJECTIVES,
+    OFFLINE_LOSSES,
     SEGMENTERS,
     SUITES,
     TOKEN_SOURCES,
@@ -33,6 +34,7 @@ from bench.plugins.registry import (
 from bench.stages.chosen import (
     Chosen,
     ChosenAlgorithm,
+    ChosenValidation,
     check_groups,
     check_rewards,
     check_validation,
@@ -61,7 +63,16 @@ PACKAGES = ("torch", "transformers", "peft", "tokenizers", "rapidfuzz")
 
 # Modules of stages that use a model, which several processes do together.
 _SHARED = frozenset(
-    {"sft", "samples", "reward_models", "rm_evaluation", "policy", "outputs", "judgement"}
+    {
+        "sft",
+        "samples",
+        "reward_models",
+        "rm_evaluation",
+        "policy",
+        "offline",
+        "outputs",
+        "judgement",
+    }
 )
 
 
@@ -464,9 +475,6 @@ class Stages:
                 suite lacks the gold score, or what the judge needs.
         """
         check_rewards(method)
-        config = self.config
-        wanted = config.evaluation
-        judge = wanted.validation_judge if wanted.validation == "judge" else None
         if paid_by is None:
             mend = "choose another method or suite"
             require(self.suite, f"the method {method.name}", Gold, mend=mend)
@@ -474,64 +482,119 @@ class Stages:
         elif isinstance(paid_by, Stage):
             paid_by = self.source("reward_model", paid_by)
         parts: dict[str, Any] = {
-            "seed": config.seed,
             "method": method.name,
             "options": method.options.model_dump(),
             "source": paid_by.described,
             algorithm: options.result_fields(),
-            "lora": config.lora.model_dump(),
-            "validation": wanted.model_dump(
-                include={
-                    "validation",
-                    "validation_prompts",
-                    "temperature",
-                    "max_new_tokens",
-                    "seed",
-                }
-            ),
         }
         reads: tuple[str, ...] = ("ppo", "gold")
-        if wanted.validation_prompts:
-            reads += ("validation",)
-        if judge is not None:
-            parts["judge"] = self._judge("validation_judge")
-            check_validation(wanted)
-            reads += ("references",)
         if uses_demonstrations:
             reads += ("demonstrations",)
-            parts["demonstrations"] = config.sft.model_dump(
+            parts["demonstrations"] = self.config.sft.model_dump(
                 include={"demonstrations", "seed", "max_length"}
             )
         if advantage is not None:
             parts["advantage"] = advantage.described
-        inputs = (self.sft(), *paid_by.all_stages)
-        heldout: tuple[Stage, ...] = ()
-        if wanted.validation == "heldout_rm":
-            check_validation(wanted)
-            parts["max_kl"] = wanted.max_kl
-            heldout = (self.heldout_reward_model("evaluation.validation=heldout_rm"),)
-        elif judge is not None:
-            heldout = self._heldout_of("validation_judge")
-        own = plugin_modules(METHODS, config.method, type(method))
-        return self._stage(
+        return self._policy_stage(
             algorithm,
             "policy:build_policy",
             parts,
-            inputs + heldout,
+            (self.sft(), *paid_by.all_stages),
             f"{options.steps} steps of {options.batch_size} prompts",
             method,
             paid_by,
             ChosenAlgorithm(algorithm, options, uses_demonstrations, advantage),
-            None if judge is None else judge_maker(config, judge),
-            bool(heldout),
             reads=reads,
             plugins=(
-                *own,
+                *plugin_modules(METHODS, self.config.method, type(method)),
                 *plugin_modules(ALGORITHMS, algorithm),
                 *paid_by.modules,
                 *(() if advantage is None else (advantage.module,)),
-                *(() if judge is None else plugin_modules(JUDGES, judge)),
             ),
+        )
+
+    def offline(
+        self, given: Stage, *, loss: str, options: Mapping[str, Any] | None = None
+    ) -> Stage:
+        """The policy that learns from given responses alone: nothing is drawn, nothing is paid.
+
+        Rankings, where `preferences` has them, take the pairs' place if the loss takes them. Two
+        methods with one loss share the stage.
+
+        Args:
+            given: the `preferences` or the `edits` stage.
+            loss: its name in the registry.
+            options: what it is made with; JSON values.
+
+        Raises:
+            UserError: there is no such loss, or the suite lacks what the judge needs.
+        """
+        config, learns = self.config, Chosen.of(OFFLINE_LOSSES, loss, options)
+        parts = {
+            "pairs": config.preferences.pairs,
+            "loss": learns.described,
+            "offline": config.offline.result_fields(),
+        }
+        return self._policy_stage(
+            "offline",
+            "offline:build_offline",
+            parts,
+            (self.sft(), given),
+            f"{loss} on {config.preferences.pairs} {given.name}",
+            ChosenAlgorithm("offline", config.offline, loss=learns),
+            reads=("gold",),
+            plugins=(*plugin_modules(ALGORITHMS, "offline"), learns.module),
+        )
+
+    def _policy_stage(
+        self,
+        name: str,
+        build: str,
+        parts: dict[str, Any],
+        inputs: tuple[Stage, ...],
+        summary: str,
+        *arguments: Any,
+        reads: tuple[str, ...],
+        plugins: tuple[str, ...],
+    ) -> Stage:
+        """A stage that trains adapter "policy"; the last argument says who chooses the checkpoint.
+
+        Arguments as of `_stage`.
+        """
+        config, wanted = self.config, self.config.evaluation
+        judge = wanted.validation_judge if wanted.validation == "judge" else None
+        names = {"validation", "validation_prompts", "temperature", "max_new_tokens", "seed"}
+        parts |= {
+            "seed": config.seed,
+            "lora": config.lora.model_dump(),
+            "validation": wanted.model_dump(include=names),
+        }
+        heldout: tuple[Stage, ...] = ()
+        if wanted.validation_prompts:
+            reads += ("validation",)
+        if wanted.validation != "last":
+            check_validation(wanted)
+        if judge is not None:
+            parts["judge"] = self._judge("validation_judge")
+            reads += ("references",)
+            plugins += plugin_modules(JUDGES, judge)
+            heldout = self._heldout_of("validation_judge")
+        elif wanted.validation == "heldout_rm":
+            parts["max_kl"] = wanted.max_kl
+            heldout = (self.heldout_reward_model("evaluation.validation=heldout_rm"),)
+        validation = ChosenValidation(
+            None if judge is None else judge_maker(config, judge), bool(heldout)
+        )
+        return self._stage(
+            name,
+            build,
+            parts,
+            inputs + heldout,
+            summary,
+            *arguments,
+            validation,
+            reads=reads,
+            plugins=plugins,
         )
 
     def outputs(self, policy: Stage) -> Stage:

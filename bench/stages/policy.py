@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.models.heads import RewardModel
-from bench.models.names import HELDOUT, POLICY
 from bench.plugins.protocols import TrainingInputs
 from bench.stages.drawing import draw_demonstrations, prompts_of, short_enough
-from bench.stages.sft import load_sft
+from bench.stages.policy_training import PolicyTraining
 from bench.stages.sources.making import make_source
 from bench.stages.sources.paying import pay_by
-from bench.stages.validating import NOT_CHOSEN, validator
-from bench.training.checkpoints import Checkpoints
 from bench.training.sft import fitting
 
 if TYPE_CHECKING:
     from bench.models.backbone import Backbone
     from bench.pipeline.stage import Context
-    from bench.plugins.protocols import Judge, Method, TokenSource
-    from bench.stages.chosen import ChosenAlgorithm
+    from bench.plugins.protocols import Method, TokenSource
+    from bench.stages.chosen import ChosenAlgorithm, ChosenValidation
     from bench.stages.planned_source import PlannedSource
-
-_SCORE = "validation_score"  # what chose the checkpoint, in a row of the curve
 
 
 def build_policy(
@@ -35,21 +28,17 @@ def build_policy(
     method: Method,
     paid_by: PlannedSource,
     algorithm: ChosenAlgorithm,
-    make_judge: Callable[[Context], Judge] | None,
-    held_out: bool,
+    validation: ChosenValidation,
 ) -> dict[str, Any]:
-    """Train the policy; `make_judge`: who chooses the checkpoint, None: no judge does.
+    """Train the policy on what the method pays.
 
-    Inputs: SFT; what the token source reads, such as a reward model; last, where `held_out`, the
+    Inputs: SFT; what the token source reads, such as a reward model; last, where there is one, the
     reward model that no method learns from.
     """
     options = algorithm.options
-    backbone, heldout = load_sft(context, inputs[0]), None
-    there = backbone.adapters
-    if held_out:  # before the trainer makes its own adapters, as the token source's are
-        *inputs, folder = inputs
-        heldout = RewardModel.load(backbone, HELDOUT, folder)
-    source = make_source(paid_by, context, backbone, iter(inputs[1:]))
+    training = PolicyTraining(context, inputs, validation)
+    backbone = training.backbone
+    source = make_source(paid_by, context, backbone, iter(training.inputs))
     field = f"{algorithm.name}.prompts"
     drawn = prompts_of(context.suite, "ppo", options.prompts, context.config.seed, field)
     # Of PPO; an algorithm of somebody else's need not have such an option.
@@ -58,32 +47,7 @@ def build_policy(
     trainer = algorithm.make(
         _training_inputs(context, backbone, prompts, source, method, algorithm)
     )
-    checkpoints, curve = Checkpoints(out, context.progress.say), context.curve()
-    if state := checkpoints.read():
-        trainer.restore(state)
-        for row in state["rows"]:
-            curve.add(row)
-    rows = curve.rows
-    # The seconds of an interrupted run go on where its last row stood.
-    began = time.perf_counter() - (rows[-1]["seconds"] if rows else 0.0)
-    with context.progress.task(algorithm.name.upper(), total=options.steps) as task:
-        task.advance(max(0, len(rows) - 1))
-
-        def on_row(row: dict[str, float]) -> None:
-            row = {name: x for name, x in row.items() if not (name == _SCORE and x == NOT_CHOSEN)}
-            curve.add(row | {"seconds": round(time.perf_counter() - began, 2)})
-            task.advance(int(row["step"] > 0), note=_note(row))
-
-        def on_checkpoint(state: dict[str, Any]) -> None:
-            checkpoints.write(state | {"rows": rows})
-
-        judge = None if make_judge is None else make_judge(context)
-        best = trainer.run(validator(context, backbone, judge, heldout), on_row, on_checkpoint)
-    backbone.save_adapter(POLICY, out / "policy")
-    curve.write(out)
-    for name in backbone.adapters - there:
-        backbone.drop_adapter(name)
-    stats = {"tokens": trainer.tokens, "steps": options.steps, "best_step": best.step}
+    stats = training.run(trainer, out, name=algorithm.name, steps=options.steps)
     if left_out := len(drawn) - len(prompts):
         stats["long_prompts"] = left_out
     return stats | backbone.tokens.cut_prompts(prompts)
@@ -103,18 +67,12 @@ def _training_inputs(
     shown = draw_demonstrations(context.suite, config.sft) if algorithm.uses_demonstrations else []
     return TrainingInputs(
         backbone=backbone,
-        prompts=prompts,
-        pay=pay_by(source, method),
-        reward_model=model if isinstance(model, RewardModel) else None,
         options=algorithm.options,
         lora=config.lora,
         seed=config.seed,
+        prompts=prompts,
+        pay=pay_by(source, method),
+        reward_model=model if isinstance(model, RewardModel) else None,
         demonstrations=fitting(backbone, shown, config.sft) if shown else (),
         advantage=None if chosen is None else (chosen.target, chosen.options),
     )
-
-
-def _note(row: dict[str, float]) -> str:
-    """What of a row the progress shows, of what the algorithm measures."""
-    shown = (("kl", "kl", 1), ("reward", "reward", 2), ("validation_gold", "gold", 2))
-    return " ".join(f"{word} {row[key]:.{n}f}" for key, word, n in shown if key in row)

@@ -11,14 +11,13 @@ from bench.models.heads import RewardModel
 from bench.models.names import ADAPTER, REWARD
 from bench.models.segmenters import SENTENCES, Segments
 from bench.plugins.targets import import_target
-from bench.stages.pairs import sft_samples, training_pairs, training_rankings
+from bench.stages.pairs import sft_samples, training_pairs, training_rankings, warnings
 from bench.stages.sft import MODEL, load_sft
 from bench.training.checkpoints import Checkpoints
 from bench.training.places import fit_places
 from bench.training.reward_model import RewardSpec, normalise, train_reward_model
 
 if TYPE_CHECKING:
-    from bench.config.run import RewardModelConfig
     from bench.models.heads import Granularity
     from bench.models.tokens import Tokens
     from bench.pipeline.stage import Context
@@ -67,7 +66,7 @@ def build_reward_model(
             Checkpoints(out, context.progress.say),
         )
     curve.write(out)
-    for text in warnings(counts, settings):
+    for text in warnings(counts, f"reward_model.max_length = {settings.max_length}"):
         context.progress.say(f"{name}: {text}")
     samples = sft_samples(inputs[2], settings.normalisation_samples, backbone.tokens)
     kept = representative(samples, backbone.tokens)
@@ -119,17 +118,3 @@ def representative(
     """
     finished = [sample for sample in samples if sample[1][-1] in tokens.eos_ids]
     return finished if 2 * len(finished) >= len(samples) else samples
-
-
-def warnings(counts: dict[str, int], config: RewardModelConfig) -> list[str]:
-    """What a user should know of the data that the model did, or did not, learn from."""
-    found = []
-    if n := counts["identical"]:
-        total = n + counts["pairs"]
-        found.append(f"{n} of {total} pairs are twice the same response: left out")
-    if n := counts["truncated"]:
-        found.append(
-            f"{n} responses cut to reward_model.max_length = {config.max_length} tokens with "
-            "their prompt (or the model's context, if less): raise it to keep them whole"
-        )
-    return found

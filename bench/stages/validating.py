@@ -29,7 +29,12 @@ NOT_CHOSEN = float("-inf")  # the score of a policy that is not to be kept
 
 
 def validator(
-    context: Context, backbone: Backbone, judge: Judge | None, model: RewardModel | None = None
+    context: Context,
+    backbone: Backbone,
+    judge: Judge | None,
+    model: RewardModel | None = None,
+    *,
+    kl: bool = False,
 ) -> Callable[[], Row]:
     """Measures the policy on the validation prompts, always with the same random numbers.
 
@@ -42,6 +47,8 @@ def validator(
             needed.
         model: the reward model that no method learns from. The judge asks it; where there is no
             judge, its mean is the score. None, and no judge: there is no score.
+        kl: whether the distance from the SFT model is measured, too, for an algorithm that draws
+            nothing and so cannot tell.
     """
     config = context.config.evaluation
     prompts = draw_prompts(context.suite, "validation", context.config)
@@ -62,7 +69,10 @@ def validator(
             "length": sum(map(len, responses)) / len(ids),
             "repeat_share": fmean(map(repeat_share, responses)),
         }
-        return row if score is None else score(responses) | row
+        row |= {} if score is None else score(responses)
+        if kl and "kl" not in row:
+            row["kl"] = _kl(context, backbone, prompts)
+        return row
 
     return validate
 
@@ -99,19 +109,22 @@ def _judged(
 
 
 def _scored(context: Context, model: RewardModel, prompts: list[str]) -> Score:
-    """The model's mean R, unless the policy is farther from the SFT model than is allowed.
-
-    The KL is that of one sample a prompt at T = 1, whatever the temperature of the responses.
-    """
+    """The model's mean R, unless the policy is farther from the SFT model than is allowed."""
     config, backbone = context.config.evaluation, model.backbone
 
     def score(responses: list[list[int]]) -> Row:
         asked = list(zip(prompts, responses, strict=True))
         mean = model.rate(asked).mean().item()
-        rng = generator("validation_kl", config.seed)
-        sampling = Sampling.of(context.config.model, config.max_new_tokens)
-        kl = fmean(sampled_kl(backbone, POLICY, prompts, sampling, rng))
+        kl = _kl(context, backbone, prompts)
         too_far = config.max_kl is not None and kl > config.max_kl
         return {"score": NOT_CHOSEN if too_far else mean, "heldout_rm": mean, "kl": kl}
 
     return score
+
+
+def _kl(context: Context, backbone: Backbone, prompts: list[str]) -> float:
+    """Nats a response: of one sample a prompt at T = 1, whatever the responses' temperature."""
+    config = context.config.evaluation
+    rng = generator("validation_kl", config.seed)
+    sampling = Sampling.of(context.config.model, config.max_new_tokens)
+    return fmean(sampled_kl(backbone, POLICY, prompts, sampling, rng))

@@ -8,9 +8,14 @@ from functools import cached_property
 from itertools import combinations
 from operator import ne
 
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
 from bench.data import Preference, Ranking
 from bench.editing import align_edit
-from bench.models.sequences import cut
+from bench.errors import UserError
+from bench.models.sequences import Sequences, cut
 from bench.models.tokens import Tokens
 
 _Both = tuple[str, list[int]]  # a response's text and ids
@@ -89,6 +94,52 @@ def tokenise(
                 Group(prompt, [responses[i] for i in order], [tied[i] for i in order], margin)
             )
     return groups, counts
+
+
+def check_sizes(groups: Sequence[Group], who: str, *, ranks: bool) -> None:
+    """Refuse what nothing can be learned from, and rankings where only a pair can answer.
+
+    Args:
+        groups: what `tokenise` gave.
+        who: learns from them, for the message.
+        ranks: whether its loss takes more than two responses to a prompt.
+
+    Raises:
+        UserError: there are none, they are of several sizes, or of another size than the loss's.
+    """
+    sizes = {len(group.responses) for group in groups}
+    if not sizes:
+        raise UserError(f"no pair has two different responses: nothing to train {who} on")
+    if len(sizes) > 1:
+        raise UserError(f"rankings of {sorted(sizes)} responses: all must have as many")
+    if sizes != {2} and not ranks:
+        raise UserError(f"{who} compares pairs: set preferences.responses=2")
+
+
+def joined(tokens: Tokens, groups: Sequence[Group]) -> Sequences:
+    """All responses in one batch: the best of all groups first, then all second ones, and so on."""
+    size = len(groups[0].responses)
+    return tokens.join(
+        [group.prompt for group in groups] * size,
+        [group.responses[i] for i in range(size) for group in groups],
+    )
+
+
+def changed_tokens(pairs: Sequence[Group]) -> tuple[Tensor, Tensor]:
+    """(B, T) each: the tokens of the chosen and of the rejected that the other has not.
+
+    Both are as wide as the longest response of either side, as in `joined`.
+    """
+    flags = [torch.tensor(pair.changed[side]) for side in (0, 1) for pair in pairs]
+    chosen, rejected = pad_sequence(flags, batch_first=True).chunk(2)
+    return chosen, rejected
+
+
+def share_in_order(scores: Tensor, groups: Sequence[Group]) -> Tensor:
+    """() of the pairs of unlike rank, the share that (B, K) scores have in order."""
+    ranks = torch.tensor([group.ranks for group in groups], device=scores.device)
+    above = ranks.unsqueeze(2) < ranks.unsqueeze(1)
+    return (scores.unsqueeze(2) > scores.unsqueeze(1))[above].float().mean()
 
 
 def _parts(

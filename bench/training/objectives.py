@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from bench.rl import (
     bradley_terry_loss,
@@ -21,7 +20,7 @@ from bench.rl import (
     token_label_loss,
     token_preference_loss,
 )
-from bench.training.comparisons import Group
+from bench.training.comparisons import Group, changed_tokens
 
 
 @dataclass(frozen=True)
@@ -55,9 +54,8 @@ class Scored:
     @property
     def changed(self) -> tuple[Tensor, Tensor]:
         """Of pairs: (B, T) the tokens of the chosen and of the rejected that the other has not."""
-        flags = [torch.tensor(pair.changed[side]) for side in (0, 1) for pair in self.groups]
-        chosen, rejected = pad_sequence(flags, batch_first=True).to(self.mask.device).chunk(2)
-        return chosen, rejected
+        chosen, rejected = changed_tokens(self.groups)
+        return chosen.to(self.mask.device), rejected.to(self.mask.device)
 
 
 @dataclass(frozen=True)

@@ -187,9 +187,7 @@ class Descent:
         self.on_step = on_step
         self._pass_began, self._place = rng.get_state(), 0
         if checkpoints and (state := checkpoints.read()):
-            self._restore(state)
-            for row in state["rows"]:
-                self._add(row)
+            self.restore(state)
 
     def batches(self, lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:
         """Batches of row indices until all steps are done; one `step` must follow each."""
@@ -198,32 +196,42 @@ class Descent:
             order = list(shuffled_batches(lengths, batch_size, self.rng))
             for index in order[self._place :]:
                 yield index
-                self._place += 1
                 if self.checkpoints and processes.anywhere(self.checkpoints.due()):
-                    self.checkpoints.write(self._state())
+                    self.checkpoints.write(self.state())
                 if self.done == self.steps:
                     return
             self._place = 0
 
-    def step(self, parts: Sequence[T], forward: Callable[[T], tuple[Tensor, Measured]]) -> None:
+    def step(
+        self, parts: Sequence[T], forward: Callable[[T], tuple[Tensor, Measured]]
+    ) -> dict[str, float]:
         """One step down the gradient of a batch's loss; takes what `add_gradients` takes.
 
-        Its row has the sums over the parts of what was measured, by name.
+        Returns:
+            The sums over the parts of what was measured, by name; the step's row has them too.
         """
         found = add_gradients(parts, forward)
         processes.sum_gradients([p for p in self.parameters if not is_share(p)])
         step(self.optimiser, self.parameters, self.max_grad_norm)
         self.schedule.step()
         self.done += 1
+        self._place += 1
         sums = {name: sum(part[name].item() for part in found) for name in found[0]}
         self._add({"step": self.done, **sums})
+        return sums
 
     def _add(self, row: dict[str, float]) -> None:
         self.rows.append(row)
         self.on_step(row)
 
-    def _state(self) -> dict[str, Any]:
-        """All that `_restore` needs, whole whatever share of it each process has."""
+    @property
+    def lr(self) -> float:
+        """The learning rate of the next step."""
+        rate: float = self.optimiser.param_groups[0]["lr"]
+        return rate
+
+    def state(self) -> dict[str, Any]:
+        """All that `restore` needs, whole whatever share of it each process has."""
         state = {
             "parameters": [p.detach() for p in self.parameters],
             "optimiser": self.optimiser.state_dict(),
@@ -236,7 +244,8 @@ class Descent:
         whole_state: dict[str, Any] = tree_map(whole, state)
         return whole_state | {"rows": self.rows}
 
-    def _restore(self, state: dict[str, Any]) -> None:
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from `state`; the steps that follow are those of an uninterrupted run."""
         set_values(self.parameters, state["parameters"])
         moments, groups = state["optimiser"]["state"], state["optimiser"]["param_groups"]
         for index, of_one in moments.items():
@@ -249,6 +258,8 @@ class Descent:
         self.schedule.load_state_dict(state["schedule"])
         self.rng.set_state(state["pass_began"])  # the pass is shuffled once more, up to the place
         self._place, self.done, self.tokens = state["place"], state["done"], state["tokens"]
+        for row in state["rows"]:
+            self._add(row)
 
 
 @torch.no_grad()

@@ -7,7 +7,6 @@ and update policy and value on minibatches (arXiv:1707.06347; arXiv:2203.02155, 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +29,7 @@ from bench.rl import (
     masked_sum,
 )
 from bench.training.advantages import GAE
+from bench.training.best import Best
 from bench.training.experience import Experience, Pay, Rollout, reward_tokens
 from bench.training.optimisation import generator, set_values
 from bench.training.samplers import sampler_of
@@ -38,15 +38,6 @@ from bench.training.updates import Demonstrations, Learner
 if TYPE_CHECKING:
     from bench.config.run import LoRAConfig, PPOConfig
     from bench.plugins.protocols import Advantage, TrainingInputs
-
-
-@dataclass
-class Best:
-    """The checkpoint with the highest validation score so far; where none is given, the latest."""
-
-    score: float = float("-inf")
-    step: int = 0
-    weights: list[Tensor] | None = None
 
 
 class PPO:
@@ -118,26 +109,21 @@ class PPO:
             Diverged: if a loss is not finite.
         """
         if self.best.weights is None:  # a run that goes on has been validated before
-            on_row({"step": 0, **self._validate(validate, 0)})
+            on_row({"step": 0, **self._look(validate)})
         while self.done < self.config.steps:
             row = self.step()
             self.done += 1
             if self.done > 0:
                 due = self.done % self.config.eval_every == 0 or self.done == self.config.steps
-                row |= self._validate(validate, self.done) if due else {}
+                row |= self._look(validate) if due else {}
                 on_row({"step": self.done, **row})
                 if due:
                     on_checkpoint(self.state())
         set_values(self.learner.policy_parameters, self.best.weights or [])
         return self.best
 
-    def _validate(self, validate: Callable[[], dict[str, float]], step: int) -> dict[str, float]:
-        scores = validate()
-        score = scores.get("score")
-        if score is None or score > self.best.score:
-            weights = [p.detach().clone() for p in self.learner.policy_parameters]
-            self.best = Best(self.best.score if score is None else score, step, weights)
-        return {f"validation_{name}": value for name, value in scores.items()}
+    def _look(self, validate: Callable[[], dict[str, float]]) -> dict[str, float]:
+        return self.best.look(validate(), max(0, self.done), self.learner.policy_parameters)
 
     def step(self) -> dict[str, float]:
         """One round of rollout and update; only the value learns while `done` is below 0."""

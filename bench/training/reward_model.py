@@ -16,7 +16,13 @@ from bench.models.heads import Granularity, RewardModel, ScalarHead, Scorer
 from bench.models.names import REWARD
 from bench.models.segmenters import SENTENCES, Segments
 from bench.models.sequences import microbatches
-from bench.training.comparisons import Group, tokenise
+from bench.training.comparisons import (
+    Group,
+    check_sizes,
+    joined,
+    share_in_order,
+    tokenise,
+)
 from bench.training.objectives import ComparisonLoss, Scored
 from bench.training.optimisation import Descent, Measured, finite, generator
 
@@ -76,7 +82,7 @@ def train_reward_model(
         UserError: if the rankings are not of one size, or `config` or `spec` is for pairs.
     """
     groups, counts = tokenise(backbone.tokens, rows, backbone.within(config.max_length))
-    _check_sizes({len(group.responses) for group in groups}, spec, config)
+    _check(groups, spec, config)
     torch.manual_seed(seed)
     backbone.add_adapter(REWARD, lora)
     rng = generator("reward_model", seed)
@@ -102,19 +108,11 @@ def train_reward_model(
     return model, {**counts, "tokens": tokens, "steps": descent.done}
 
 
-def _check_sizes(sizes: set[int], spec: RewardSpec, config: RewardModelConfig) -> None:
+def _check(groups: Sequence[Group], spec: RewardSpec, config: RewardModelConfig) -> None:
     """Refuse what only a pair, or no ranking, can answer."""
-    if not sizes:
-        raise UserError("no pair has two different responses: nothing to train a reward model on")
-    if len(sizes) > 1:
-        raise UserError(f"rankings of {sorted(sizes)} responses: all must have as many")
-    if sizes == {2}:
-        return
-    if not spec.objective.ranks:
-        raise UserError(
-            f"{type(spec.objective).__name__} compares pairs: set preferences.responses=2"
-        )
-    if config.margin > 0:
+    who = f"the reward model with {type(spec.objective).__name__}"
+    check_sizes(groups, who, ranks=spec.objective.ranks)
+    if config.margin > 0 and len(groups[0].responses) > 2:
         raise UserError(
             "a ranking has no margins: set reward_model.margin=0 or preferences.responses=2"
         )
@@ -147,19 +145,12 @@ def batch_loss(
     All responses in one forward pass, each scored once, a prompt computed once where the model
     packs. The chosen responses come first, then the rejected ones (then the third ones ...).
     """
-    tokens, size = model.backbone.tokens, len(groups[0].responses)
-    batch = tokens.join(
-        [group.prompt for group in groups] * size,
-        [group.responses[i] for i in range(size) for group in groups],
-    ).to(model.backbone.device)
+    batch = joined(model.backbone.tokens, groups).to(model.backbone.device)
     outputs = model.outputs(batch, model.read(batch))
-    scores = model.response_scores(outputs, batch).view(size, -1).T
-    ranks = torch.tensor([group.ranks for group in groups], device=scores.device)
-    above = ranks.unsqueeze(2) < ranks.unsqueeze(1)
-    accuracy = (scores.unsqueeze(2) > scores.unsqueeze(1))[above].float().mean()
+    scores = model.response_scores(outputs, batch).view(len(groups[0].responses), -1).T
     margins = config.margin * scores.new_tensor([group.margin for group in groups])
     scored = Scored(outputs, batch.mask, scores, groups, margins, config.label_smoothing)
-    return spec.objective.loss(scored), accuracy
+    return spec.objective.loss(scored), share_in_order(scores, groups)
 
 
 def normalise(model: Scorer, samples: Any) -> None:

@@ -11,10 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.config.presets import default_preset
+from bench.config.run import RunConfig
 from bench.errors import UserError
 from bench.records.files import (
     Damage,
     Item,
+    Record,
     RecordError,
     Run,
     contradictions,
@@ -187,10 +189,10 @@ def _variants(label: str, runs: list[Run], problems: list[str]) -> list[Group]:
     for run in runs:
         variants[_config_key(run)].append(run)
     ordered = sorted(variants.items(), key=lambda kv: (*_precedence(kv[1]), kv[0]))
-    usual = settings(ordered[0][1][0].record.config)
+    usual = _settings(ordered[0][1][0].record)
     groups = [Group(label, ordered[0][1], is_variant=names_differences(label))]
     for key, found in ordered[1:]:
-        own = settings(found[0].record.config)
+        own = _settings(found[0].record)
         differing = _differing(own, usual)
         name = ", ".join(f"{k}={text(own.get(k))}" for k in differing)
         if len(differing) > NAMED:
@@ -210,7 +212,7 @@ def _precedence(runs: list[Run]) -> tuple[bool, int, str]:
 
 
 def _config_key(run: Run) -> str:
-    return json.dumps(settings(run.record.config), sort_keys=True)
+    return json.dumps(_settings(run.record), sort_keys=True)
 
 
 def _differing(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
@@ -280,8 +282,20 @@ def _check_shared(groups: list[Group], problems: list[str]) -> None:
 
 
 def _shared(group: Group) -> dict[str, Any]:
-    own = settings(group.runs[0].record.config)
-    return {key: value for key, value in own.items() if not key.startswith("reward.")}
+    own = _settings(group.runs[0].record)
+    apart = {"reward", *RunConfig.of_some}
+    return {key: value for key, value in own.items() if _section(key) not in apart}
+
+
+def _settings(record: Record) -> dict[str, Any]:
+    """What makes the record another row, without what none of its stages reads."""
+    unread = RunConfig.of_some - {stage.name for stage in record.stages}
+    found = settings(record.config)
+    return {key: value for key, value in found.items() if _section(key) not in unread}
+
+
+def _section(key: str) -> str:
+    return key.partition(".")[0]
 
 
 class Instructions:

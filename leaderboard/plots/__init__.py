@@ -16,10 +16,10 @@ def write_figures(
 ) -> list[Path]:
     """Draw what the records of `suite` allow; each plot as SVG and PNG.
 
-    - ``<score>-steps``, ``<score>-time``, ``<score>-kl``: validation score against PPO steps, time,
+    - ``<score>-steps``, ``<score>-time``, ``<score>-kl``: validation score against steps, time,
       and the KL reached at that step; mean and 95 % t interval over seeds
     - ``<score>-proxy``: the same against the reward that PPO maximises: over-optimisation
-    - ``kl``, ``reward-mass``, ``length``: of the rollouts, at each PPO step
+    - ``kl``, ``reward-mass``, ``length``: of the rollouts, at each step
     - ``rm-accuracy``: reward-model accuracy on held-out pairs and planted errors, 95 % intervals
 
     of the suite's largest table (one reference, one judge), where the score is the gold score, or

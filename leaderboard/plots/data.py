@@ -33,7 +33,7 @@ _IDS = ("label", "seed", "step")
 
 @dataclass(frozen=True)
 class Point:
-    """A mean over seeds with its 95 % interval; `step` is a PPO step, or the metric of a bar."""
+    """A mean over seeds with its 95 % interval; `step` is one of training, or a bar's metric."""
 
     label: str
     step: int | str
@@ -151,7 +151,7 @@ def _axes(steps: "pd.DataFrame") -> list[_Axis]:
     unit, scale = ("hours", 1 / 3600) if longest >= 7200 else ("minutes", 1 / 60)
     kl, proxy = "KL to the SFT policy, nats a response", "proxy: reward a response in PPO"
     return [
-        _Axis("steps", "step", "PPO steps", "PPO step"),
+        _Axis("steps", "step", "training steps", "training step"),
         _Axis("time", "seconds", "time", f"{unit} of PPO, validation included", scale),
         _Axis("kl", "reached_kl", "KL", kl, path=True),
         _Axis("proxy", "reached_reward", "its proxy (over-optimisation)", proxy, path=True),
@@ -212,7 +212,7 @@ def _rollout_plots(steps: "pd.DataFrame") -> list[Plot]:
 def _rollout_plot(steps: "pd.DataFrame", column: str) -> Plot:
     name, title, y_label = ROLLOUTS[column]
     points = summary(steps.assign(x=steps["step"]), column)
-    return Plot(name, title, "PPO step", y_label, points)
+    return Plot(name, title, "training step", y_label, points)
 
 
 def summary(steps: "pd.DataFrame", y: str) -> list[Point]:

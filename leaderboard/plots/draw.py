@@ -115,7 +115,7 @@ def _curves(figure: "Figure", plot: Plot, look: Look) -> "Axes":
             axes.vlines(x, low, high, color=look.colours[label], alpha=0.35)
         else:
             axes.fill_between(x, low, high, color=look.colours[label], alpha=0.12, linewidth=0)
-    if plot.x_label == "PPO step":
+    if plot.x_label == "training step":
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     if (inside := axes.get_legend()) is not None:
         inside.remove()

@@ -38,7 +38,8 @@ NUMBERS_WIDTH = 58  # of what stands beside it
 MAX_SAMPLES = 3
 CURVES = (
     "validation_gold", "validation_heldout_rm", "validation_win_rate", "validation_length",
-    "reward", "reward_mass", "kl", "length", "repeat_share", "clip_fraction", "explained_variance",
+    "validation_kl", "loss", "accuracy", "reward", "reward_mass", "kl", "length", "repeat_share",
+    "clip_fraction", "explained_variance",
 )  # fmt: skip
 
 
@@ -69,7 +70,7 @@ def show(
         to_rich(metric_grid(record)),
         *(to_rich(grid) for grid in detail_grids(record)),
     ]
-    if any(stage.name == "ppo" for stage in record.stages):
+    if record.policy_stage is not None:
         parts += _attempt(lambda: [Curves(read_curves(folder))])
     parts += _attempt(lambda: [sample_view(s) for s in _choose(_read_samples(folder), samples)])
     return Group(*parts)
@@ -276,7 +277,7 @@ class Curves:
                 ends = (found[0], found[-1], min(finite), max(finite))
                 rows.append([name, sparkline(found, width), *(f"{v:.3g}" for v in ends)])
         if rows:
-            headers = ["Curve", "over PPO steps", "first", "last", "min", "max"]
+            headers = ["Curve", "over steps", "first", "last", "min", "max"]
             yield to_rich(Grid("Curves", headers, rows))
 
 

@@ -82,7 +82,7 @@ def test_every_stage_is_counted_by_parts() -> None:
         assert len(count.cells) == len(PARTS) + 1
 
 
-@pytest.mark.parametrize("stage", ["sft", "reward_model"])
+@pytest.mark.parametrize("stage", ["sft", "reward_model", "offline"])
 def test_a_batch_of_4096_is_no_pass(stage: str) -> None:
     """And a micro-batch of it is: the same batch, in parts."""
     there = 20 * counter(with_(**{stage: {"batch_size": 1}})).stage(stage).total

@@ -15,7 +15,18 @@ from bench.config.loading import load_config
 from bench.config.run import LoRAConfig
 from bench.doctor.budget import Counter, Lengths
 from bench.doctor.footprint import ADAPTER
-from bench.doctor.hours import CPU, Device, Part, about, gpu, hours, in_table, table, work
+from bench.doctor.hours import (
+    CPU,
+    Device,
+    Part,
+    about,
+    gpu,
+    hours,
+    in_table,
+    offline_work,
+    table,
+    work,
+)
 from bench.doctor.work import Weights, forward_flops, read_bytes, update_flops
 from bench.models.adapters import attach
 from benchmarks import scale
@@ -81,7 +92,8 @@ def small(*overrides: str) -> dict[tuple[str, str], Part]:
     config = load_config("testbed", [*ours, *overrides], method="token_ppo")
     counter = Counter(config, settings, lengths, torch.device("cpu"))
     small.weights = Weights.of(counter.foot.peft, ADAPTER)  # type: ignore[attr-defined]
-    return {(p.stage, p.doing): p for p in work(counter, brings_pairs=False)}
+    parts = work(counter, brings_pairs=False) + offline_work(counter)
+    return {(p.stage, p.doing): p for p in parts}
 
 
 def test_the_parts_of_ppo_by_hand() -> None:
@@ -107,6 +119,26 @@ def test_the_parts_of_ppo_by_hand() -> None:
     assert parts["sft", "training"].flops == 8 * 3 * forward_flops(
         weights, [row], head=True, adapter=False
     )
+
+
+def test_the_parts_of_a_policy_without_a_rollout_by_hand() -> None:
+    """Two passes over 6 pairs, 4 a step: 24 responses.
+
+    Looked at before the first of 4 steps and after every second, at 7 prompts, each with one sample
+    more for the KL.
+    """
+    parts = small(
+        "offline.epochs=2", "offline.batch_size=4", "offline.eval_every=2", "preferences.pairs=6",
+        "preferences.max_new_tokens=3", "evaluation.validation_prompts=7",
+        "evaluation.max_new_tokens=3",
+    )  # fmt: skip
+    weights, row = small.weights, (5, 3)  # type: ignore[attr-defined]
+    learned, reference = parts["offline", "training"], parts["offline", "the reference"]
+    assert learned.flops == 24 * update_flops(weights, [row], head=True)
+    assert learned.calls == 3 * 2 * 240
+    assert reference.flops == 24 * forward_flops(weights, [row], head=True)
+    drawn = parts["offline", "validation"]
+    assert drawn.tokens == 2 * 3 * 7 * 8
 
 
 def test_what_a_setting_changes() -> None:

@@ -98,13 +98,41 @@ class Halved:
 
     def rewards(self, paid, mask):
         return token_rewards(paid, mask)
+
+
+@dataclass(frozen=True)
+class Likelier:
+    by: float
+    ranks = False
+    reads = "reference"
+
+    def weight(self, groups):
+        return len(groups)
+
+    def loss(self, compared):
+        better, worse = compared.log_ratios.unbind(1)
+        return torch.relu(self.by - better + worse).mean()
+
+
+class Hinged:
+    name = "hinged"
+
+    class Options(Section):
+        by: float = 1.0
+
+    def __init__(self, options):
+        self.options = options
+
+    def plan(self, stages):
+        return stages.offline(stages.edits(), loss="likelier", options={"by": self.options.by})
 '''
 POINTS = {
-    "methods": "halved = halves_lab:Halved",
+    "methods": "halved = halves_lab:Halved\nhinged = halves_lab:Hinged",
     "objectives": "hinge = halves_lab:Hinge",
     "segmenters": "halves = halves_lab:Halves",
     "token_sources": "doubled = halves_lab:make_doubled",
     "advantages": "plain = halves_lab:Plain",
+    "offline_losses": "likelier = halves_lab:Likelier",
 }
 
 
@@ -131,6 +159,20 @@ def test_a_package_brings_a_method_with_all_that_it_is_made_of(tmp_path: Path) -
     )
     assert record.status == "ok"
     assert {"win_rate", "rm_accuracy.original", "reward_mass"} <= set(record.metrics)
+
+
+@pytest.mark.usefixtures("lab")
+def test_and_one_without_a_rollout(tmp_path: Path) -> None:
+    record = runner.run(
+        config("method=hinged"),
+        store=Store(tmp_path / "store"),
+        results=tmp_path,
+        progress=Progress(),
+    )
+    assert record.status == "ok"
+    policy = make_plan(config("method=hinged"))[0].policy
+    assert "halves_lab" in policy.roots
+    assert make_plan(config("method=hinged", "reward.by=2.0"))[0].policy.key != policy.key
 
 
 def test_its_options_and_its_code_are_in_the_keys(lab: Path) -> None:

@@ -22,7 +22,7 @@ from bench.pipeline.sources import SOURCES, Sources
 from bench.pipeline.stage import Context
 from bench.pipeline.store import Store
 from bench.plugins.registry import METHODS
-from bench.records.files import read_items, read_record, read_samples
+from bench.records.files import read_curves, read_items, read_record, read_samples
 from bench.records.labels import run_id
 from bench.running import runner
 from bench.stages import sft
@@ -46,6 +46,8 @@ SMALL = [
     "ppo.prompts=16",
     "ppo.max_new_tokens=24",
     "ppo.eval_every=2",
+    "offline.batch_size=8",
+    "offline.eval_every=2",
     "evaluation.validation_prompts=6",
     "evaluation.test_prompts=8",
     "evaluation.unseen_prompts=4",
@@ -142,7 +144,8 @@ def test_rankings_train_a_reward_model_and_the_record_counts_them(
     assert "rm_accuracy.original" in record.metrics
 
 
-WITHOUT_A_REWARD_MODEL = ("sft", "gold_ppo", "gold_token_ppo")
+WITHOUT_A_ROLLOUT = ("dpo", "tdpo", "figa", "rrhf")
+WITHOUT_A_REWARD_MODEL = ("sft", "gold_ppo", "gold_token_ppo", *WITHOUT_A_ROLLOUT)
 
 
 @pytest.mark.parametrize("method", [name for name in METHODS.names() if name != "token_ppo"])
@@ -152,6 +155,80 @@ def test_every_method_runs(method: str, store: Store, tmp_path: Path) -> None:
     assert ("rm_accuracy.original" in record.metrics) == (method not in WITHOUT_A_REWARD_MODEL)
     if method == "sft":
         assert record.metrics["kl"].mean == 0.0
+    trained = record.policy_stage
+    assert (trained is None) == (method == "sft")
+    if trained is not None:
+        assert trained.name == ("offline" if method in WITHOUT_A_ROLLOUT else "ppo")
+        assert [stage.role for stage in record.stages if stage.role] == ["policy"]
+
+
+@pytest.mark.parametrize("method", WITHOUT_A_ROLLOUT)
+def test_a_policy_without_a_rollout_is_measured_as_every_other(
+    method: str, store: Store, tmp_path: Path
+) -> None:
+    """24 pairs, 8 a step: looked at before the first step, after 2 and after 3."""
+    record = run(config(f"method={method}"), store, tmp_path)
+    rows = read_curves(tmp_path / "testbed" / record.run_id)
+    assert [row.step for row in rows] == [0, 1, 2, 3]
+    looked = [row for row in rows if "validation_gold" in row.values]
+    assert [row.step for row in looked] == [0, 2, 3]
+    assert looked[0].values["validation_kl"] == 0.0  # the adapter gives 0
+    assert all({"validation_length", "validation_kl"} <= set(row.values) for row in looked)
+    assert {"loss", "accuracy", "lr", "tokens"} <= set(rows[1].values)
+    stage = record.policy_stage
+    assert stage is not None
+    assert stage.steps == 3
+    assert {"pairs", "identical", "truncated"} <= set(stage.counts)
+    assert {"win_rate", "gold_score", "kl"} <= set(record.metrics)
+
+
+def test_rto_and_dpo_share_the_stage_that_trains_by_dpo(store: Store) -> None:
+    def keys(*overrides: str) -> dict[str, str]:
+        return {s.name: s.key for s in stages_of(config(*overrides), store)}
+
+    dpo, rto = keys("method=dpo"), keys("method=rto")
+    assert dpo["offline"] == rto["offline"]
+    assert keys("method=dpo", "reward.beta=0.2")["offline"] != dpo["offline"]
+    assert keys("method=dpo", "offline.lr=1e-4")["offline"] != dpo["offline"]
+    assert keys("method=dpo", "reward.data=edits")["offline"] != dpo["offline"]
+    assert keys("method=dpo", "ppo.lr=1e-4") == dpo
+    assert keys("method=rto", "reward.clip=0.5")["offline"] == rto["offline"]
+    assert keys("method=rto", "reward.clip=0.5")["ppo"] != rto["ppo"]
+    assert keys("method=ppo_rlhf", "offline.lr=1e-4") == keys("method=ppo_rlhf")
+
+
+def test_rrhf_takes_rankings_and_dpo_the_first_two(store: Store, tmp_path: Path) -> None:
+    for method, most in (("rrhf", 72), ("dpo", 24)):
+        record = run(config(f"method={method}", "preferences.responses=3"), store, tmp_path)
+        stage = record.policy_stage
+        assert stage is not None
+        assert most / 3 < stage.counts["pairs"] <= most
+
+
+def test_an_interrupted_policy_without_a_rollout_goes_on_from_its_checkpoint(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bench.training.offline import Offline
+
+    settings = config("method=tdpo", "seed=4")
+    step, steps = Offline.step, []
+
+    def counted(self: Offline, groups: Any) -> dict[str, float]:
+        steps.append(self.descent.done)
+        if steps == [0, 1, 2]:
+            raise KeyboardInterrupt
+        return step(self, groups)
+
+    monkeypatch.setattr(Offline, "step", counted)
+    with pytest.raises(KeyboardInterrupt):
+        run(settings, store, tmp_path / "a")
+    resumed = run(settings, store, tmp_path / "a")
+    assert steps == [0, 1, 2, 2]
+    whole = run(settings, Store(tmp_path / "fresh"), tmp_path / "b")
+    assert resumed.metrics == whole.metrics
+    curves = [read_curves(tmp_path / one / "testbed" / whole.run_id) for one in ("a", "b")]
+    found = [[row.values | {"seconds": None} for row in rows] for rows in curves]
+    assert found[0] == found[1]
 
 
 def test_an_interrupted_ppo_goes_on_from_its_checkpoint(

@@ -10,6 +10,7 @@ from bench.records.files import (
     JudgeRecord,
     Metric,
     Reference,
+    StageRecord,
     read_items,
     read_record,
     write_record,
@@ -299,6 +300,18 @@ def test_methods_that_are_not_held_equal_are_reported(make_run, tmp_path):
     make_run("token_ppo loss=eq4", 0, config=other)
     problems = tables(tmp_path / "results")[1]
     assert problems == ["token_ppo loss=eq4: not held equal to sft: ppo.lr"]
+
+
+def test_a_section_says_nothing_where_no_stage_reads_it(make_run, tmp_path):
+    """Seeds of PPO from before there was one, and after, are one row; beside DPO's, held equal."""
+    make_run("ppo_rlhf", 0, config={})
+    make_run("ppo_rlhf", 1, config={"offline": {"lr": 1e-5}})
+    trained = StageRecord(name="offline", role="policy", key="k", seconds=1, cached=False)
+    for seed in range(2):
+        make_run("dpo", seed, config={"offline": {"lr": 1e-5}}, stages=[trained])
+    (table,), problems = tables(tmp_path / "results")
+    assert {row.label for row in table.rows} == {"ppo_rlhf", "dpo"}
+    assert not [problem for problem in problems if "offline" in problem]
 
 
 def test_no_common_seed_is_not_compared(make_run, tmp_path):

@@ -91,6 +91,14 @@ def test_a_run_without_ppo_lacks_no_curve(make_run):
     assert "cannot be read" not in text_of(show(folder))
 
 
+@pytest.mark.parametrize("role", ["policy", None])
+def test_curves_are_those_of_the_stage_that_trained_the_policy(make_run, role):
+    """By its role, whatever its name; a policy that was trained for another is not the run's."""
+    stage = StageRecord(name="offline", role=role, key="k", seconds=1, cached=False)
+    text = text_of(show(make_run("dpo", stages=[stage])))
+    assert ("over steps" in text) == (role == "policy")
+
+
 @pytest.mark.parametrize("width", [60, 80, 160])
 def test_nothing_is_cut(make_run, width):
     text = text_of(show(make_run("token_ppo")), width)

@@ -59,7 +59,7 @@ def test_the_numbers_of_bars_are_their_metrics():
 
 
 def test_large_values_have_one_decimal():
-    plot = Plot("length", "Length", "PPO step", "tokens", [Point("a", 1, 1, 31.25, 30, 33, 2)])
+    plot = Plot("length", "Length", "training step", "tokens", [Point("a", 1, 1, 31.25, 30, 33, 2)])
     assert numbers(plot).rows[0][1] == Field("31.2", "[30.0, 33.0]", key=31.25)
 
 

@@ -6,11 +6,16 @@ from typing import Any
 
 import pytest
 
+from methods.dpo import DPO
+from methods.figa import FIGA
 from methods.fine_grained_ppo import FineGrainedPPO
 from methods.gold_ppo import GoldPPO
 from methods.ppo_rlhf import PPORLHF
+from methods.rrhf import RRHF
+from methods.rto import RTO
 from methods.segment_ppo import SegmentPPO
 from methods.sft import SFT
+from methods.tdpo import TDPO
 from methods.token_ppo import TokenPPO
 
 
@@ -64,6 +69,40 @@ def test_token_ppo_learns_token_scores_from_edits(loss: Any, objective: str) -> 
     learns = {"granularity": "token", "objective": objective}
     reward_model = ("reward_model", ("edits", {}), learns)
     assert plan(method) == ("ppo", method, reward_model, {})
+
+
+@pytest.mark.parametrize(
+    ("kind", "loss", "learned"),
+    [
+        (DPO, "dpo", {"beta": 0.1, "label_smoothing": 0.0}),
+        (TDPO, "tdpo", {"beta": 0.1, "alpha": 0.5, "variant": 2}),
+        (RRHF, "rrhf", {"rank_weight": 1.0, "imitation": "mean"}),
+    ],
+)
+@pytest.mark.parametrize(("data", "stage"), [("pairs", "preferences"), ("edits", "edits")])
+def test_a_policy_without_a_rollout_learns_from_pairs_or_edits(
+    kind: Any, loss: str, learned: dict[str, Any], data: str, stage: str
+) -> None:
+    method = kind(kind.Options(data=data))
+    assert plan(method) == ("offline", (stage, {}), {"loss": loss, "options": learned})
+    assert not hasattr(method, "rewards")
+
+
+def test_figa_learns_from_edits_alone() -> None:
+    method = FIGA(FIGA.Options(unlearn=0.2))
+    learned = {"learn": 1.0, "unlearn": 0.2, "threshold": 0.6}
+    assert plan(method) == ("offline", ("edits", {}), {"loss": "figa", "options": learned})
+
+
+def test_rto_is_paid_by_dpos_policy_and_by_the_reward_model_of_the_same_pairs() -> None:
+    method = RTO(RTO.Options())
+    pairs = ("preferences", {})
+    learned = {"beta": 0.1, "label_smoothing": 0.0}
+    teacher = ("offline", pairs, {"loss": "dpo", "options": learned})
+    ratio = ("source", "log_ratio", teacher, {"beta": 0.05, "clip": 0.05})
+    reward_model = ("reward_model", pairs, {"granularity": "sequence"})
+    score = ("source", "reward_model", reward_model, {})
+    assert plan(method) == ("ppo", method, ("source", "sum", ratio, score, {}), {})
 
 
 @pytest.mark.parametrize("kind", [SFT, GoldPPO, PPORLHF, FineGrainedPPO, SegmentPPO, TokenPPO])

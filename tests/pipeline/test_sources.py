@@ -31,7 +31,7 @@ APART = (
 # At most so many modules. More of them: does the import that was added decide the stage's result?
 SIZES = {
     "sft": 72, "samples": 72, "preferences": 25, "edits": 30, "reward_model": 82,
-    "rm_evaluation": 92, "ppo": 92, "outputs": 72, "judgement": 92,
+    "rm_evaluation": 92, "offline": 87, "ppo": 92, "outputs": 73, "judgement": 92,
     "edits by claude": 70, "judgement by claude": 128,
 }  # fmt: skip
 
@@ -54,6 +54,8 @@ def stages() -> dict[str, Stage]:
             for overrides in ((), ASKED)
         )
     )
+    plan, _ = make_plan(load_config(overrides=["method=dpo"]))
+    own["offline"] = plan.policy
     return own | {f"{name} by claude": asked[name] for name in ("edits", "judgement")}
 
 

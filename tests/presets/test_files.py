@@ -10,7 +10,7 @@ from bench.config.presets import FOLDER, preset_names
 from tests.presets import PRESETS
 
 DOCS = FOLDER.parents[2] / "docs" / "training.md"
-SECTIONS = ("reward_model", "ppo")
+SECTIONS = ("reward_model", "ppo", "offline")
 
 
 def lines(preset: str) -> list[str]:

@@ -106,6 +106,16 @@ def test_the_testbeds_published_rows_differ_in_the_method_alone() -> None:
     assert not any(names_differences(record.label) for record, _folder in runs)
 
 
+def test_a_record_without_a_section_that_others_read_keeps_its_name() -> None:
+    """A preset has values for methods without a rollout, of which a record of PPO has none."""
+    whole = configured(preset="smollm2")
+    assert whole.offline != RunConfig().offline
+    recorded = RunConfig.model_validate(whole.model_dump(exclude={"offline"}))
+    assert label(recorded) == label(whole) == "token_ppo [smollm2]"
+    other = configured("offline.lr=1e-4", preset="smollm2")
+    assert label(other) == "token_ppo [smollm2] offline.lr=0.0001"
+
+
 def test_which_labels_say_that_more_than_the_method_differs() -> None:
     assert not names_differences("token_ppo loss=eq4")
     assert names_differences("token_ppo ppo.lr=0.1")

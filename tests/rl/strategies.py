@@ -109,6 +109,11 @@ SCALARS: dict[str, Callable[[Outputs, Tensor], Outputs]] = {
     "token_label_loss": lambda x, m: (
         rl.token_label_loss(x[0], m, x[1], m, x[2].abs() > 1, x[2] > 0),
     ),
+    "figa_loss": lambda x, m: (
+        rl.figa_loss(
+            x[0], m, x[1], m, x[2].abs() > 1, x[2] > 0, learn=1.0, unlearn=0.5, threshold=0.6
+        ),
+    ),
     "segment_places": lambda x, m: (
         rl.masked_sum(x[0] * rl.segment_places(x[1] > 0, m)[0].to(x[0].dtype), m),
     ),

@@ -27,8 +27,21 @@ CALLS: dict[str, dict[str, Any]] = {
         "first_divergence": torch.tensor([0, 1]),
         "margins": ROW,
     },
+    "dpo_loss": {"chosen_log_ratios": ROW, "rejected_log_ratios": ROW, "beta": 0.1},
     "entropy": {"logits": LOGITS},
     "explained_variance": {"values": X, "returns": Y, "mask": MASK},
+    "figa_loss": {
+        "chosen_logprobs": X,
+        "chosen_mask": MASK,
+        "rejected_logprobs": Y,
+        "rejected_mask": MASK,
+        "chosen_changed": MASK,
+        "rejected_changed": MASK,
+        "learn": 1.0,
+        "unlearn": 0.5,
+        "threshold": 0.6,
+    },
+    "forward_kl": {"logits": LOGITS, "ref_logits": LOGITS},
     "gae": {"rewards": X, "values": Y, "mask": MASK, "gamma": 1.0, "gae_lambda": 1.0},
     "group_standardised": {"scores": ROW, "samples": 2},
     "growth_of_mean": {"rewards": X, "mask": MASK},
@@ -68,10 +81,23 @@ CALLS: dict[str, dict[str, Any]] = {
     },
     "ranking_loss": {"scores": X, "ranks": torch.tensor([[0, 1, 2], [2, 1, 0]])},
     "ratio_statistics": {"logprobs": X, "old_logprobs": Y, "mask": MASK, "clip_range": 0.2},
+    "rrhf_loss": {
+        "scores": X,
+        "ranks": torch.tensor([[0, 1, 2], [2, 1, 0]]),
+        "best_logprobs": ROW,
+    },
     "segment_places": {"ends": MASK, "mask": MASK},
     "segment_rewards": {"scores": X, "ends": MASK, "mask": MASK},
     "segment_score": {"scores": X, "ends": MASK, "mask": MASK},
     "sequence_rewards": {"scores": ROW, "mask": MASK},
+    "tdpo_loss": {
+        "chosen_log_ratios": ROW,
+        "rejected_log_ratios": ROW,
+        "chosen_kl": ROW,
+        "rejected_kl": ROW,
+        "beta": 0.1,
+        "alpha": 0.5,
+    },
     "token_label_loss": {
         "chosen_logits": X,
         "chosen_mask": MASK,
@@ -97,7 +123,7 @@ ARGUMENTS = [
     for argument, value in call.items()
     if isinstance(value, Tensor)
 ]
-HALF_WELCOME = ("entropy", "token_logprobs")
+HALF_WELCOME = ("entropy", "forward_kl", "token_logprobs")
 ANY_SHAPE = ("masked_mean", "masked_sum")
 
 

@@ -29,6 +29,7 @@ SIZES = [option for override in SMALL for option in ("--set", override)]
         ("edits", ["edits"]),
         ("reward_model", ["rm_evaluation"]),
         ("rm_evaluation", ["rm_evaluation"]),
+        ("policy", ["rm_evaluation", "ppo"]),
         ("ppo", ["rm_evaluation", "ppo"]),
         ("outputs", ["rm_evaluation", "outputs"]),
         (None, ["rm_evaluation", "judgement"]),
@@ -48,8 +49,8 @@ def test_every_stage_that_can_be_named_is_one_of_a_run() -> None:
     ("method", "until", "message"),
     [
         ("sft", "reward_model", "the method sft has no such stage; it has sft, outputs"),
-        ("sft", "ppo", "the method sft has no such stage; it has sft, outputs"),
-        ("gold_ppo", "edits", "gold_ppo has no such stage; it has sft, ppo, outputs"),
+        ("sft", "policy", "the method sft has no such stage; it has sft, outputs"),
+        ("gold_ppo", "edits", "gold_ppo has no such stage; it has sft, policy, outputs"),
     ],
 )
 def test_a_stage_that_a_method_lacks_is_one_line(method: str, until: str, message: str) -> None:

@@ -25,7 +25,7 @@ from bench.stages.drawing import draw_prompts, heldout_config
 from bench.stages.given import drawn_pairs
 from bench.stages.validating import NOT_CHOSEN, validator
 from bench.suites.testbed.suite import Testbed
-from bench.training.ppo import PPO, Best
+from bench.training.ppo import Best
 from judges.reward_model import RewardModelJudge
 from tests.stages.test_validation import TINY, register
 from tests.suites.filed import Filed, write_files
@@ -165,18 +165,15 @@ def test_the_best_allowed_checkpoint_is_kept_and_the_last_without_scores(
     scores: list[float | None], kept: int
 ) -> None:
     weights = torch.nn.Parameter(torch.zeros(1))
-    trainer: Any = SimpleNamespace(
-        best=Best(), learner=SimpleNamespace(policy_parameters=[weights])
-    )
+    best = Best()
     for step, score in enumerate(scores):
         with torch.no_grad():
             weights.fill_(step)
-        given: Callable[[], dict[str, float]] = (
-            dict if score is None else lambda s=score: {"score": s}
-        )
-        PPO._validate(trainer, given, step)
-    assert trainer.best.step == kept
-    assert trainer.best.weights[0].item() == kept
+        row = best.look({} if score is None else {"score": score}, step, [weights])
+        assert row == ({} if score is None else {"validation_score": score})
+    assert best.step == kept
+    assert best.weights is not None
+    assert best.weights[0].item() == kept
 
 
 def test_outside_of_a_run_there_is_no_model_to_ask() -> None:

@@ -27,6 +27,7 @@ from bench.stages.sources.tokens import TokenClasses, TokenOutputs
 from bench.suites.testbed.suite import Testbed
 from bench.testing import check_token_source
 from bench.training.experience import Rollout
+from methods.rto import RTO
 from tests.stages.test_sources import Says, scored
 from tests.tiny import LORA, stir, tiny_backbone, tiny_classifier
 
@@ -166,6 +167,24 @@ def test_a_sum_pays_its_weighted_parts_and_promises_no_more_than_they_do() -> No
     assert SumOfSources([whole, whole], [1, 1]).row_sum == "score"
     with pytest.raises(ValueError, match="2 sources and 1 weights"):
         SumOfSources([whole, places], [1.0])
+
+
+def test_rto_pays_the_score_at_the_end_beside_log_ratios_that_it_does_not_take_off() -> None:
+    """A row does not sum to R: it is longer by the clipped log-ratio of the whole response."""
+    model, rollout = model_and_rollout("sequence")
+    model.backbone.add_adapter("teacher", LORA)
+    stir(model.backbone, "teacher", seed=5)
+    ratio, score = LogRatio(model.backbone, "teacher", 0.05, 0.05), RewardModelSource(model)
+    both, mask = SumOfSources([ratio, score], [1.0, 1.0]), rollout.batch.mask
+    assert both.model is model  # a value starts there
+    assert SumOfSources([ratio], [1.0]).model is None
+    rewards = RTO(RTO.Options()).rewards(both.paid(rollout), mask)
+    clipped, scores = ratio.paid(rollout), model.scores(rollout.batch)
+    assert clipped.abs().max() <= 0.05
+    assert (rewards.sum(1) - scores).abs().min() > 1e-4
+    torch.testing.assert_close(rewards.sum(1), scores + clipped.sum(1))
+    at_the_end = (rewards - clipped).gather(1, rollout.batch.lengths.unsqueeze(1) - 1).squeeze(1)
+    torch.testing.assert_close(at_the_end, scores)
 
 
 def test_the_gold_score_s_terms_stand_where_the_text_decides_them() -> None:

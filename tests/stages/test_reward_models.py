@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from bench.config.run import RewardModelConfig, RunConfig
+from bench.config.run import RunConfig
 from bench.data import Comparison, Preference, Ranking, write_rows
 from bench.models.heads import Granularity
 from bench.pipeline.curve import read_curve
@@ -19,8 +19,8 @@ from bench.pipeline.stage import Context
 from bench.plugins.registry import OBJECTIVES
 from bench.stages import reward_models
 from bench.stages.chosen import Chosen
-from bench.stages.pairs import PREFERENCES, RANKINGS, SAMPLES
-from bench.stages.reward_models import build_reward_model, representative, warnings
+from bench.stages.pairs import PREFERENCES, RANKINGS, SAMPLES, warnings
+from bench.stages.reward_models import build_reward_model, representative
 from tests.tiny import tiny_backbone
 
 PAIRS = [
@@ -88,8 +88,8 @@ def test_what_was_left_out_or_cut_is_said(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_clean_data_need_no_words() -> None:
     clean = {"pairs": 3, "identical": 0, "truncated": 0}
-    assert warnings(clean, RewardModelConfig()) == []
-    (line,) = warnings(clean | {"truncated": 4}, RewardModelConfig(max_length=99))
+    assert warnings(clean, "reward_model.max_length = 99") == []
+    (line,) = warnings(clean | {"truncated": 4}, "reward_model.max_length = 99")
     assert line.startswith("4 responses cut to reward_model.max_length = 99 tokens")
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from accelerate import debug_launcher
 
-from bench.config.run import PPOConfig, RewardModelConfig, SFTConfig
+from bench.config.run import OfflineConfig, PPOConfig, RewardModelConfig, SFTConfig
 from bench.data import Demonstration, Preference
 from bench.errors import Diverged, UserError
 from bench.models import processes
@@ -19,6 +19,9 @@ from bench.models.fast.sharding import gathered, is_share, shared
 from bench.models.names import POLICY, SFT
 from bench.models.rollout import Sampling, sample
 from bench.training.checkpoints import Checkpoints
+from bench.training.comparisons import tokenise
+from bench.training.offline import Offline
+from bench.training.offline_losses import FIGA, TDPO
 from bench.training.ppo import PPO, new_value
 from bench.training.reward_model import RewardSpec, preference_accuracy, train_reward_model
 from bench.training.sft import train_sft
@@ -90,6 +93,13 @@ def train(
     found |= {"rows": rows[-1], "state": states[0]}
     found["policy"] = [p.detach().clone() for p in backbone.parameters(POLICY)]
     found["value"] = [p.detach().clone() for p in ppo.learner.value_parameters]
+    found["offline"] = []
+    for loss in (TDPO(0.1, 0.5), FIGA(1.0, 0.5, 0.6)):
+        given, _ = tokenise(backbone.tokens, PAIRS, 64)
+        budget = OfflineConfig(batch_size=8, microbatch_size=microbatch)
+        made = Offline(backbone, given, loss, budget, LORA, 0)
+        made.run(dict, lambda row: found["losses"].append(row.get("loss", 0.0)))
+        found["offline"] += [p.detach().clone() for p in made.parameters]
     prompts = [backbone.tokens.prompt(row.prompt) for row in SHOWN]
     found["texts"] = sample(backbone, POLICY, prompts, Sampling(8), torch.Generator())
     return found

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
+    from bench.models.heads import RewardModel
     from bench.plugins.protocols import RowSum, SourceInputs, TokenSource
     from bench.training.experience import Rollout
 
@@ -42,6 +43,15 @@ class SumOfSources:
         if "nothing in particular" in said:
             return "nothing in particular"
         return "score up to a constant" if "score up to a constant" in said else "score"
+
+    @property
+    def model(self) -> RewardModel | None:
+        """The reward model behind its parts, the first if there are several; a value starts there.
+
+        None: there is none.
+        """
+        models = (getattr(part, "model", None) for part in self.parts)
+        return next((model for model in models if model is not None), None)
 
     def paid(self, rollout: Rollout) -> Tensor:
         """(B, T)."""
