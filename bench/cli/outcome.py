@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from bench.cli.terminal import complain, show
 from bench.config.sweeping import swept, value_of
 from bench.grid import to_rich
-from bench.records.files import PUBLISHED, RecordError, Run, find_runs, read_record
+from bench.records.files import PUBLISHED, RECORD, RecordError, Run, find_runs, read_record
 from bench.records.labels import base_name, folder_of, label
 
 if TYPE_CHECKING:
@@ -19,29 +20,54 @@ if TYPE_CHECKING:
     from leaderboard.analysis.rows import Table
     from leaderboard.analysis.swept import SweepRow
 
+Before = Mapping[Path, int]  # by folder, when the record was written that was there already
+
 
 @contextlib.contextmanager
-def shown(configs: list[RunConfig], results: Path, format: str | None) -> Iterator[list[str]]:
-    """Show what came of the runs of a block, which lists those that failed; None: show nothing.
+def shown(
+    configs: list[RunConfig], results: Path, format: str | None, *, keeps_whole: bool = False
+) -> Iterator[list[str]]:
+    """Show what came of the runs of a block, which lists those that failed.
 
     As JSON also where one ended the others with an error, which is then the last of the list.
+
+    Args:
+        configs: of the runs.
+        results: where their records are.
+        format: "table" or "json"; None: show nothing.
+        keeps_whole: whether a record that was there before may be the outcome: `--until` leaves
+            that of a whole run as it is.
     """
     failures: list[str] = []
+    before = {} if keeps_whole else _written(configs, results)
     if format != "json":
         yield failures
         if format is not None:
-            print_tables(configs, results)
+            print_tables(configs, results, before)
         return
     try:
         yield failures
     except Exception as error:
         failures.append(str(error) or type(error).__name__)
-        print_document(configs, results, failures)
+        if any(find_run(config, results, before) for config in configs):
+            print_document(configs, results, failures, before)
         raise
-    print_document(configs, results, failures)
+    print_document(configs, results, failures, before)
 
 
-def print_tables(configs: list[RunConfig], results: Path) -> None:
+def _written(configs: Sequence[RunConfig], results: Path) -> Before:
+    """When the runs' records were written that are there already."""
+    found = {}
+    for config in configs:
+        folder = folder_of(config, results)
+        with contextlib.suppress(OSError):
+            found[folder] = (folder / RECORD).stat().st_mtime_ns
+    return found
+
+
+def print_tables(
+    configs: list[RunConfig], results: Path, before: Before = MappingProxyType({})
+) -> None:
     """Print the runs beside the published ones of their rows, then the published leaderboard.
 
     Of a sweep, a table over its values instead.
@@ -50,11 +76,11 @@ def print_tables(configs: list[RunConfig], results: Path) -> None:
     from leaderboard.views.swept import sweep_grid
 
     problems: list[str] = []
-    if rows := sweep(configs, results, problems):
+    if rows := sweep(configs, results, problems, before):
         show(sweep_grid(rows))
         complain(problems)
         return
-    own = [run for config in configs if (run := find_run(config, results))]
+    own = [run for config in configs if (run := find_run(config, results, before))]
     suite = configs[0].suite
     if own and all(run.record.status == "partial" for run in own):
         _print_measures(results, suite, {run.record.label for run in own})
@@ -102,25 +128,30 @@ def _print_measures(results: Path, suite: str, labels: set[str]) -> None:
     complain(problems)
 
 
-def print_document(configs: Sequence[RunConfig], results: Path, failures: Sequence[str]) -> None:
+def print_document(
+    configs: Sequence[RunConfig], results: Path, failures: Sequence[str], before: Before
+) -> None:
     """Print all runs, those that failed too, and the sweep's rows as one JSON document.
 
     Args:
         configs: of the runs, in their order.
         results: where their records are.
         failures: a line for each that did not end well.
+        before: records that are none of this command's.
     """
     from leaderboard.views.json import document
 
     fields, problems = swept(configs), list[str]()
     published = find_runs(PUBLISHED)[0] if PUBLISHED.is_dir() else []
-    runs = [_outcome(config, fields, results, published) for config in configs]
-    rows = sweep(configs, results, problems)
+    runs = [_outcome(config, fields, results, published, before) for config in configs]
+    rows = sweep(configs, results, problems, before)
     show(document("run", {"runs": runs, "failures": list(failures), "sweep": rows}))
     complain(problems)
 
 
-def sweep(configs: Sequence[RunConfig], results: Path, problems: list[str]) -> list[SweepRow]:
+def sweep(
+    configs: Sequence[RunConfig], results: Path, problems: list[str], before: Before
+) -> list[SweepRow]:
     """A row for each method with each of the swept values; none where nothing was swept."""
     from leaderboard.analysis.swept import Setting, sweep_rows
 
@@ -136,29 +167,39 @@ def sweep(configs: Sequence[RunConfig], results: Path, problems: list[str]) -> l
             label=name,
             values={path: value_of(own[0], path) for path in fields},
             asked=len(own),
-            runs=[run for config in own if (run := find_run(config, results))],
+            runs=[run for config in own if (run := find_run(config, results, before))],
         )
         for name, own in found.items()
     ]
     return sweep_rows(settings, problems)
 
 
-def find_run(config: RunConfig, results: Path) -> Run | None:
-    """What a run left behind; None where it was interrupted before it had a record."""
+def find_run(config: RunConfig, results: Path, before: Before) -> Run | None:
+    """What a run of this command left behind.
+
+    None where it never began or was killed before it had a record, whatever an earlier command
+    may have left in its place.
+    """
     folder = folder_of(config, results)
     try:
+        if (folder / RECORD).stat().st_mtime_ns == before.get(folder):
+            return None
         return Run(read_record(folder), folder)
-    except RecordError:
+    except (RecordError, OSError):
         return None
 
 
 def _outcome(
-    config: RunConfig, fields: Sequence[str], results: Path, published: Sequence[Run]
+    config: RunConfig,
+    fields: Sequence[str],
+    results: Path,
+    published: Sequence[Run],
+    before: Before,
 ) -> dict[str, Any]:
     """One run, in the shape of `leaderboard.views.shapes.Outcome`."""
     from leaderboard.views.beside import published_band, verdict
 
-    run = find_run(config, results)
+    run = find_run(config, results, before)
     about: dict[str, Any] = {
         "label": label(config),
         "method": config.method,

@@ -138,9 +138,13 @@ def run(
         quietly = ["--quiet"] * quiet
         code = run_together(["run", *run_options(options, overrides or []), *quietly], gpus)
         raise typer.Exit(code)  # they said what came of it
+    if len(configs) > 1 and launcher == "local":
+        with launch.fetch_named(preset, suite, overrides or []):
+            launch.check_plans(configs, stages, until)
     # Whoever started the jobs shows what came of all of them.
     shows = not as_job and processes.is_first()
-    with outcome.shown(configs, results, format if shows else None) as failures:
+    kind = format if shows else None
+    with outcome.shown(configs, results, kind, keeps_whole=until is not None) as failures:
         if where.side_by_side(len(configs)):
             failures += sweeps.run_apart(
                 configs, overrides or [], stages.root, results, where, progress.say, until, track

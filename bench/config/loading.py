@@ -165,7 +165,7 @@ def typed(value: Any) -> str:
             plain = yaml.load(value, Loader=_Loader) == value
         except yaml.YAMLError:
             plain = False
-        return value if plain else json.dumps(value)
+        return value if plain else json.dumps(value, ensure_ascii=False)
     if isinstance(value, list):
         return f"[{', '.join(map(typed, value))}]"
     return json.dumps(value)

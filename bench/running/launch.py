@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,6 +22,7 @@ from bench.config.loading import FIELDS, PLUGINS, given_options, load_config, pl
 from bench.errors import UserError, unknown
 from bench.files import write_json_option
 from bench.grid import Grid, words
+from bench.models import processes
 from bench.plugins import registry
 
 if TYPE_CHECKING:
@@ -329,6 +331,18 @@ def _report(config: RunConfig, findings: Sequence[Finding]) -> dict[str, Any]:
         "packages": package_versions(),
         "hardware": hardware(dtype_name(config.model), torch.get_num_threads()),
     }
+
+
+def check_plans(configs: Sequence[RunConfig], store: Store, until: str | None) -> None:
+    """Plan all runs before the first is trained, so that no mistake waits for its turn.
+
+    Raises:
+        UserError: one cannot be planned.
+    """
+    from bench.running.runner import make_plan
+
+    for config in configs:
+        processes.after_first(partial(make_plan, config, store, until))
 
 
 def run_here(

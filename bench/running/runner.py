@@ -156,6 +156,12 @@ def make_plan(
     config = pinned(with_base(config, suite, store or Store()), suite)
     stages = Stages(config, suite)
     policy = method.plan(stages)
+    if not isinstance(policy, Stage):
+        raise UserError(
+            f"the method {config.method}: its plan gave {policy!r} instead of a stage, as "
+            "`return stages.ppo(self, reward_model)` does",
+            exit_code=1,
+        )
     # A method says what makes its policy; what is measured around it is the same for every method.
     reward_model = next((s for s in policy.inputs if s.name == "reward_model"), None)
     planned = Plan(

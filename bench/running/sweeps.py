@@ -94,9 +94,17 @@ def run_apart(
         _job(config, fields, overrides, store, results, launcher.threads, until, track)
         for config in configs
     ]
+    why: dict[str, str] = {}
+
+    def listen(line: str) -> None:
+        name, found, reason = line.partition("] error: ")
+        if found:
+            why[name.removeprefix("[")] = reason
+        say(line)
+
     return [
-        f"{job.name} failed (exit code {code})"
-        for job, code in zip(jobs, launcher.run(jobs, say), strict=True)
+        f"{job.name} failed (exit code {code}): {why.get(job.name, 'it gave no reason')}"
+        for job, code in zip(jobs, launcher.run(jobs, listen), strict=True)
         if code
     ]
 

@@ -112,7 +112,8 @@ def _headline(group: Group, instructions: Instructions, seeds: list[int]) -> Two
     """Over seeds and instructions. The resampled interval of a single run is in its record."""
     values = instructions.own(group, RANKED, seeds)
     recorded = group.ok[seeds[0]].record.metrics.get(RANKED) if len(seeds) == 1 else None
-    if recorded is None or recorded.ci95 is None:
+    # A bootstrap of verdicts that are all alike has no width, which says nothing of other ones.
+    if recorded is None or recorded.ci95 is None or recorded.ci95[0] == recorded.ci95[1]:
         return two_way(values, rate=True)
     found = two_way(values, rate=True, bootstrap=False)
     if found.n != recorded.n or abs(found.mean - recorded.mean) > MAX_DRIFT:

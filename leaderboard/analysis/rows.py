@@ -27,7 +27,7 @@ class Row:
         label: method plus non-default options (plus the preset, where several meet).
         status: "ok", or how many runs ended how.
         group: rank group, None where it cannot be ranked, or was not compared with some other.
-        seeds: the seeds that ended ok; they alone enter the numbers.
+        seeds: the seeds that ended ok; they alone enter the win rate.
         instructions: judged in every one of them.
         missing: instructions left out since one seed has no verdict.
         basis: what the interval of the ranked metric speaks of.

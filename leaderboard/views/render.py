@@ -140,7 +140,7 @@ def _notes(table: Table) -> list[str]:
         notes.append(f"SE and interval{names}: {ONE_RUN} (one seed; BCa over instructions).")
     mixed = [row.label for row in table.rows if "," in row.status]
     if mixed:
-        notes.append(f"Only the runs that ended ok enter the numbers of {', '.join(mixed)}.")
+        notes.append(f"Only the runs that ended ok enter the win rate of {', '.join(mixed)}.")
     if any("partial" in row.status for row in table.rows):
         notes.append(
             "Partial: runs that were to end before the judge (--until). They are in no win rate; "

@@ -63,7 +63,7 @@ class Row(Shape):
     preset: str
     status: str = Field(description='"ok", or how many runs ended how')
     group: int | None = Field(description="rank group; null: not ranked")
-    seeds: list[int] = Field(description="that ended ok; they alone enter the numbers")
+    seeds: list[int] = Field(description="that ended ok; they alone enter the win rate")
     instructions: int | None = Field(description="judged in each seed")
     missing: int | None = Field(description="instructions without a verdict in some seed")
     basis: str | None = Field(description="what the win rate's interval speaks of")

@@ -273,3 +273,20 @@ def test_a_real_sweep_side_by_side(tmp_path: Path) -> None:
     configs = launch.configurations("sft", suite=None, preset="testbed", seed=None, seeds=None,
                                     overrides=[*SMALL[1:], "sft.steps=1,2"])  # fmt: skip
     assert load_config(overrides=[*SMALL[1:], "sft.steps=2"], method="sft") in configs
+
+
+def test_what_an_earlier_command_left_is_no_outcome_of_this_one(
+    published_runs: dict[int, BaseException],
+) -> None:
+    """Seed 2 ended well before, and this time not at all: no record of it is this command's."""
+    bench(*RUN, "--seeds", "0,2")
+    published_runs[2] = UserError("the disk is full", exit_code=1)
+    document = json.loads(bench(*RUN, "--seeds", "0,2").stdout)
+    assert [run["status"] for run in document["data"]["runs"]] == ["ok", None]
+    assert document["data"]["failures"] == ["the disk is full"]
+
+
+def test_nothing_is_printed_where_no_run_began(published_runs: dict[int, BaseException]) -> None:
+    published_runs[0] = UserError("no key", exit_code=2)
+    result = bench(*RUN, "--seed", "0")
+    assert (result.exit_code, result.stdout) == (2, "")
