@@ -291,3 +291,8 @@ def test_a_preset_may_extend_one_that_comes_with_the_project(tmp_path: Path) -> 
     path.write_text(f"extends: {path}\n")
     with pytest.raises(UserError, match="extends: unknown preset"):
         load_config(str(path))
+
+
+@pytest.mark.parametrize("path", ["/tmp/a: 😀", "é😀 \n newline", "😀", "\u00e9: x"])
+def test_what_needs_quotes_keeps_its_characters(path: str) -> None:
+    assert load_config("testbed", [f"model.path={typed(path)}"]).model.path == path

@@ -414,3 +414,17 @@ def test_a_run_of_a_part_is_in_no_ranking_and_its_reward_model_counts(results, m
     assert (alone.status, alone.group, alone.seeds) == ("partial", None, ())
     assert alone.metrics["rm_accuracy.edited"].mean == 0.5
     assert apart.title == "testbed on small: gold has judged no run"
+
+
+def test_one_seed_whose_verdicts_are_all_alike_has_an_interval(make_run, tmp_path):
+    """A bootstrap of them has no width; 0 of 60 says that the rate is small, not that it is 0."""
+    folder = make_run("sft", win=0.0)
+    items = [item.model_copy(update={"win_rate": 0.0}) for item in read_items(folder)]
+    (folder / "items.jsonl").write_text("".join(item.model_dump_json() + "\n" for item in items))
+    record = read_record(folder)
+    none = Metric(mean=0.0, standard_error=0.0, ci95=(0.0, 0.0), n=len(items))
+    write_record(record.model_copy(update={"metrics": record.metrics | {"win_rate": none}}), folder)
+    (table,), _ = tables(tmp_path / "results")
+    found = table.rows[0].metrics["win_rate"]
+    assert (found.mean, found.ci95[0]) == (0.0, 0.0)
+    assert 0.02 < found.ci95[1] < 0.1

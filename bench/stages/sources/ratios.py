@@ -41,7 +41,7 @@ class LogRatio:
     beta: float
     clip: float
     name: str = "log-ratio to the reference"
-    row_sum: RowSum = "score"
+    row_sum: RowSum = "nothing in particular"
 
     def paid(self, rollout: Rollout) -> Tensor:
         """(B, T)."""
