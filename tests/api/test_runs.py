@@ -123,7 +123,7 @@ def test_a_run_that_diverged_is_returned(
         ({"overrides": ["ppo.lr=1"]}, "overrides: expected fields and values, as {'ppo.lr'"),
         ({"overrides": {"seed": 1}, "seed": 2}, "seed has an option of its own"),
         ({"seed": -1}, "seed must be an integer >= 0, given: -1"),
-        ({"until": "pppo"}, "unknown stage 'pppo'; did you mean 'ppo'"),
+        ({"until": "policyy"}, "unknown stage 'policyy'; did you mean 'policy'"),
         ({"preset": "testbet"}, "unknown preset 'testbet'; did you mean 'testbed'"),
         ({"results": " "}, "results is empty: name a folder, or leave it out"),
         ({"store": ""}, "store is empty: name a folder, or leave it out"),
