@@ -143,7 +143,8 @@ def find_spread(
         problems: receives a line for each thing that is wrong with the runs.
 
     Raises:
-        UserError: if there are no such labels, they cannot be compared, or too little is given.
+        UserError: if there are no such labels, they cannot be compared, too little is given, or
+            there is no spread at all.
     """
     from bench.stats import VarianceComponents
 
@@ -162,6 +163,13 @@ def find_spread(
         found, size = {"residual": 0.0}, USUAL
         sources = {"residual": "not given, taken as 0"}
     what = f"{metric} of {' minus '.join(labels)}" if labels else metric
+    if not any((found | own).values()):
+        # Any difference would be certain, on one instruction: what is missing is the spread.
+        raise UserError(
+            f"the runs show no spread of {what} at all, over {size[0]} seeds and {size[1]} "
+            "instructions: no power can be told from them; give --seed-sd and --instruction-sd, or "
+            "take more runs"
+        )
     sources |= dict.fromkeys(own, "given")
     return Spread(metric, what, VarianceComponents(**(found | own)), sources, size)
 

@@ -7,6 +7,7 @@ from typer.testing import CliRunner
 
 from bench.cli import app
 from bench.errors import UserError
+from bench.records.files import read_items
 from bench.stats import VarianceComponents, needed_instructions, needed_seeds, power
 from leaderboard.analysis.compare import compare
 from leaderboard.analysis.power import ONE_SEED, USUAL, Design, find_spread, make_plan, needed
@@ -58,6 +59,19 @@ def test_one_seed_shows_nothing_of_seeds(make_run, tmp_path):
     assert plan.needed_seeds is None
     assert "| seeds, with 60 instructions | – |" in render_markdown(plan)
     assert spread(tmp_path / "results", "ppo_rlhf", "sft", seed=0.01).sources["seed"] == "given"
+
+
+def test_runs_without_any_spread_say_nothing_of_power(make_run, tmp_path):
+    """Else every difference would be certain, on two instructions."""
+    for label in ("sft", "ppo_rlhf"):
+        folder = make_run(label, win=0.5, n=4)
+        items = [item.model_copy(update={"win_rate": 0.5}) for item in read_items(folder)]
+        (folder / "items.jsonl").write_text("".join(i.model_dump_json() + "\n" for i in items))
+    with pytest.raises(
+        UserError, match=r"no spread of win_rate of sft minus ppo_rlhf at all, over 1"
+    ):
+        spread(tmp_path / "results", "sft", "ppo_rlhf")
+    assert spread(tmp_path / "results", "sft", "ppo_rlhf", instruction=0.3).components.instruction
 
 
 def test_the_grid_is_that_of_bench_stats(tmp_path):
