@@ -33,7 +33,7 @@ def _new_row(new: Offer, table: Sequence[Group]) -> list[Finding]:
     if any(group.label == label for group in table):
         text = f"the table has a row {label}: `python -m bench check` holds new runs against it"
         return [Finding("new row", "refused", text)]
-    return [Finding("new row", "ok", f"the table has no {label} yet")]
+    return [Finding("new row", "ok", f"the table has no {label} but these runs")]
 
 
 def _evaluation(new: Offer, table: list[Group], found: list[Change]) -> list[Finding]:
