@@ -93,7 +93,7 @@ def test_a_dry_run_of_what_is_stored_imports_no_torch(stored: Stored) -> None:
         ["leaderboard"],
         ["leaderboard", "--format", "md"],
         ["list"],
-        ["show", RUN],
+        ["show", str(PUBLISHED / "testbed" / RUN)],  # by name it may be a run of one's own, too
         ["compare", "token_ppo", "ppo_rlhf", "--suite", "testbed"],
         ["config"],
         ["config", "--method", "token_ppo"],
