@@ -10,15 +10,15 @@ from torch import Tensor
 from bench.models.attending import last_token_attention
 from bench.rl import attention_shares, sequence_rewards
 from bench.stages.sources.making import our_reward_model
+from bench.stages.sources.scores import OfRewardModel
 
 if TYPE_CHECKING:
-    from bench.models.heads import RewardModel
     from bench.plugins.protocols import RowSum, SourceInputs
     from bench.training.experience import Rollout
 
 
 @dataclass(frozen=True)
-class AttentionShares:
+class AttentionShares(OfRewardModel):
     """Pays R by the attention that the last token pays to each response token.
 
     Equation, a_t the attention of the last layer, a mean over its heads, within the response::
@@ -30,7 +30,6 @@ class AttentionShares:
         share: b, in [0, 1]; the rest is paid at the last token.
     """
 
-    model: RewardModel
     share: float = 0.5
     name: str = "attention shares"
     row_sum: RowSum = "score"
@@ -42,10 +41,6 @@ class AttentionShares:
         shares = attention_shares(attention, batch.mask)
         at_the_end = sequence_rewards(scores, batch.mask)
         return self.share * shares * scores.unsqueeze(1) + (1 - self.share) * at_the_end
-
-    def scores(self, rollout: Rollout) -> Tensor:
-        """(B,) normalised R."""
-        return self.model.scores(rollout.batch)
 
 
 def make_attention_shares(inputs: SourceInputs) -> AttentionShares:

@@ -10,15 +10,15 @@ from torch import Tensor
 from bench.models.heads import map_rows
 from bench.rl import segment_places, segment_rewards
 from bench.stages.sources.making import our_reward_model
+from bench.stages.sources.scores import OfRewardModel
 
 if TYPE_CHECKING:
-    from bench.models.heads import RewardModel
     from bench.plugins.protocols import RowSum, SourceInputs
     from bench.training.experience import Rollout
 
 
 @dataclass(frozen=True)
-class PlacedSegments:
+class PlacedSegments(OfRewardModel):
     """Pays each token of segment k its share of the segment's reward.
 
     Equation, p_k = k / K the segment's place::
@@ -31,7 +31,6 @@ class PlacedSegments:
         model: a segment model; its `places` are mu and sd.
     """
 
-    model: RewardModel
     name: str = "segments by place"
     row_sum: RowSum = "nothing in particular"
 
@@ -43,10 +42,6 @@ class PlacedSegments:
         return (
             segment_rewards(self.model.places.normalised(outputs, places), ends, batch.mask) * count
         )
-
-    def scores(self, rollout: Rollout) -> Tensor:
-        """(B,) normalised R, the mean over segments of their outputs."""
-        return self.model.scores(rollout.batch)
 
 
 def make_placed_segments(inputs: SourceInputs) -> PlacedSegments:

@@ -7,18 +7,17 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from bench.rl import sequence_rewards
-from bench.rl.masking import zero_masked
+from bench.rl.masking import last_counted, zero_masked
 from bench.stages.sources.making import our_reward_model
+from bench.stages.sources.scores import OfRewardModel
 
 if TYPE_CHECKING:
-    from bench.models.heads import RewardModel
     from bench.plugins.protocols import RowSum, SourceInputs
     from bench.training.experience import Rollout
 
 
 @dataclass(frozen=True)
-class PrefixDifferences:
+class PrefixDifferences(OfRewardModel):
     """Pays what a token changes in R, the score of the response so far.
 
     Equation, R_t the model's output after t response tokens and R_0 after the prompt::
@@ -35,7 +34,6 @@ class PrefixDifferences:
         share: c, in [0, 1]; the rest is paid at the last token.
     """
 
-    model: RewardModel
     share: float = 1.0
     name: str = "prefix differences"
     row_sum: RowSum = "score up to a constant"
@@ -44,13 +42,10 @@ class PrefixDifferences:
         """(B, T)."""
         batch = rollout.batch
         scores = self.model.prefix_scores(batch)
-        differences = zero_masked(scores[:, 1:] - scores[:, :-1], batch.mask)
-        at_the_end = sequence_rewards(self.scores(rollout), batch.mask)
+        before, after = scores[:, :-1], scores[:, 1:]
+        differences = zero_masked(after - before, batch.mask)
+        at_the_end = zero_masked(after, last_counted(batch.mask))  # R_T
         return self.share * differences + (1 - self.share) * at_the_end
-
-    def scores(self, rollout: Rollout) -> Tensor:
-        """(B,) normalised R."""
-        return self.model.scores(rollout.batch)
 
 
 def make_prefix_differences(inputs: SourceInputs) -> PrefixDifferences:

@@ -23,13 +23,27 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class RewardModelSource:
+class OfRewardModel:
+    """What the sources of a reward model that is trained here have in common.
+
+    Attributes:
+        model: the reward model; a value may start from it.
+    """
+
+    model: RewardModel
+
+    def scores(self, rollout: Rollout) -> Tensor:
+        """(B,) normalised R."""
+        return self.model.scores(rollout.batch)
+
+
+@dataclass(frozen=True)
+class RewardModelSource(OfRewardModel):
     """Pays what a reward model's granularity says for the tokens that were drawn, and no other.
 
     A row sums to the model's R.
     """
 
-    model: RewardModel
     row_sum: RowSum = "score"
 
     @property
@@ -40,10 +54,6 @@ class RewardModelSource:
     def paid(self, rollout: Rollout) -> Tensor:
         """(B, T); see `RewardModel.paid`."""
         return self.model.paid(rollout.batch)
-
-    def scores(self, rollout: Rollout) -> Tensor:
-        """(B,) normalised R."""
-        return self.model.scores(rollout.batch)
 
 
 @dataclass(frozen=True)

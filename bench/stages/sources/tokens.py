@@ -10,22 +10,21 @@ from torch import Tensor
 from bench.models.heads import map_rows
 from bench.rl import token_label_rewards
 from bench.stages.sources.making import our_reward_model
+from bench.stages.sources.scores import OfRewardModel
 
 if TYPE_CHECKING:
-    from bench.models.heads import RewardModel
     from bench.plugins.protocols import RowSum, SourceInputs
     from bench.training.experience import Rollout
 
 
 @dataclass(frozen=True)
-class TokenOutputs:
+class TokenOutputs(OfRewardModel):
     """Pays each token its normalised output, not divided by the length: a row sums to T R.
 
     Attributes:
         model: a token model.
     """
 
-    model: RewardModel
     name: str = "token outputs"
     row_sum: RowSum = "nothing in particular"
 
@@ -33,13 +32,9 @@ class TokenOutputs:
         """(B, T) (r_t - mean) / std."""
         return self.model.token_scores(rollout.batch)
 
-    def scores(self, rollout: Rollout) -> Tensor:
-        """(B,) normalised R, the mean of the outputs."""
-        return self.model.scores(rollout.batch)
-
 
 @dataclass(frozen=True)
-class TokenClasses:
+class TokenClasses(OfRewardModel):
     """Pays each token 2 p - 1, p the probability that it is of the better class.
 
     A neutral token is paid about 0, so that a longer response is not paid more for its length.
@@ -49,7 +44,6 @@ class TokenClasses:
         softmaxes: as in the model's loss.
     """
 
-    model: RewardModel
     softmaxes: int = 1
     name: str = "token classes"
     row_sum: RowSum = "nothing in particular"
@@ -58,10 +52,6 @@ class TokenClasses:
         """(B, T); see `token_label_rewards`."""
         logits = map_rows(self.model.outputs, rollout.batch)
         return token_label_rewards(logits, rollout.batch.mask, softmaxes=self.softmaxes)
-
-    def scores(self, rollout: Rollout) -> Tensor:
-        """(B,) normalised R, the mean of the logits."""
-        return self.model.scores(rollout.batch)
 
 
 def make_token_outputs(inputs: SourceInputs) -> TokenOutputs:
