@@ -2,39 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from bench.stages.chosen import Chosen
 
 if TYPE_CHECKING:
     from bench.pipeline.stage import Stage
 
 
 @dataclass(frozen=True)
-class PlannedSource:
+class PlannedSource(Chosen):
     """Which source of the registry pays, from what.
 
     Attributes:
-        name: in the registry.
-        target: where it is, as ``module:attribute``.
         stages: whose artifacts it reads, such as a reward model's.
         parts: the sources that it is made of.
-        options: what it is made with; JSON values.
     """
 
-    name: str
-    target: str
     stages: tuple[Stage, ...] = ()
     parts: tuple[PlannedSource, ...] = ()
-    options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def described(self) -> dict[str, Any]:
         """What of it decides a result, for a stage's key; the stages are the key's inputs."""
-        return {
-            "name": self.name,
+        return super().described | {
             "reads": [stage.name for stage in self.stages],
-            "options": dict(self.options),
             "parts": [part.described for part in self.parts],
         }
 
@@ -53,4 +47,4 @@ class PlannedSource:
     @property
     def modules(self) -> tuple[str, ...]:
         """Where the code of it and its parts begins."""
-        return tuple(source.target.partition(":")[0] for source in self.whole)
+        return tuple(source.module for source in self.whole)

@@ -12,13 +12,7 @@ from bench.config.loading import judge_options, plugin_options
 from bench.errors import UserError
 from bench.models.devices import device_type, dtype_name
 from bench.pipeline.stage import Stage
-from bench.plugins.capabilities import (
-    Annotator,
-    Gold,
-    Pairs,
-    SimulatedEditor,
-    require,
-)
+from bench.plugins.capabilities import Annotator, Gold, Pairs, SimulatedEditor, require
 from bench.plugins.registry import (
     ADVANTAGES,
     ALGORITHMS,
@@ -413,7 +407,7 @@ class Stages:
         target = TOKEN_SOURCES.entry(name).target
         stages = tuple(one for one in reads if isinstance(one, Stage))
         parts = tuple(one for one in reads if isinstance(one, PlannedSource))
-        return PlannedSource(name, target, stages, parts, options)
+        return PlannedSource(name, target, options, stages, parts)
 
     def ppo(
         self,

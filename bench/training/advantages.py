@@ -6,6 +6,7 @@ over the states and not over the tokens: one may stand behind EOS (`ppo.score_po
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -81,35 +82,41 @@ class Values:
 
 
 @dataclass(frozen=True)
-class LeaveOneOut:
+class _OfResponses(ABC):
+    """A response is one action, which the others to its prompt are the baseline of.
+
+    Attributes:
+        config: whether advantages are whitened.
+        samples: responses to a prompt.
+    """
+
+    config: PPOConfig
+    samples: int
+    uses_value = False
+
+    @abstractmethod
+    def advantages(self, scores: Tensor) -> Tensor:
+        """(B,) of the responses' scores (B,)."""
+
+    def estimate(self, rewards: Rewards, values: Tensor, rollout: Rollout) -> tuple[Tensor, Tensor]:
+        """(B, T) each: every token has its response's advantage; there is no value to learn."""
+        scores = masked_sum(rewards.total, rewards.states, dim=1)
+        mask = rollout.batch.mask
+        spread = self.advantages(scores).unsqueeze(1).expand(mask.shape)
+        return whitened(spread, mask, self.config), torch.zeros_like(rewards.total)
+
+
+class LeaveOneOut(_OfResponses):
     """Each response against the others to its prompt (RLOO, arXiv:2402.14740)."""
 
-    config: PPOConfig
-    samples: int
-    uses_value = False
-
-    def estimate(self, rewards: Rewards, values: Tensor, rollout: Rollout) -> tuple[Tensor, Tensor]:
-        """(B, T) each; every token of a response has the response's advantage."""
-        scores = masked_sum(rewards.total, rewards.states, dim=1)
-        return _of_responses(leave_one_out(scores, self.samples), rollout, self.config)
+    def advantages(self, scores: Tensor) -> Tensor:
+        """(B,); see `bench.rl.leave_one_out`."""
+        return leave_one_out(scores, self.samples)
 
 
-@dataclass(frozen=True)
-class Group:
+class Group(_OfResponses):
     """Each response standardised within those to its prompt (GRPO, arXiv:2402.03300)."""
 
-    config: PPOConfig
-    samples: int
-    uses_value = False
-
-    def estimate(self, rewards: Rewards, values: Tensor, rollout: Rollout) -> tuple[Tensor, Tensor]:
-        """(B, T) each; every token of a response has the response's advantage."""
-        scores = masked_sum(rewards.total, rewards.states, dim=1)
-        return _of_responses(group_standardised(scores, self.samples), rollout, self.config)
-
-
-def _of_responses(advantages: Tensor, rollout: Rollout, config: PPOConfig) -> tuple[Tensor, Tensor]:
-    """(B, T) each of (B,) advantages; no value is there to learn the returns."""
-    mask = rollout.batch.mask
-    spread = advantages.unsqueeze(1).expand(mask.shape)
-    return whitened(spread, mask, config), torch.zeros(mask.shape, device=mask.device)
+    def advantages(self, scores: Tensor) -> Tensor:
+        """(B,); see `bench.rl.group_standardised`."""
+        return group_standardised(scores, self.samples)
