@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 
 def methods(incomplete: str) -> list[str]:
@@ -14,25 +14,18 @@ def methods(incomplete: str) -> list[str]:
     return _beginning(last, (n for n in METHODS.names() if n not in taken), given + comma)
 
 
-def suites(incomplete: str) -> list[str]:
-    """Names of suites."""
-    from bench.plugins.registry import SUITES
+def _names_of(registry: str) -> Callable[[str], list[str]]:
+    """Completes the names of a registry, which is imported when a shell asks."""
 
-    return _beginning(incomplete, SUITES.names())
+    def names(incomplete: str) -> list[str]:
+        from bench.plugins import registry as registries
 
+        return _beginning(incomplete, getattr(registries, registry).names())
 
-def judges(incomplete: str) -> list[str]:
-    """Names of judges."""
-    from bench.plugins.registry import JUDGES
-
-    return _beginning(incomplete, JUDGES.names())
+    return names
 
 
-def editors(incomplete: str) -> list[str]:
-    """Names of editors."""
-    from bench.plugins.registry import EDITORS
-
-    return _beginning(incomplete, EDITORS.names())
+suites, judges, editors = map(_names_of, ("SUITES", "JUDGES", "EDITORS"))
 
 
 def presets(incomplete: str) -> list[str]:

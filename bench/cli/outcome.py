@@ -49,10 +49,10 @@ def shown(
         yield failures
     except Exception as error:
         failures.append(str(error) or type(error).__name__)
-        if any(find_run(config, results, before) for config in configs):
-            print_document(configs, results, failures, before)
+        if any(left := left_behind(configs, results, before)):
+            print_document(configs, left, results, failures)
         raise
-    print_document(configs, results, failures, before)
+    print_document(configs, left_behind(configs, results, before), results, failures)
 
 
 def _written(configs: Sequence[RunConfig], results: Path) -> Before:
@@ -76,11 +76,12 @@ def print_tables(
     from leaderboard.views.swept import sweep_grid
 
     problems: list[str] = []
-    if rows := sweep(configs, results, problems, before):
+    left = left_behind(configs, results, before)
+    if rows := sweep(configs, left, problems):
         show(sweep_grid(rows))
         complain(problems)
         return
-    own = [run for config in configs if (run := find_run(config, results, before))]
+    own = [run for run in left if run]
     suite = configs[0].suite
     if own and all(run.record.status == "partial" for run in own):
         _print_measures(results, suite, {run.record.label for run in own})
@@ -129,28 +130,34 @@ def _print_measures(results: Path, suite: str, labels: set[str]) -> None:
 
 
 def print_document(
-    configs: Sequence[RunConfig], results: Path, failures: Sequence[str], before: Before
+    configs: Sequence[RunConfig],
+    left: Sequence[Run | None],
+    results: Path,
+    failures: Sequence[str],
 ) -> None:
     """Print all runs, those that failed too, and the sweep's rows as one JSON document.
 
     Args:
         configs: of the runs, in their order.
+        left: what each left behind.
         results: where their records are.
         failures: a line for each that did not end well.
-        before: records that are none of this command's.
     """
     from leaderboard.views.json import document
 
     fields, problems = swept(configs), list[str]()
     published = find_runs(PUBLISHED)[0] if PUBLISHED.is_dir() else []
-    runs = [_outcome(config, fields, results, published, before) for config in configs]
-    rows = sweep(configs, results, problems, before)
+    runs = [
+        _outcome(config, run, fields, results, published)
+        for config, run in zip(configs, left, strict=True)
+    ]
+    rows = sweep(configs, left, problems)
     show(document("run", {"runs": runs, "failures": list(failures), "sweep": rows}))
     complain(problems)
 
 
 def sweep(
-    configs: Sequence[RunConfig], results: Path, problems: list[str], before: Before
+    configs: Sequence[RunConfig], left: Sequence[Run | None], problems: list[str]
 ) -> list[SweepRow]:
     """A row for each method with each of the swept values; none where nothing was swept."""
     from leaderboard.analysis.swept import Setting, sweep_rows
@@ -158,24 +165,29 @@ def sweep(
     fields = swept(configs)
     if not fields:
         return []
-    found: dict[str, list[RunConfig]] = {}
-    for config in configs:
-        found.setdefault(label(config), []).append(config)
+    found: dict[str, list[tuple[RunConfig, Run | None]]] = {}
+    for config, run in zip(configs, left, strict=True):
+        found.setdefault(label(config), []).append((config, run))
     settings = [
         Setting(
-            method=own[0].method,
+            method=own[0][0].method,
             label=name,
-            values={path: value_of(own[0], path) for path in fields},
+            values={path: value_of(own[0][0], path) for path in fields},
             asked=len(own),
-            runs=[run for config in own if (run := find_run(config, results, before))],
+            runs=[run for _, run in own if run],
         )
         for name, own in found.items()
     ]
     return sweep_rows(settings, problems)
 
 
-def find_run(config: RunConfig, results: Path, before: Before) -> Run | None:
-    """What a run of this command left behind.
+def left_behind(configs: Sequence[RunConfig], results: Path, before: Before) -> list[Run | None]:
+    """What each run of this command left behind, in their order."""
+    return [_left(config, results, before) for config in configs]
+
+
+def _left(config: RunConfig, results: Path, before: Before) -> Run | None:
+    """What one did.
 
     None where it never began or was killed before it had a record, whatever an earlier command
     may have left in its place.
@@ -191,15 +203,14 @@ def find_run(config: RunConfig, results: Path, before: Before) -> Run | None:
 
 def _outcome(
     config: RunConfig,
+    run: Run | None,
     fields: Sequence[str],
     results: Path,
     published: Sequence[Run],
-    before: Before,
 ) -> dict[str, Any]:
     """One run, in the shape of `leaderboard.views.shapes.Outcome`."""
     from leaderboard.views.beside import published_band, verdict
 
-    run = find_run(config, results, before)
     about: dict[str, Any] = {
         "label": label(config),
         "method": config.method,

@@ -334,14 +334,17 @@ def _report(config: RunConfig, findings: Sequence[Finding]) -> dict[str, Any]:
 
 
 def check_plans(configs: Sequence[RunConfig], store: Store, until: str | None) -> None:
-    """Plan all runs before the first is trained, so that no mistake waits for its turn.
+    """Plan a run of each row before the first is trained, so that no mistake waits for its turn.
+
+    Seeds differ in no setting that could be one.
 
     Raises:
         UserError: one cannot be planned.
     """
+    from bench.records.labels import label
     from bench.running.runner import make_plan
 
-    for config in configs:
+    for config in {label(config): config for config in configs}.values():
         processes.after_first(partial(make_plan, config, store, until))
 
 
