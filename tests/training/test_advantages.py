@@ -15,20 +15,15 @@ from bench.running.runner import make_plan
 from bench.training.advantages import GAE, Group, LeaveOneOut, MacroGAE, Values
 from bench.training.ppo import PPO, new_value
 from tests.tiny import LORA, tiny_backbone
-from tests.training.test_ppo import PROMPTS, SMALL, by_token, lucky, mean_score, run, share_of_lucky
-
-BANDIT = SMALL.model_copy(
-    update={
-        "steps": 60,
-        "batch_size": 64,
-        "minibatch_size": 32,
-        "epochs": 2,
-        "max_new_tokens": 2,
-        "kl_coef": 0.0,
-        "kl_rate": 0.0,
-        "missing_eos_penalty": 0.0,
-        "eval_every": 100,
-    }
+from tests.training.test_ppo import (
+    BANDIT,
+    PROMPTS,
+    SMALL,
+    by_token,
+    lucky,
+    mean_score,
+    run,
+    share_of_lucky,
 )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import random
 from copy import deepcopy
 from typing import Any
 
@@ -23,8 +22,8 @@ from bench.training.comparisons import Group, joined, tokenise
 from bench.training.offline import Offline, make_offline
 from bench.training.offline_losses import DPO, FIGA, RRHF, TDPO
 from tests.tiny import LORA, stir, tiny_backbone
+from tests.training.test_reward_model import planted_pairs, ranked
 
-WORDS = ["red", "blue", "green", "old", "new", "warm", "cold", "near", "far", "tall"]
 LOSSES: dict[str, OfflineLoss] = {
     "dpo": DPO(0.1),
     "dpo smoothed": DPO(0.5, 0.1),
@@ -35,32 +34,6 @@ LOSSES: dict[str, OfflineLoss] = {
     "figa": FIGA(1.0, 0.5, 0.6),
 }
 CONFIG = OfflineConfig(batch_size=8, lr=5e-3, eval_every=3)
-
-
-def planted(n: int, seed: int) -> list[Preference]:
-    """Sentences, rejected where one word was replaced by "lemon"."""
-    rng = random.Random(seed)
-    pairs = []
-    for _ in range(n):
-        words = rng.choices(WORDS, k=rng.randint(3, 8))
-        spoilt = list(words)
-        spoilt[rng.randrange(len(words))] = "lemon"
-        pairs.append(Preference(prompt="Go.", chosen=" ".join(words), rejected=" ".join(spoilt)))
-    return pairs
-
-
-def ranked(n: int, k: int = 4) -> list[Ranking]:
-    rng = random.Random(2)
-    return [
-        Ranking(
-            prompt=rng.choice(WORDS),
-            responses=[
-                " ".join(rng.choices(WORDS, k=rng.randint(1, 5))) + f" {i}" for i in range(k)
-            ],
-            ranks=[[3, 0, 2, 1], [0, 1, 1, 2]][row % 2],
-        )
-        for row in range(n)
-    ]
 
 
 def groups_of(backbone: Backbone, rows: Any) -> list[Group]:
@@ -84,10 +57,10 @@ def likelihoods(backbone: Backbone, groups: list[Group]) -> Tensor:
 def test_a_planted_preference_is_learned(name: str) -> None:
     """On other pairs the policy raises what was preferred above what was not, nine times in ten."""
     config = CONFIG.model_copy(update={"epochs": 2, "batch_size": 16})
-    made = trainer(LOSSES[name], planted(240, 0), config)
+    made = trainer(LOSSES[name], planted_pairs(240, 0), config)
     rows: list[dict[str, float]] = []
     made.run(dict, rows.append)
-    chosen, rejected = likelihoods(made.backbone, groups_of(made.backbone, planted(100, 1))).T
+    chosen, rejected = likelihoods(made.backbone, groups_of(made.backbone, planted_pairs(100, 1))).T
     assert (chosen > rejected).float().mean() > 0.9
     assert [row["step"] for row in rows] == list(range(31))
     assert rows[-1]["loss"] < rows[1]["loss"]
@@ -96,7 +69,7 @@ def test_a_planted_preference_is_learned(name: str) -> None:
 
 def test_the_policy_begins_as_the_reference() -> None:
     """To the bit, in the same batch: DPO's first loss is log 2, no pair is in order."""
-    row = trainer(DPO(0.1), planted(8, 0)).step(trainer(DPO(0.1), planted(8, 0)).groups)
+    row = trainer(DPO(0.1), planted_pairs(8, 0)).step(trainer(DPO(0.1), planted_pairs(8, 0)).groups)
     assert row["loss"] == pytest.approx(math.log(2), abs=1e-7)
     assert row["accuracy"] == 0.0
 
@@ -104,13 +77,13 @@ def test_the_policy_begins_as_the_reference() -> None:
 def test_tdpo_without_alpha_trains_as_dpo() -> None:
     weights = []
     for loss in (DPO(0.1), TDPO(0.1, 0.0)):
-        made = trainer(loss, planted(24, 0))
+        made = trainer(loss, planted_pairs(24, 0))
         made.run(dict, lambda row: None)
         weights.append(torch.cat([p.detach().flatten() for p in made.parameters]))
     torch.testing.assert_close(*weights, rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.parametrize("rows", [planted(7, 3), ranked(7)], ids=["pairs", "rankings"])
+@pytest.mark.parametrize("rows", [planted_pairs(7, 3), ranked(7)], ids=["pairs", "rankings"])
 @pytest.mark.parametrize("name", LOSSES)
 def test_micro_batches_gradients_and_numbers_are_the_whole_batch_s(name: str, rows: Any) -> None:
     """Seven groups of unlike lengths, as 7 and as 3 + 3 + 1; rankings with ties and without."""
@@ -138,7 +111,7 @@ def test_the_divergence_is_that_of_the_whole_distributions() -> None:
     backbone = tiny_backbone()
     backbone.add_adapter(POLICY, LORA)
     stir(backbone, POLICY)
-    batch = joined(backbone.tokens, groups_of(backbone, planted(5, 0)))
+    batch = joined(backbone.tokens, groups_of(backbone, planted_pairs(5, 0)))
     own, reference, kl = backbone.logprobs_and_kl(batch, POLICY)
     torch.testing.assert_close(own, backbone.logprobs(batch, POLICY), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(reference, backbone.logprobs(batch, None), rtol=1e-4, atol=1e-5)
@@ -158,7 +131,7 @@ def test_it_changes_with_the_logits_at_once_by_rounding_alone(
     found = []
     for at_once in (2**25, 1):
         monkeypatch.setattr("bench.models.fast.logits.LOGITS_AT_ONCE", at_once)
-        made = trainer(TDPO(0.1, 0.5), planted(4, 0))
+        made = trainer(TDPO(0.1, 0.5), planted_pairs(4, 0))
         stir(made.backbone, POLICY)
         loss = made.loss.loss(made.compare(made.groups))
         found.append(torch.cat([g.flatten() for g in torch.autograd.grad(loss, made.parameters)]))
@@ -166,7 +139,7 @@ def test_it_changes_with_the_logits_at_once_by_rounding_alone(
 
 
 def test_the_best_checkpoint_is_kept_and_without_a_score_the_last() -> None:
-    made = trainer(DPO(0.1), planted(80, 0))  # ten steps; looked at after 0, 3, 6, 9 and 10
+    made = trainer(DPO(0.1), planted_pairs(80, 0))  # ten steps; looked at after 0, 3, 6, 9 and 10
     scores = iter([0.0, 1.0, 5.0, 2.0, 3.0])
     kept: list[Tensor] = []
 
@@ -181,7 +154,7 @@ def test_the_best_checkpoint_is_kept_and_without_a_score_the_last() -> None:
     assert [row["step"] for row in rows if "validation_score" in row] == [0, 3, 6, 9, 10]
     assert rows[6]["validation_length"] == 7.0
 
-    last = trainer(DPO(0.1), planted(80, 0))
+    last = trainer(DPO(0.1), planted_pairs(80, 0))
     assert last.run(dict, lambda row: None).step == 10
 
 
@@ -192,10 +165,10 @@ def test_it_goes_on_from_a_checkpoint_to_the_bit(name: str, at: int) -> None:
     config = CONFIG.model_copy(update={"epochs": 2, "eval_every": at})
     states: list[dict[str, Any]] = []
     rows: list[dict[str, float]] = []
-    whole = trainer(LOSSES[name], planted(24, 0), config)
+    whole = trainer(LOSSES[name], planted_pairs(24, 0), config)
     whole.run(dict, rows.append, lambda state: states.append(deepcopy(state)))
 
-    again = trainer(LOSSES[name], planted(24, 0), config)
+    again = trainer(LOSSES[name], planted_pairs(24, 0), config)
     again.restore(states[0])
     later: list[dict[str, float]] = []
     again.run(dict, later.append)
@@ -206,7 +179,7 @@ def test_it_goes_on_from_a_checkpoint_to_the_bit(name: str, at: int) -> None:
 
 def test_the_reference_is_left_alone() -> None:
     backbone = tiny_backbone()
-    groups = groups_of(backbone, planted(16, 0))
+    groups = groups_of(backbone, planted_pairs(16, 0))
     before = backbone.logprobs(joined(backbone.tokens, groups), None)
     Offline(backbone, groups, FIGA(1.0, 0.5, 0.6), CONFIG, LORA, 0).run(dict, lambda row: None)
     assert torch.equal(backbone.logprobs(joined(backbone.tokens, groups), None), before)
@@ -233,7 +206,7 @@ def test_what_cannot_be_learned_from_is_one_line() -> None:
 
 
 def test_a_loss_that_is_not_finite_ends_the_run() -> None:
-    made = trainer(DPO(0.1), planted(8, 0))
+    made = trainer(DPO(0.1), planted_pairs(8, 0))
     with torch.no_grad():
         made.parameters[0].fill_(math.nan)
     with pytest.raises(Diverged, match="the policy's loss is nan"):

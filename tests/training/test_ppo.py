@@ -36,6 +36,19 @@ SMALL = PPOConfig(
     value_lr=1e-2,
     missing_eos="subtract",  # these models hardly ever end, and would be paid nothing else
 )
+BANDIT = SMALL.model_copy(
+    update={
+        "steps": 60,
+        "batch_size": 64,
+        "minibatch_size": 32,
+        "epochs": 2,
+        "max_new_tokens": 2,
+        "kl_coef": 0.0,
+        "kl_rate": 0.0,
+        "missing_eos_penalty": 0.0,
+        "eval_every": 100,
+    }
+)
 
 
 def lucky(backbone: Backbone, rollout: Rollout) -> Tensor:
@@ -104,21 +117,7 @@ METHODS = [
 )
 def test_a_bandit_is_learned(method: Method, source: Callable[[Backbone, Rollout], Tensor]) -> None:
     """A third of the tokens are lucky at first; after 60 steps 20 points more must be."""
-    config = SMALL.model_copy(
-        update={
-            "steps": 60,
-            "batch_size": 64,
-            "minibatch_size": 32,
-            "epochs": 2,
-            "max_new_tokens": 2,
-            "lr": 1e-2,
-            "kl_coef": 0.0,
-            "kl_rate": 0.0,
-            "missing_eos_penalty": 0.0,
-            "eval_every": 100,
-        }
-    )
-    ppo = trainer(config, method, source)
+    ppo = trainer(BANDIT, method, source)
     before = sum(share_of_lucky(ppo) for _ in range(4)) / 4
     run(ppo)
     assert before < 0.5
