@@ -28,6 +28,7 @@ from bench.records.files import METHOD, SAMPLES, Record, read_record, write_reco
 from bench.records.labels import folder_of, label, run_id, text
 from bench.records.provenance import code_state, hardware, package_versions
 from bench.records.schema import texts_sha
+from bench.running.signals import signals_wait
 from bench.running.tracking import Subject, tracked
 from bench.stages.base import with_base
 from bench.stages.chosen import editor_maker, judge_maker
@@ -255,13 +256,14 @@ def run(
     except BaseException as error:  # noqa: BLE001 - written down, then raised again
         failure = error
     # A run that failed is a result, too: its record says how far it came and why it ended.
-    status = _status(failure, until)
-    # Not `planned.config`, whose commit would move label and run id with the hub; the record has
-    # that commit as `model_commit`.
-    record = _record(config, planned, executed, code, started, status, failure)
-    replaces = status == "ok" or _status_in(folder) not in _KEPT.get(status, ("ok",))
-    if replaces and processes.is_first():
-        _write(record, planned, executed, folder, texts=may_show_texts(suite), source=source)
+    with signals_wait():
+        status = _status(failure, until)
+        # Not `planned.config`, whose commit would move label and run id with the hub; the record
+        # has that commit as `model_commit`.
+        record = _record(config, planned, executed, code, started, status, failure)
+        replaces = status == "ok" or _status_in(folder) not in _KEPT.get(status, ("ok",))
+        if replaces and processes.is_first():
+            _write(record, planned, executed, folder, texts=may_show_texts(suite), source=source)
     if failure is not None and status in ("interrupted", "failed"):
         raise failure
     return record

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from bench.pipeline.sources import SOURCES, Sources
 from bench.pipeline.stage import Context
 from bench.pipeline.store import Store
 from bench.plugins.registry import METHODS
-from bench.records.files import read_curves, read_items, read_record, read_samples
+from bench.records.files import Record, read_curves, read_items, read_record, read_samples
 from bench.records.labels import run_id
 from bench.running import runner
 from bench.stages import sft
@@ -399,6 +400,30 @@ def test_an_interruption_is_written_down_and_never_over_a_finished_record(
     with pytest.raises(KeyboardInterrupt):
         run(settings, store, tmp_path)
     assert read_record(folder).status == "ok"
+
+
+def test_an_interruption_while_the_record_is_written_waits_for_it(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So ends a process whose peer was killed: its sums fail, then torch's agent sends SIGTERM."""
+    settings = config("method=sft", "seed=7")
+    write = runner.write_record
+
+    def interrupted_write(record: Record, folder: Path) -> None:
+        signal.raise_signal(signal.SIGINT)
+        write(record, folder)
+
+    monkeypatch.setattr(runner, "execute", _failing)
+    monkeypatch.setattr(runner, "write_record", interrupted_write)
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        run(settings, store, tmp_path)
+    assert read_record(tmp_path / "testbed" / run_id(settings)).status == "failed"
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def _failing(*arguments: Any) -> Any:
+    raise RuntimeError("Connection closed by peer")
 
 
 def _interrupted(*arguments: Any) -> Any:
