@@ -7,7 +7,7 @@ import sys
 
 from bench.cli import runs, models, records, submissions  # isort: skip (the order of the verbs in the help)
 from bench.cli.app import app
-from bench.cli.terminal import answer
+from bench.cli.terminal import answer, exit_code, signals_end
 from bench.running.quiet import libraries_quiet
 
 __all__ = ["app", "main", "models", "records", "runs", "submissions"]
@@ -15,6 +15,11 @@ __all__ = ["app", "main", "models", "records", "runs", "submissions"]
 
 def main() -> None:
     """Run the command line."""
-    with libraries_quiet():
-        code = answer(app, sys.argv[1:])
+    try:
+        with libraries_quiet():
+            code = answer(app, sys.argv[1:])
+    except KeyboardInterrupt as error:  # a second one, while the first was being answered
+        code = exit_code(error)
+    finally:
+        signals_end()
     sys.exit(code)

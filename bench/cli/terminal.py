@@ -95,6 +95,17 @@ def _interrupt(number: int, _frame: Any) -> NoReturn:
     raise Signalled(number)
 
 
+def signals_end() -> None:
+    """Let the system end this process at a signal from now on: all is said and written.
+
+    Libraries still put themselves away, seconds long where processes shared a run; an exception of
+    ours in there would be printed with its traceback.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+
+
 def _check_empty(arguments: list[str]) -> None:
     """Refuse what a shell makes of a variable that is not set; no option has a use for it."""
     before = "the first"

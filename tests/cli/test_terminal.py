@@ -29,6 +29,22 @@ main()
 """
 
 
+# The same, while the interpreter puts itself away behind a command that has answered.
+ENDS = """
+import atexit, os, sys, time
+
+def end():
+    print("inside", file=sys.__stdout__, flush=True)
+    time.sleep(60)
+
+atexit.register(end)
+sys.argv[1:] = ["list"]
+from bench.cli import main
+sys.stdout = open(os.devnull, "w")
+main()
+"""
+
+
 def bench(
     *arguments: str, stdout: Any = subprocess.PIPE, **environment: str
 ) -> subprocess.CompletedProcess[str]:
@@ -111,14 +127,16 @@ def test_a_reader_that_has_gone_ends_a_verb_as_shells_expect() -> None:
     assert (done.returncode, done.stderr) == (141, "")
 
 
-def signalled(*numbers: int, ignored: int | None = None) -> tuple[int, str]:
-    """Exit code and last words of a run that gets these signals while it works."""
+def signalled(
+    *numbers: int, ignored: int | None = None, program: str = WAITS
+) -> tuple[int, list[str]]:
+    """Exit code and words of a command that gets these signals while it works, or ends."""
     # What starts the tests may ignore some itself.
     before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGHUP)}
     for number in before:
         signal.signal(number, signal.SIG_IGN if number == ignored else signal.SIG_DFL)
     process = subprocess.Popen(
-        [sys.executable, "-c", WAITS],
+        [sys.executable, "-c", program],
         cwd=REPO,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -131,7 +149,7 @@ def signalled(*numbers: int, ignored: int | None = None) -> tuple[int, str]:
     for number in numbers:
         process.send_signal(number)
     said = process.communicate(timeout=30)[1]
-    return process.returncode, said.splitlines()[-1]
+    return process.returncode, said.splitlines()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -140,7 +158,13 @@ def test_a_signal_puts_the_run_away(number: int, monkeypatch, tmp_path: Path) ->
     monkeypatch.setenv("BENCH_RESULTS", str(tmp_path / "results"))
     code, said = signalled(number)
     assert code == 128 + number
-    assert said.startswith("interrupted: what is finished is kept")
+    assert said[-1].startswith("interrupted: what is finished is kept")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_behind_the_answer_prints_no_traceback(number: int) -> None:
+    """As torch's agent sends it to a process that is ending already."""
+    assert signalled(number, program=ENDS) == (-number, [])
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
