@@ -107,6 +107,18 @@ class Span(Row):
     kind: str
 
 
+class Annotation(Named):
+    """A response and the places of its errors; None: nobody has looked for them.
+
+    Its `id` is that of the pair whose rejected response it is.
+    """
+
+    prompt: str
+    response: str
+    spans: list[Span] | None
+    response_ids: Ids | None = None
+
+
 class Comparison(Named):
     """A judge's verdict on two outputs: 1 = `output_1`, 2 = `output_2`, 1.5 = tie."""
 

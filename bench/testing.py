@@ -31,6 +31,8 @@ from bench.plugins.capabilities import (
     Pairs,
     Probes,
     SimulatedEditor,
+    SimulatedMarker,
+    SpanGroups,
     Spans,
     Suite,
 )
@@ -278,13 +280,7 @@ def _check_world(say: _Complaint, suite: Any, prompts: list[str], texts: list[st
         say.unless(all(map(_is_text, edits)), "edit gives an empty text, or none")
         repeated = [suite.edit(*pair, random.Random(1), 0.0) for pair in asked]
         say.unless(edits == repeated, "edit depends on more than its arguments")
-    if isinstance(suite, Spans):
-        for prompt, text in asked:
-            end = 0
-            for span in suite.spans(prompt, text) or ():
-                right = end <= span.start < span.end <= len(text)
-                say.unless(right, f"spans overlap, or lie outside of {text!r}")
-                end = span.end
+    _check_spans(say, suite, asked)
     if isinstance(suite, Probes):
         probes = suite.probes(prompts, 2, random.Random(1))
         say.unless(set(probes) == set(suite.probe_kinds), "probes are not of the probe_kinds")
@@ -298,6 +294,24 @@ def _check_world(say: _Complaint, suite: Any, prompts: list[str], texts: list[st
             say.unless(set(values) == set(names), f"measure gives {set(values)}, declared: {names}")
             right = all(value is None or math.isfinite(value) for value in values.values())
             say.unless(right, "a measure is not finite; None says that there is nothing to count")
+
+
+def _check_spans(say: _Complaint, suite: Any, asked: Sequence[tuple[str, str]]) -> None:
+    """Errors' places: in the text, ordered and disjoint; all overlooked at a `miss` of 1."""
+    for prompt, text in asked:
+        found = [suite.spans(prompt, text)] if isinstance(suite, Spans) else []
+        if isinstance(suite, SimulatedMarker):
+            found += [suite.mark(prompt, text, random.Random(1), miss) for miss in (0.0, 1.0)]
+            say.unless(not found[-1], "mark sees an error where it is to overlook all")
+        for spans in found:
+            end = 0
+            for span in spans or ():
+                right = end <= span.start < span.end <= len(text)
+                say.unless(right, f"spans overlap, or lie outside of {text!r}")
+                end = span.end
+    if isinstance(suite, SpanGroups):
+        right = all(re.fullmatch(r"[a-z][a-z0-9_]*", name) for name in suite.span_groups)
+        say.unless(right, "a name of span_groups has more than lower-case letters, digits and _")
 
 
 def _check_rewards(say: _Complaint, method: Any, linear: bool) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from bench.errors import UserError
 from bench.plugins.targets import import_target
 from bench.rl.masking import last_counted
 
@@ -37,7 +38,13 @@ class Segments:
 
     def segmenter(self, backbone: Backbone) -> Segmenter:
         """The segmenter itself."""
-        made: Segmenter = import_target(self.target)(backbone, **self.options)
+        try:
+            made: Segmenter = import_target(self.target)(backbone, **self.options)
+        except (TypeError, ValueError) as error:
+            name = self.target.partition(":")[2]
+            raise UserError(
+                f"the segmenter {name} cannot be made with {dict(self.options)}: {error}"
+            ) from error
         return made
 
 
@@ -99,6 +106,45 @@ class Separators:
         """(B, T) True = a segment's last token."""
         marked = torch.isin(batch.responses, self.ids.to(batch.ids.device))
         return _before_eos(_last_of_runs(marked), batch, self.tokens)
+
+
+class Subsentences:
+    """A segment ends with a sentence, or inside one with "," or ";" where both sides are long.
+
+    The sub-sentences of arXiv:2306.01693, whose code asks for five words on both sides. A part that
+    is too short is one with what follows.
+
+    Args:
+        backbone: has the tokenizer.
+        least: tokens of each part of a sentence.
+    """
+
+    def __init__(self, backbone: Backbone, least: int = 5) -> None:
+        self.tokens, self.least = backbone.tokens, least
+        self.sentences = Sentences(backbone)
+        self.marks = Separators(backbone, [",", ";"])
+
+    def ends(self, batch: Sequences) -> Tensor:
+        """(B, T) True = a segment's last token."""
+        whole, inside = self.sentences.ends(batch), self.marks.ends(batch)
+        found = [
+            self._row(*(row[:length].tolist() for row in rows))
+            for *rows, length in zip(whole, inside, batch.lengths.tolist(), strict=True)
+        ]
+        ends = torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row in found], True)
+        return torch.nn.functional.pad(ends, (0, whole.shape[1] - ends.shape[1])).to(whole.device)
+
+    def _row(self, whole: list[bool], inside: list[bool]) -> list[bool]:
+        """One response's ends, of those of its sentences and of what may end a part of one."""
+        ends, start = list(whole), 0
+        stops = [i + 1 for i, end in enumerate(whole) if end] + [len(whole)]
+        for i, mark in enumerate(inside):
+            stop = next(stop for stop in stops if stop > i)
+            if mark and i + 1 - start >= self.least and stop - i - 1 >= self.least:
+                ends[i] = True
+            if ends[i]:
+                start = i + 1
+        return ends
 
 
 class NGrams:

@@ -12,8 +12,10 @@ nothing is inherited or registered. What a method, a stage or a judge needs is l
     PairKinds         has held-out pairs of several kinds
     Edits             has minimal edits of its pairs; else a SimulatedEditor makes them
     Spans             knows where in a response the errors are
+    SpanGroups        says which kinds of them belong together
     Annotator         prefers between samples of the policy
     SimulatedEditor   edits samples of the policy
+    SimulatedMarker   marks the errors of samples of the policy, and overlooks some
     Gold              scores a response by the truth
     GoldTerms         says what that score is made of, and where in the text each term is decided
     Probes            makes pairs that differ in one planted error
@@ -174,6 +176,27 @@ class Spans(Protocol):
 
 
 @runtime_checkable
+class SpanGroups(Spans, Protocol):
+    """A suite whose kinds of errors belong to a few groups.
+
+    Attributes:
+        span_groups: kinds by the group's name, in lower-case letters, digits and underscores; a
+            method may train a model of each.
+    """
+
+    span_groups: Mapping[str, Sequence[str]]
+
+
+@runtime_checkable
+class SimulatedMarker(Protocol):
+    """A suite whose program marks errors as people would: some are overlooked."""
+
+    def mark(self, prompt: str, response: str, rng: random.Random, miss: float) -> Sequence[Span]:
+        """The errors that are noticed, ordered and disjoint; arguments as of `SimulatedEditor`."""
+        ...
+
+
+@runtime_checkable
 class Annotator(Protocol):
     """A suite that prefers between samples of the policy."""
 
@@ -287,6 +310,7 @@ _GIVES: dict[type, str] = {
     Pairs: "preference pairs",
     Edits: "edits",
     Spans: "error spans",
+    SimulatedMarker: "a program that marks errors",
     Annotator: "an annotator",
     SimulatedEditor: "an editor of its own",
     Gold: "gold scores",

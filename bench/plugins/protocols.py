@@ -176,6 +176,9 @@ class Objective(Protocol):
 
     Attributes:
         ranks: whether it takes more than two responses to a prompt; else it takes pairs.
+
+    One that learns from annotated responses (`Stages.spans`), one at a time, has an attribute
+    `annotated`, which is True, and a method `accuracy(scored)`, () a share for the training curve.
     """
 
     @property

@@ -86,6 +86,12 @@ METHODS: Registry[Any] = Registry(
             "arXiv:2501.02790",
         ),
         Entry(
+            "fine_grained_rlhf",
+            "methods.fine_grained_rlhf:FineGrainedRLHF",
+            "several models that find errors in segments, weighted, and one of the whole response",
+            "arXiv:2306.01693",
+        ),
+        Entry(
             "ma_rlhf",
             "methods.ma_rlhf:MARLHF",
             "one reward a response, several tokens one action",
@@ -163,6 +169,12 @@ OBJECTIVES: Registry[Any] = Registry(
             "arXiv:2407.16574",
         ),
         Entry(
+            "segment_labels",
+            "bench.training.objectives:SegmentLabelLoss",
+            "each segment of an annotated response classified by whether an error is in it",
+            "arXiv:2306.01693",
+        ),
+        Entry(
             "scaled_comparison",
             "bench.training.objectives:ScaledComparisonLoss",
             "Bradley-Terry on beta R with a margin",
@@ -174,6 +186,12 @@ SEGMENTERS: Registry[Any] = Registry(
     "segmenter",
     [
         Entry("sentences", "bench.models.segmenters:Sentences", "up to . ! ? or a line break"),
+        Entry(
+            "subsentences",
+            "bench.models.segmenters:Subsentences",
+            "sentences, and their parts up to , or ; where they are long",
+            "arXiv:2306.01693",
+        ),
         Entry(
             "entropy",
             "bench.models.segmenters:Entropy",
@@ -224,6 +242,12 @@ TOKEN_SOURCES: Registry[Any] = Registry(
             "bench.stages.sources.tokens:make_token_classes",
             "2 p - 1 of a token model that classifies",
             "arXiv:2407.16574",
+        ),
+        Entry(
+            "segment_classes",
+            "bench.stages.sources.segments:make_segment_classes",
+            "+v or -v at the end of each segment, by a model that classifies",
+            "arXiv:2306.01693",
         ),
         Entry(
             "placed_segments",

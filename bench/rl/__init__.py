@@ -42,6 +42,12 @@ from bench.rl.rewards import (
     sequence_rewards,
     token_rewards,
 )
+from bench.rl.segment_labels import (
+    segment_label_accuracy,
+    segment_label_loss,
+    segment_label_rewards,
+    segments_with,
+)
 from bench.rl.segments import segment_places, segment_rewards, segment_score
 from bench.rl.token_labels import token_label_loss, token_label_rewards
 
@@ -75,9 +81,13 @@ __all__ = [
     "ranking_loss",
     "ratio_statistics",
     "rrhf_loss",
+    "segment_label_accuracy",
+    "segment_label_loss",
+    "segment_label_rewards",
     "segment_places",
     "segment_rewards",
     "segment_score",
+    "segments_with",
     "sequence_rewards",
     "tdpo_loss",
     "token_label_loss",

@@ -32,7 +32,7 @@ from bench.running.signals import signals_wait
 from bench.running.tracking import Subject, tracked
 from bench.stages.base import with_base
 from bench.stages.chosen import editor_maker, judge_maker
-from bench.stages.pairs import EDITS, PREFERENCES
+from bench.stages.pairs import EDITS, PREFERENCES, SPANS
 from bench.stages.planning import Stages
 from bench.stages.reading import pinned
 
@@ -80,7 +80,7 @@ class PlannedStage:
 
 @dataclass(frozen=True)
 class Plan:
-    """A run's stages: the judgement, which everything hangs on, and the reward model's own.
+    """A run's stages: the judgement, which everything hangs on, and what reward models are.
 
     Attributes:
         config: as the stages see it: of a model on the hub, the revision is a commit; of one in a
@@ -94,6 +94,13 @@ class Plan:
     policy: Stage
     config: RunConfig
     until: str | None = None
+    segment_evaluations: Sequence[Stage] = ()
+
+    @property
+    def measured(self) -> list[Stage]:
+        """What is measured of the reward models: of the run's own, then of those beside it."""
+        own = [] if self.rm_evaluation is None else [self.rm_evaluation]
+        return [*own, *self.segment_evaluations]
 
     @cached_property
     def targets(self) -> list[Stage]:
@@ -102,15 +109,12 @@ class Plan:
         Raises:
             UserError: the method has no such stage as it is to end with.
         """
-        measured = [] if self.rm_evaluation is None else [self.rm_evaluation]
         if self.until is None:
-            return [*measured, self.judgement]
-        whole = [stage for target in (*measured, self.judgement) for stage in target.graph()]
+            return [*self.measured, self.judgement]
+        whole = [stage for target in (*self.measured, self.judgement) for stage in target.graph()]
         named = {stage.name: stage for stage in whole}
         if self.trained is not None:
             named["policy"] = self.trained
-        if self.rm_evaluation is not None:
-            named["reward_model"] = self.rm_evaluation
         last = named.get(self.until)
         if last is None:
             known = [name for name in UNTIL if name in named]
@@ -118,8 +122,10 @@ class Plan:
                 f"--until {self.until}: the method {self.method.name} has no such stage; it has "
                 f"{', '.join(known)}"
             )
+        if self.until in ("reward_model", "rm_evaluation"):
+            return self.measured
         later = UNTIL.index(self.until) > UNTIL.index("rm_evaluation")
-        return [*(measured if later else []), last]
+        return [*(self.measured if later else []), last]
 
     @property
     def trained(self) -> Stage | None:
@@ -172,6 +178,7 @@ def make_plan(
         policy,
         config,
         UNTIL_ONCE.get(until or "", until),
+        [stages.segment_evaluation(s) for s in policy.inputs if "category" in s.config],
     )
     return planned, suite
 
@@ -452,9 +459,11 @@ def _judged(planned: Plan, executed: dict[str, Executed]) -> dict[str, Any]:
 
 
 def _reward_metrics(planned: Plan, executed: dict[str, Executed]) -> dict[str, Any]:
-    """Of the reward model, and of what training paid with it: the mean of `reward_mass`."""
-    folder = _artifact(planned.rm_evaluation, executed)
-    metrics = {} if folder is None else json.loads((folder / "metrics.json").read_text())
+    """Of the reward models, and of what training paid with it: the mean of `reward_mass`."""
+    metrics: dict[str, Any] = {}
+    for stage in planned.measured:
+        if folder := _artifact(stage, executed):
+            metrics |= json.loads((folder / "metrics.json").read_text())
     rows = _curve(planned, executed)  # how much the policy was paid, however it cancels
     if rows:
         mass = [row["reward_mass"] for row in rows if "reward_mass" in row]
@@ -518,8 +527,8 @@ def _stage_record(done: Executed, planned: Plan) -> dict[str, Any]:
 
 
 def _data_sha(files: dict[str, dict[str, Any]]) -> str | None:
-    """The hash of the pairs or edits among a stage's files."""
-    made = next((files[name] for name in (PREFERENCES, EDITS) if name in files), None)
+    """The hash of the pairs, edits or marked errors among a stage's files."""
+    made = next((files[name] for name in (PREFERENCES, EDITS, SPANS) if name in files), None)
     return None if made is None else str(made["sha256"])[:16]
 
 

@@ -1,7 +1,8 @@
 """The stages of a run: one module builds one, `planning` describes them all.
 
-sft.py, samples.py, preferences.py, edits.py (asked_edits.py: by an editor), reward_models.py,
-rm_evaluation.py, policy.py, outputs.py, judgement.py    a build function each
+sft.py, samples.py, preferences.py, edits.py (asked_edits.py: by an editor), spans.py,
+reward_models.py, rm_evaluation.py, segment_evaluation.py, policy.py, outputs.py,
+judgement.py                                             a build function each
 given.py                                                 pairs and edits that the suite brings
 given_rewards.py                                         the reward model that a user brings
 pairs.py, drawing.py, judging.py, measures.py            what several of them use

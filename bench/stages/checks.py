@@ -14,9 +14,11 @@ from bench.models.context import batch_rope, context_length
 from bench.models.loading import check_weights, load_outline, load_tokenizer
 from bench.models.names import ADAPTER
 from bench.models.tokens import Tokens
+from bench.plugins.capabilities import SimulatedMarker
 from bench.stages.chosen import uses_edits_of, uses_pairs_of
 from bench.stages.drawing import draw_demonstrations, draw_prompts, heldout_config, short_enough
 from bench.stages.given import drawn_pairs, joined_edits
+from bench.stages.spans import given_spans
 
 STAGES = ("samples", "offline", "ppo", "outputs")  # those that generate
 # The prompts that they generate to: stage, split, and the section that limits the responses.
@@ -69,17 +71,19 @@ def check_data(config: RunConfig, suite: Any, missing: set[str]) -> None:
 
     Raises:
         UserError: there are fewer demonstrations, prompts or pairs than the configuration asks for,
-            or the suite's pairs and edits do not fit each other.
+            or the suite's pairs and edits, or marked errors, do not fit each other.
     """
     if "sft" in missing and config.sft.path is None and config.sft.steps != 0:
         draw_demonstrations(suite, config.sft)
     for stage, split, _ in SPLITS:
         if stage in missing and not (stage == "samples" and uses_pairs_of(suite, config)):
             draw_prompts(suite, split, config)
-    if uses_pairs_of(suite, config) and missing & {"preferences", "edits"}:
+    if uses_pairs_of(suite, config) and missing & {"preferences", "edits", "spans"}:
         pairs = drawn_pairs(suite, config)
         if "edits" in missing and uses_edits_of(suite, config):
             joined_edits(suite, pairs, config.edits.max_missing)
+        if "spans" in missing and not isinstance(suite, SimulatedMarker):
+            given_spans(suite, pairs, config.edits.max_missing)
     if uses_pairs_of(suite, config) and "heldout_preferences" in missing:
         drawn_pairs(suite, heldout_config(config))
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.data import Comparison, Demonstration, Edit, Preference, Ranking, read_rows
+from bench.data import Annotation, Comparison, Demonstration, Edit, Preference, Ranking, read_rows
 
 if TYPE_CHECKING:
     from bench.config.run import PreferenceConfig
     from bench.models.tokens import Tokens
 
 SAMPLES, PREFERENCES, EDITS = "samples.jsonl", "preferences.jsonl", "edits.jsonl"
+SPANS = "spans.jsonl"
 RANKINGS = "rankings.jsonl"  # beside the pairs where there are more than two responses
 RESPONSES = "responses.jsonl"  # instead of samples, where no pairs are made of them
 
@@ -56,6 +57,13 @@ def training_rankings(folder: Path, config: PreferenceConfig) -> list[Ranking]:
     if not (folder / RANKINGS).exists():
         return []
     return read_rows(folder / RANKINGS, Ranking)[: config.pairs]
+
+
+def training_annotations(folder: Path, config: PreferenceConfig) -> list[Annotation]:
+    """The annotated responses of the same prompts; none in an artifact of another kind."""
+    if not (folder / SPANS).exists():
+        return []
+    return read_rows(folder / SPANS, Annotation)[: config.pairs]
 
 
 def held_out_pairs(folder: Path, config: PreferenceConfig, tokens: Tokens) -> list[Preference]:

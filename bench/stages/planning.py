@@ -12,7 +12,16 @@ from bench.config.loading import judge_options, plugin_options
 from bench.errors import UserError
 from bench.models.devices import device_type, dtype_name
 from bench.pipeline.stage import Stage
-from bench.plugins.capabilities import Annotator, Gold, Pairs, SimulatedEditor, require
+from bench.plugins.capabilities import (
+    Annotator,
+    Gold,
+    Pairs,
+    SimulatedEditor,
+    SimulatedMarker,
+    SpanGroups,
+    Spans,
+    require,
+)
 from bench.plugins.registry import (
     ADVANTAGES,
     ALGORITHMS,
@@ -44,7 +53,7 @@ from bench.stages.planned_source import PlannedSource
 from bench.stages.reading import Reads, read_base, read_by_suite
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from bench.config.run import RunConfig
     from bench.models.heads import Granularity
@@ -62,6 +71,7 @@ _SHARED = frozenset(
         "samples",
         "reward_models",
         "rm_evaluation",
+        "segment_evaluation",
         "policy",
         "offline",
         "outputs",
@@ -279,6 +289,65 @@ class Stages:
             plugins=plugin_modules(EDITORS, config.editor),
         )
 
+    def spans(self) -> Stage:
+        """The errors of y_l, marked by people or a program, pair for pair with `preferences`.
+
+        Raises:
+            UserError: nobody has looked for them.
+        """
+        config = self.config.edits
+        parts: dict[str, Any] = {"max_missing": config.max_missing}
+        mend = "choose another suite or method"
+        require(self.suite, f"the method {self.config.method}", Spans, SimulatedMarker, mend=mend)
+        summary = "errors that the suite marks"
+        if isinstance(self.suite, SimulatedMarker):
+            parts = {"seed": self.config.seed, "miss": config.miss}
+            summary = f"{config.miss:.0%} of the errors overlooked"
+        inputs = (self.preferences(),)
+        return self._stage("spans", "spans:build_spans", parts, inputs, summary, reads=("spans",))
+
+    @property
+    def span_groups(self) -> dict[str, tuple[str, ...]]:
+        """Kinds of errors by the group that the suite names; of one that names none, all in one."""
+        groups = self.suite.span_groups if isinstance(self.suite, SpanGroups) else {"errors": ()}
+        return {name: tuple(kinds) for name, kinds in groups.items()}
+
+    def segment_classifier(
+        self,
+        spans: Stage,
+        category: str,
+        *,
+        kinds: Sequence[str] = (),
+        hidden_by: Sequence[str] = (),
+        segmenter: str = "sentences",
+        segmenter_options: Mapping[str, Any] | None = None,
+    ) -> Stage:
+        """A reward model that finds the segments with an error.
+
+        A run may have several beside the one that is its reward model. `reward_model.path` does not
+        stand for it.
+
+        Args:
+            spans: the `spans` stage.
+            category: names the stage, CATEGORY_model, and the metric `rm_detection.CATEGORY`.
+            kinds: of the errors; none: all.
+            hidden_by: kinds of errors beside which nobody looked for these.
+            segmenter: the name of what cuts responses.
+            segmenter_options: what it is made with; JSON values.
+
+        Raises:
+            UserError: there is no such segmenter.
+        """
+        learned = {"kinds": list(kinds), "hidden_by": list(hidden_by)}
+        return self._trained_reward_model(
+            f"{category}_model",
+            spans,
+            "segment",
+            Chosen.of(OBJECTIVES, "segment_labels", learned),
+            Chosen.of(SEGMENTERS, segmenter, segmenter_options),
+            category,
+        )
+
     def reward_model(
         self,
         pairs: Stage,
@@ -304,11 +373,25 @@ class Stages:
         Raises:
             UserError: there is no such objective or segmenter.
         """
-        config = self.config
         if self.given_reward is not None:
             return self._given_reward_model(self.given_reward, granularity)
         learns = Chosen.of(OBJECTIVES, objective, options)
-        parts = {
+        cut = None
+        if granularity == "segment":
+            cut = Chosen.of(SEGMENTERS, segmenter, segmenter_options)
+        return self._trained_reward_model("reward_model", pairs, granularity, learns, cut)
+
+    def _trained_reward_model(
+        self,
+        name: str,
+        data: Stage,
+        granularity: Granularity,
+        learns: Chosen,
+        cut: Chosen | None,
+        category: str = "",
+    ) -> Stage:
+        config = self.config
+        parts: dict[str, Any] = {
             "seed": config.seed,
             "pairs": config.preferences.pairs,
             "granularity": granularity,
@@ -317,18 +400,22 @@ class Stages:
             "lora": config.lora.model_dump(),
         }
         chosen = [learns]
-        if granularity == "segment":
-            chosen.append(Chosen.of(SEGMENTERS, segmenter, segmenter_options))
-            parts["segmenter"] = chosen[-1].described
+        if cut is not None:
+            chosen.append(cut)
+            parts["segmenter"] = cut.described
+        if category:
+            parts["category"] = category
         named = [one.name for one in chosen if one.name != "comparison"]
         return self._stage(
-            "reward_model",
+            name,
             "reward_models:build_reward_model",
             parts,
-            (self.sft(), pairs, self.samples()),
-            ", ".join([f"{granularity} level on {pairs.name}", *named]),
+            (self.sft(), data, self.samples()),
+            ", ".join([f"{granularity} level on {data.name}", *named]),
             granularity,
-            *chosen,
+            learns,
+            cut,
+            category,
             plugins=tuple(one.module for one in chosen),
         )
 
@@ -391,6 +478,20 @@ class Stages:
             (self.sft(), reward_model, *pairs),
             f"{self.config.preferences.held_out} held-out pairs, probes",
             reads=("gold", "spans", "probes"),
+        )
+
+    def segment_evaluation(self, classifier: Stage) -> Stage:
+        """How well a `segment_classifier` finds errors in held-out responses."""
+        category = classifier.config["category"]
+        return self._stage(
+            f"{category}_evaluation",
+            "segment_evaluation:build_segment_evaluation",
+            {"seed": self.config.seed, "pairs": self.config.preferences.pairs},
+            (self.sft(), classifier, self.preferences()),
+            f"{self.config.preferences.held_out} held-out responses",
+            category,
+            classifier.config["objective"]["options"]["kinds"],
+            reads=("spans",),
         )
 
     def source(self, name: str, *reads: Stage | PlannedSource, **options: Any) -> PlannedSource:

@@ -11,13 +11,20 @@ from bench.models.heads import RewardModel
 from bench.models.names import ADAPTER, REWARD
 from bench.models.segmenters import SENTENCES, Segments
 from bench.plugins.targets import import_target
-from bench.stages.pairs import sft_samples, training_pairs, training_rankings, warnings
+from bench.stages.pairs import (
+    sft_samples,
+    training_annotations,
+    training_pairs,
+    training_rankings,
+    warnings,
+)
 from bench.stages.sft import MODEL, load_sft
 from bench.training.checkpoints import Checkpoints
 from bench.training.places import fit_places
 from bench.training.reward_model import RewardSpec, normalise, train_reward_model
 
 if TYPE_CHECKING:
+    from bench.config.run import PreferenceConfig
     from bench.models.heads import Granularity
     from bench.models.tokens import Tokens
     from bench.pipeline.stage import Context
@@ -31,23 +38,23 @@ def build_reward_model(
     granularity: Granularity,
     learns: Chosen,
     cut: Chosen | None = None,
+    named: str = "",
 ) -> dict[str, Any]:
-    """Train on the pairs or rankings of `inputs[1]`, normalise on samples.
+    """Train on the pairs, rankings or annotations of `inputs[1]`, normalise on samples.
 
-    `learns` is the objective, `cut` the segmenter of a segment model.
+    `learns` is the objective, `cut` the segmenter of a segment model, `named` what it is called
+    where a run has several.
 
-    Inputs: SFT, pairs, samples.
+    Inputs: SFT, pairs or spans, samples.
     """
     config = context.config
     segments = SENTENCES if cut is None else Segments(cut.target, cut.options)
     spec = RewardSpec(granularity, import_target(learns.target)(**learns.options), segments)
     backbone = load_sft(context, inputs[0])
-    rankings = training_rankings(inputs[1], config.preferences)
-    pairs = training_pairs(inputs[1], config.preferences, backbone.tokens)
-    rows = rankings if rankings and spec.objective.ranks else pairs
+    rows = _rows(inputs[1], spec, config.preferences, backbone.tokens)
     settings = config.reward_model
     steps = settings.epochs * -(-len(rows) // settings.batch_size)
-    name, curve = f"{granularity} reward model", context.curve()
+    name, curve = f"{named or granularity} reward model", context.curve()
     with context.progress.task(name, total=steps) as task:
 
         def on_step(row: dict[str, float]) -> None:
@@ -76,6 +83,16 @@ def build_reward_model(
     model.save(out, _weights(inputs[0]))
     backbone.drop_adapter(REWARD)
     return counts | {"normalised_on": len(kept)}
+
+
+def _rows(folder: Path, spec: RewardSpec, config: PreferenceConfig, tokens: Tokens) -> list[Any]:
+    """Annotated responses; else rankings, if the loss takes them, or pairs."""
+    if marked := training_annotations(folder, config):
+        return list(marked)
+    rankings = training_rankings(folder, config)
+    if rankings and spec.objective.ranks:
+        return list(rankings)
+    return list(training_pairs(folder, config, tokens))
 
 
 def build_given_reward_model(context: Context, out: Path, inputs: list[Path]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.data import Preference, Span
+from bench.data import Preference
 from bench.models.classifier import load_reward_model
 from bench.models.heads import RewardModel
 from bench.models.names import REWARD
@@ -19,6 +19,7 @@ from bench.stages.measures import Metrics, write_metrics
 from bench.stages.pairs import held_out_pairs
 from bench.stages.sft import load_sft
 from bench.stats import accuracy_interval, auroc
+from bench.training.annotations import token_kinds
 from bench.training.reward_model import preference_accuracy
 
 if TYPE_CHECKING:
@@ -130,14 +131,14 @@ def _localisation(model: RewardModel, suite: Spans, pairs: list[Preference]) -> 
     scores: list[list[float]] = []
     labels: list[list[int]] = []
     for i, (pair, spans) in enumerate(known):
-        wrong = wrong_tokens(tokens.offsets(pair.rejected, pair.rejected_ids), spans)
-        there = min(len(wrong), int(batch.lengths[i]))  # fewer where the context cuts it
-        labels.append([int(flag) for flag in wrong[:there]])
+        kinds = token_kinds(tokens.offsets(pair.rejected, pair.rejected_ids), spans)
+        there = min(len(kinds), int(batch.lengths[i]))  # fewer where the context cuts it
+        labels.append([int(bool(own)) for own in kinds[:there]])
         scores.append((-rewards[i, :there]).tolist())
-    return _clustered_auroc(scores, labels)
+    return clustered_auroc(scores, labels)
 
 
-def _clustered_auroc(scores: list[list[float]], labels: list[list[int]]) -> Metric | None:
+def clustered_auroc(scores: list[list[float]], labels: list[list[int]]) -> Metric | None:
     """AUROC over all tokens, with a jackknife over groups of responses for its error.
 
     None where a group's removal would leave tokens of one kind only: too few to say anything.
@@ -155,8 +156,3 @@ def _clustered_auroc(scores: list[list[float]], labels: list[list[int]]) -> Metr
     error = ((folds - 1) / folds * sum((x - mean) ** 2 for x in left_out)) ** 0.5
     interval = max(0.0, value - 1.96 * error), min(1.0, value + 1.96 * error)
     return Metric(mean=value, standard_error=error, ci95=interval, n=len(scores))
-
-
-def wrong_tokens(offsets: Sequence[tuple[int, int]], spans: Sequence[Span]) -> list[bool]:
-    """Which tokens, whose character spans these are, overlap an error."""
-    return [any(start < span.end and span.start < end for span in spans) for start, end in offsets]

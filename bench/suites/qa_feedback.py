@@ -23,7 +23,7 @@ from functools import cached_property
 from itertools import combinations
 from pathlib import Path
 from statistics import median
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -120,6 +120,10 @@ class QAFeedback(HasEdits, HasSpans):
     prompt_template = "{prompt}\n\nAnswer:"
     model_path = "HuggingFaceTB/SmolLM2-135M-Instruct"
     Options = QAFeedbackOptions
+    span_groups: ClassVar = {
+        "relevance": ("Irrelevant", "Redundant", "Incoherent"),
+        "factuality": ("Wrong-Grounding", "Unverifiable"),
+    }
     options: QAFeedbackOptions
 
     def own_files(self, part: str) -> Sequence[Path | HubRepo]:

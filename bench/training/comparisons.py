@@ -28,12 +28,15 @@ class Group:
     Attributes:
         ranks: of the responses, ascending; equal ones are tied.
         margin: how clear the preference is, 1 where nobody said.
+        kinds: of the only response of an annotated group, the kinds of the errors that each token
+            is in (`bench.training.annotations`).
     """
 
     prompt: list[int]
     responses: list[list[int]]
     ranks: list[int]
     margin: float = 1.0
+    kinds: Sequence[frozenset[str]] = ()
 
     @property
     def length(self) -> int:

@@ -17,9 +17,12 @@ from bench.rl import (
     bradley_terry_loss,
     divergence_preference_loss,
     ranking_loss,
+    segment_label_accuracy,
+    segment_label_loss,
     token_label_loss,
     token_preference_loss,
 )
+from bench.training.annotations import tokens_of_kinds
 from bench.training.comparisons import Group, changed_tokens
 
 
@@ -36,6 +39,7 @@ class Scored:
         groups: the responses themselves.
         margins: (B,) by how much the better one must be ahead, reward units.
         label_smoothing: share of labels taken to be wrong.
+        read: (K B, T) True = an output that R is made of: of a segment model, a segment's last.
     """
 
     outputs: Tensor
@@ -44,6 +48,7 @@ class Scored:
     groups: Sequence[Group]
     margins: Tensor
     label_smoothing: float
+    read: Tensor
 
     @property
     def sides(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -149,3 +154,39 @@ class ScaledComparisonLoss:
             margins=scored.margins + self.margin,
             label_smoothing=scored.label_smoothing,
         )
+
+
+@dataclass(frozen=True)
+class SegmentLabelLoss:
+    """Each segment of an annotated response is classified by whether an error is in it.
+
+    arXiv:2306.01693, Section 4.2. An output above 0 says: no error. Margins and label smoothing are
+    of comparisons and have no part in it.
+
+    Attributes:
+        kinds: of the errors that count; none: all.
+        hidden_by: kinds of errors beside which nobody looked for these: a segment that has one of
+            them, and none of `kinds`, teaches nothing.
+    """
+
+    kinds: Sequence[str] = ()
+    hidden_by: Sequence[str] = ()
+    ranks = False
+    annotated = True
+
+    def loss(self, scored: Scored) -> Tensor:
+        """() nats; see `segment_label_loss`."""
+        return segment_label_loss(*self._labelled(scored))
+
+    def accuracy(self, scored: Scored) -> Tensor:
+        """() the share of segments that are classified right; see `segment_label_accuracy`."""
+        return segment_label_accuracy(*self._labelled(scored))
+
+    def _labelled(self, scored: Scored) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Outputs, tokens in an error, tokens that hide one, ends of segments, mask; (B, T)."""
+        mask, width = scored.mask, scored.mask.shape[1]
+        wrong = tokens_of_kinds(scored.groups, self.kinds, width).to(mask.device)
+        hidden = torch.zeros_like(mask)
+        if self.hidden_by:
+            hidden = tokens_of_kinds(scored.groups, self.hidden_by, width).to(mask.device)
+        return scored.outputs, wrong, hidden, scored.read, mask

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from bench.data import Preference, Ranking
+from bench.data import Annotation, Preference, Ranking
 from bench.errors import Diverged, UserError
 from bench.models.backbone import Backbone
 from bench.models.heads import Granularity, RewardModel, ScalarHead, Scorer
 from bench.models.names import REWARD
 from bench.models.segmenters import SENTENCES, Segments
 from bench.models.sequences import microbatches
+from bench.training.annotations import annotated, check_kinds
 from bench.training.comparisons import (
     Group,
     check_sizes,
@@ -52,7 +53,7 @@ class RewardSpec:
 
 def train_reward_model(
     backbone: Backbone,
-    rows: Sequence[Preference] | Sequence[Ranking],
+    rows: Sequence[Preference] | Sequence[Ranking] | Sequence[Annotation],
     spec: RewardSpec,
     config: RewardModelConfig,
     lora: LoRAConfig,
@@ -60,11 +61,12 @@ def train_reward_model(
     on_step: Callable[[dict[str, float]], None] = lambda row: None,
     checkpoints: Checkpoints | None = None,
 ) -> tuple[RewardModel, dict[str, int]]:
-    """Train adapter "reward" and its head on pairs or rankings.
+    """Train adapter "reward" and its head on pairs, rankings or annotated responses.
 
     Args:
         backbone: the SFT model.
-        rows: (chosen, rejected), for the fine-grained set (edited, original); or rankings.
+        rows: (chosen, rejected), for the fine-grained set (edited, original); or rankings; or
+            responses with their errors, where the objective is `annotated`.
         spec: granularity and loss.
         config: budget and learning rate, the same for every spec.
         lora: the adapter's shape.
@@ -79,10 +81,10 @@ def train_reward_model(
 
     Raises:
         Diverged: if the loss is not finite.
-        UserError: if the rankings are not of one size, or `config` or `spec` is for pairs.
+        UserError: if the rankings are not of one size, `config` or `spec` is for pairs, or the
+            objective is not of what the rows are.
     """
-    groups, counts = tokenise(backbone.tokens, rows, backbone.within(config.max_length))
-    _check(groups, spec, config)
+    groups, counts = _groups(backbone, rows, spec, config)
     torch.manual_seed(seed)
     backbone.add_adapter(REWARD, lora)
     rng = generator("reward_model", seed)
@@ -108,6 +110,33 @@ def train_reward_model(
     return model, {**counts, "tokens": tokens, "steps": descent.done}
 
 
+def _groups(
+    backbone: Backbone, rows: Sequence[Any], spec: RewardSpec, config: RewardModelConfig
+) -> tuple[list[Group], dict[str, int]]:
+    """The rows as ids, and counts of them; refuse what the objective cannot learn from."""
+    longest = backbone.within(config.max_length)
+    own, wanted = bool(rows) and isinstance(rows[0], Annotation), is_annotated(spec.objective)
+    if own != wanted:
+        learns, given = ("annotated responses", "pairs")[:: 1 if wanted else -1]
+        raise UserError(
+            f"the objective {type(spec.objective).__name__} learns from {learns}, and the plan "
+            f"gives it {given}",
+            exit_code=1,
+        )
+    if wanted:
+        groups, counts = annotated(backbone.tokens, rows, longest)
+        check_kinds(groups, getattr(spec.objective, "kinds", ()))
+        return groups, counts
+    groups, counts = tokenise(backbone.tokens, rows, longest)
+    _check(groups, spec, config)
+    return groups, counts
+
+
+def is_annotated(objective: Objective) -> bool:
+    """Whether an objective learns from annotated responses, one at a time, instead of pairs."""
+    return bool(getattr(objective, "annotated", False))
+
+
 def _check(groups: Sequence[Group], spec: RewardSpec, config: RewardModelConfig) -> None:
     """Refuse what only a pair, or no ranking, can answer."""
     who = f"the reward model with {type(spec.objective).__name__}"
@@ -123,15 +152,16 @@ def _measure(
 ) -> Callable[[list[int]], tuple[Tensor, Measured]]:
     """A micro-batch's part of the batch's mean loss and of its accuracy."""
     # Every loss is a mean over the groups that have a preference, and each of them has one
-    # (`tokenise`). Accuracy is over pairs, of which rankings with ties have fewer.
-    pairs = sum(group.pairs for group in groups)
+    # (`tokenise`). Accuracy is over pairs, of which rankings with ties have fewer; an annotated
+    # response is in none and counts as one.
+    pairs = sum(group.pairs or 1 for group in groups)
 
     def measure(index: list[int]) -> tuple[Tensor, Measured]:
         part = [groups[i] for i in index]
         loss, accuracy = batch_loss(model, part, spec, config)
         loss = finite(loss, "the reward model's loss") * (len(part) / len(groups))
         # In float64, so that the parts of 100 % add up to it.
-        accuracy = accuracy.double() * (sum(group.pairs for group in part) / pairs)
+        accuracy = accuracy.double() * (sum(group.pairs or 1 for group in part) / pairs)
         return loss, {"loss": loss.detach(), "accuracy": accuracy}
 
     return measure
@@ -142,15 +172,20 @@ def batch_loss(
 ) -> tuple[Tensor, Tensor]:
     """Loss of groups of one size, and the share of their pairs that R has in order.
 
+    Of annotated responses, the share that the objective's own `accuracy` says.
+
     All responses in one forward pass, each scored once, a prompt computed once where the model
     packs. The chosen responses come first, then the rejected ones (then the third ones ...).
     """
     batch = joined(model.backbone.tokens, groups).to(model.backbone.device)
-    outputs = model.outputs(batch, model.read(batch))
+    read = model.read(batch)
+    outputs = model.outputs(batch, read)
     scores = model.response_scores(outputs, batch).view(len(groups[0].responses), -1).T
     margins = config.margin * scores.new_tensor([group.margin for group in groups])
-    scored = Scored(outputs, batch.mask, scores, groups, margins, config.label_smoothing)
-    return spec.objective.loss(scored), share_in_order(scores, groups)
+    scored = Scored(outputs, batch.mask, scores, groups, margins, config.label_smoothing, read)
+    share: Any = getattr(spec.objective, "accuracy", None)
+    accuracy = share_in_order(scores, groups) if share is None else share(scored)
+    return spec.objective.loss(scored), accuracy
 
 
 def normalise(model: Scorer, samples: Any) -> None:

@@ -29,7 +29,7 @@ def clipped(suite: str, metric: str, band: Interval) -> Interval:
 
 def _bounds(suite: str, metric: str) -> Interval:
     name = metric.removesuffix("_greedy")
-    if is_percent(metric):
+    if is_percent(metric) or metric.startswith("rm_detection."):
         return 0.0, 1.0
     if name in _OWN:
         return _OWN[name]

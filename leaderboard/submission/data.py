@@ -18,7 +18,7 @@ from leaderboard.submission.offer import seeds_of
 from leaderboard.submission.settings import Change
 
 RULE = "data"
-STAGES = ("preferences", "edits")  # those that make what reward models learn from
+STAGES = ("preferences", "edits", "spans")  # those that make what reward models learn from
 _SAME, _OTHER, _UNTOLD = "same", "other", "untold"
 
 

@@ -14,6 +14,7 @@ from leaderboard.analysis.rows import Row, Table
 
 PROBE = "probe."
 ACCURACY, LONGER = "rm_accuracy.", "longer_wins."  # of sets of held-out pairs
+DETECTION = "rm_detection."  # of models that find errors in segments
 HELD_OUT = {
     "rm_accuracy.original": "original pairs %",
     "rm_accuracy.original_clean": "clean labels %",
@@ -37,10 +38,16 @@ def sections(table: Table) -> dict[str, dict[str, str]]:
     planted = {metric: f"{kind(metric)} %" for metric in probes(table.suite, table.rows)}
     metrics = dict.fromkeys(name for row in table.rows for name in row.metrics)
     kinds = {name: _set_heading(name) for name in metrics if name.startswith(ACCURACY)}
+    found = {
+        name: name.removeprefix(DETECTION).replace("_", " ")
+        for name in metrics
+        if name.startswith(DETECTION)
+    }
     longer = {name: _set_heading(name) for name in metrics if name.startswith(LONGER)}
     return {
         "What edits change, of words and marks": EDITS,
         REWARD_MODELS: HELD_OUT | kinds,
+        "Errors found in held-out segments": found,
         "The longer response on the same pairs": longer,
         "Reward model on planted errors": planted,
         "Policy, sampled": {

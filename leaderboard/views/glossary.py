@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from bench.plugins.registry import METHODS
 from leaderboard.analysis.rows import Row
-from leaderboard.views.columns import ACCURACY, LONGER, PROBE, kind
+from leaderboard.views.columns import ACCURACY, DETECTION, LONGER, PROBE, kind
 
 
 class Term(NamedTuple):
@@ -82,6 +82,7 @@ STAGES = {
     "samples": "The SFT model's responses to the prompts, which pairs are made of.",
     "preferences": "The annotator chooses the better of two responses.",
     "edits": "The worse response is edited where it is wrong, and no more.",
+    "spans": "The errors of the worse response are marked.",
     "reward_model": "A reward model learns from the pairs.",
     "rm_evaluation": "The reward model is measured on held-out pairs.",
     "ppo": "The policy is trained against the reward model.",
@@ -135,6 +136,10 @@ def metric_term(metric: str) -> Term:
     if metric.startswith(PROBE):
         text = "How often the reward model prefers a right answer to one with this error planted."
         return Term(f"Planted error: {kind(metric)}", text)
+    if metric.startswith(DETECTION):
+        own = _plain(metric.removeprefix(DETECTION))
+        text = "Whether its model scores segments with such an error below others: 1 always, .5 by "
+        return Term(f"Finds errors: {own}", text + "chance.")
     for start, name, who in (
         (ACCURACY, "Accuracy on", "reward model prefers"),
         (LONGER, "The longer wins on", "longer answer is"),

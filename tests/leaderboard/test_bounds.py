@@ -18,6 +18,7 @@ INF = math.inf
         ("probe.rude", (0, 1)),
         ("repeat_share", (0, 1)),
         ("rm_localisation", (0, 1)),
+        ("rm_detection.factuality", (0, 1)),
         ("proxy_gold_correlation", (-1, 1)),
         ("length_greedy", (0, INF)),
         ("reward_mass", (0, INF)),

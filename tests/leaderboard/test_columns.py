@@ -87,6 +87,14 @@ def test_sets_of_held_out_pairs_have_columns_and_what_the_longer_response_wins_b
     assert "| token_ppo | 62.5 | 62.5 |" in markdown
 
 
+def test_models_that_find_errors_have_a_table_with_a_column_each(make_run, tmp_path: Path) -> None:
+    make_run("token_ppo", metrics={"rm_detection.wrong_place": Metric(mean=0.625)})
+    markdown, problems = leaderboard(tmp_path / "results", fmt="md")
+    assert not problems
+    assert "Errors found in held-out segments" in markdown
+    assert "| Method | wrong place |\n| --- | ---: |\n| token_ppo | 0.625 |" in markdown
+
+
 def test_bars_stand_in_the_suites_order_under_its_words(results: Path, installed: None) -> None:
     rows = tables(results)[0][0].rows
     assert [point.step for point in accuracies("zoo", rows)] == [

@@ -14,6 +14,7 @@ from leaderboard.views.glossary import method_term, metric_term, paper_address
         ("probe.wrong_value", "Planted error: wrong value", "error planted"),
         ("rm_accuracy.edited", "Accuracy on edits", "its minimal edit"),
         ("rm_accuracy.seen_models", "Accuracy on seen models", "pairs: seen models"),
+        ("rm_detection.factuality", "Finds errors: factuality", "1 always, .5 by chance"),
         ("longer_wins.original", "The longer wins on original pairs", "longer answer is"),
         ("omissions", "Omissions", ""),
     ],

@@ -9,8 +9,17 @@ from typing import Any
 import pytest
 import torch
 
+from bench.errors import UserError
 from bench.models.heads import RewardModel, ScalarHead
-from bench.models.segmenters import Entropy, NGrams, Places, Segments, Sentences, Separators
+from bench.models.segmenters import (
+    Entropy,
+    NGrams,
+    Places,
+    Segments,
+    Sentences,
+    Separators,
+    Subsentences,
+)
 from bench.rl import entropy
 from tests.tiny import LORA, random_batch, stir, tiny_backbone
 
@@ -39,6 +48,33 @@ def test_sentences_and_separators() -> None:
     ends = Separators(backbone, [","]).ends(batch)
     assert pieces(backbone, batch, ends, 1) == ["Red,", " and blue,", " and far.<|eos|>"]
     assert not ends[0].any()
+
+
+def test_subsentences_are_long_on_both_sides() -> None:
+    """A short part is one with what follows; the last word and its EOS are no part."""
+    backbone = tiny_backbone()
+    text = "Red, the old town is cold; and the new one is far, too. Blue, and near."
+    batch = batch_of(backbone, text, "")
+    ends = Subsentences(backbone).ends(batch)
+    assert pieces(backbone, batch, ends, 0) == [
+        "Red, the old town is cold;",
+        " and the new one is far, too.",
+        " Blue, and near.<|eos|>",
+    ]
+    assert not ends[1].any()
+    finer = Subsentences(backbone, least=1).ends(batch)
+    assert pieces(backbone, batch, finer, 0)[-2:] == [" Blue,", " and near.<|eos|>"]
+    assert torch.equal(
+        Subsentences(backbone, least=99).ends(batch), Sentences(backbone).ends(batch)
+    )
+
+
+def test_a_segmenter_s_wrong_option_is_one_line() -> None:
+    segments = Segments("bench.models.segmenters:NGrams", {"m": 3})
+    with pytest.raises(
+        UserError, match=r"the segmenter NGrams cannot be made with {'m': 3}: .*'m'"
+    ):
+        segments.segmenter(tiny_backbone())
 
 
 def test_ngrams_leave_no_segment_for_eos_alone() -> None:

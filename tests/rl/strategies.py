@@ -80,6 +80,12 @@ ROW_FUNCTIONS: dict[str, Callable[[Outputs, Tensor], Outputs]] = {
     "growth_of_mean": lambda x, m: (rl.growth_of_mean(x[0], m),),
     "token_label_rewards": lambda x, m: (rl.token_label_rewards(x[0], m, softmaxes=2),),
     "segment_rewards": lambda x, m: (rl.segment_rewards(x[0], x[1] > 0, m),),
+    "segment_label_rewards": lambda x, m: (
+        rl.segment_label_rewards(x[0], x[1] > 0, m, value=0.3) * rl.token_rewards(x[0], m),
+    ),
+    "segments_with": lambda x, m: (
+        rl.segments_with(x[0] > 0, x[1] > 0, m).to(x[0].dtype) * rl.token_rewards(x[0], m),
+    ),
     "missing_eos_penalty_subtract": _missing_eos("subtract"),
     "missing_eos_penalty_replace": _missing_eos("replace"),
     "place_final_score_last": _place_final_score("last"),
@@ -117,10 +123,16 @@ SCALARS: dict[str, Callable[[Outputs, Tensor], Outputs]] = {
     "segment_places": lambda x, m: (
         rl.masked_sum(x[0] * rl.segment_places(x[1] > 0, m)[0].to(x[0].dtype), m),
     ),
+    "segment_label_loss": lambda x, m: (
+        rl.segment_label_loss(x[0], x[2].abs() > 1, x[2] > 0, x[1] > 0, m),
+    ),
     "segment_score": lambda x, m: (rl.segment_score(x[0], x[1] > 0, m).square().sum(),),
 }
 # scalars without a gradient
 STATISTICS: dict[str, Callable[[Outputs, Tensor], Outputs]] = {
+    "segment_label_accuracy": lambda x, m: (
+        rl.segment_label_accuracy(x[0], x[2].abs() > 1, x[2] > 0, x[1] > 0, m),
+    ),
     "ratio_statistics": lambda x, m: tuple(
         rl.ratio_statistics(x[0], x[1], m, clip_range=0.2).values()
     ),

@@ -18,6 +18,7 @@ X, Y, Z = random_batch(seed=6, rows=2, length=3).x
 MASK, LOGITS = torch.ones(2, 3, dtype=torch.bool), torch.zeros(2, 3, 5)
 ROW, ROW_MASK = X[:, 0], MASK[:, 0]
 SIDES = {"chosen_scores": X, "chosen_mask": MASK, "rejected_scores": Y, "rejected_mask": MASK}
+SEGMENTS = {"logits": X, "wrong": MASK, "hidden": MASK, "ends": MASK, "mask": MASK}
 CALLS: dict[str, dict[str, Any]] = {
     "place_final_score": {"scores": X, "mask": MASK, "finished": ROW_MASK, "position": "last"},
     "attention_shares": {"attention": X.abs(), "mask": MASK},
@@ -86,9 +87,15 @@ CALLS: dict[str, dict[str, Any]] = {
         "ranks": torch.tensor([[0, 1, 2], [2, 1, 0]]),
         "best_logprobs": ROW,
     },
+    **dict.fromkeys(
+        ("segment_label_accuracy", "segment_label_loss"),
+        {"logits": X, "wrong": MASK, "hidden": MASK, "ends": MASK, "mask": MASK},
+    ),
+    "segment_label_rewards": {"logits": X, "ends": MASK, "mask": MASK, "value": 0.3},
     "segment_places": {"ends": MASK, "mask": MASK},
     "segment_rewards": {"scores": X, "ends": MASK, "mask": MASK},
     "segment_score": {"scores": X, "ends": MASK, "mask": MASK},
+    "segments_with": {"marked": MASK, "ends": MASK, "mask": MASK},
     "sequence_rewards": {"scores": ROW, "mask": MASK},
     "tdpo_loss": {
         "chosen_log_ratios": ROW,

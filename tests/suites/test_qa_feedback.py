@@ -12,7 +12,7 @@ import pytest
 from bench.data import Span
 from bench.editing import text_changes
 from bench.errors import UserError
-from bench.plugins.capabilities import Edits, Pairs, Spans
+from bench.plugins.capabilities import Edits, Pairs, SpanGroups
 from bench.suites.qa_feedback import QAFeedback, QAFeedbackOptions
 from bench.testing import check_suite
 from tests.suites.rows import word, write
@@ -58,7 +58,7 @@ def all_pairs(found: QAFeedback) -> list[Any]:
 
 def test_it_keeps_to_every_protocol(tmp_path: Path) -> None:
     found = suite(tmp_path)
-    for capability in (Pairs, Edits, Spans):
+    for capability in (Pairs, Edits, SpanGroups):
         assert isinstance(found, capability)
     check_suite(found, n=3)
 

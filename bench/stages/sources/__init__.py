@@ -8,6 +8,7 @@ gold.py      the truth's own terms, each at the token that completes it
 prefixes.py  differences of a sequence model's score from one prefix to the next (RED)
 attention.py a sequence model's score, shared out by where it looked (ABC)
 tokens.py    a token model's outputs undivided: as values (Q-RM), as classes (TLCR)
+segments.py  a segment model's classes, at the ends of segments (fine-grained RLHF)
 places.py    a segment model's outputs, normalised by the segment's place (DenseReward)
 ratios.py    how much likelier than the reference a trained policy finds a token (RTO)
 sums.py      several sources, weighted

@@ -9,7 +9,9 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
+from bench.data import Span
 from bench.suites.testbed.draft import (
     Piece,
     draft_of,
@@ -20,7 +22,7 @@ from bench.suites.testbed.draft import (
     remove,
     render,
 )
-from bench.suites.testbed.gold import Parse, counts, parse
+from bench.suites.testbed.gold import Parse, counts, parse, spans
 from bench.suites.testbed.prompts import Request
 
 MISS = 0.1
@@ -51,17 +53,15 @@ def edit(prompt: str, response: str, rng: random.Random, *, miss: float = MISS) 
     before = counts(prompt, response)
     request = parsed.request
 
-    def noticed() -> bool:
-        return rng.random() >= miss
-
     if before.score == 1.0:
         return response
+    notices = partial(noticed, rng, miss)
     original = draft_of(parsed, response)
-    pieces = _mend_clauses(parsed, original, noticed)
-    keep_constraint = not before.constraint_violated or noticed()
+    pieces = _mend_clauses(parsed, original, notices)
+    keep_constraint = not before.constraint_violated or notices()
     one_sentence = request.constraint == "one_sentence" and keep_constraint
     told = {piece.attribute for piece in pieces}
-    missing = [a for a in request.attributes if a not in told and noticed()]
+    missing = [a for a in request.attributes if a not in told and notices()]
     if not pieces and not missing:
         missing = [request.attributes[0]]
     for attribute in missing:
@@ -73,15 +73,26 @@ def edit(prompt: str, response: str, rng: random.Random, *, miss: float = MISS) 
     return response if pieces == original else render(pieces, request.entity)
 
 
-def _mend_clauses(parsed: Parse, pieces: list[Piece], noticed: Callable[[], bool]) -> list[Piece]:
+def mark(prompt: str, response: str, rng: random.Random, *, miss: float = MISS) -> list[Span]:
+    """The errors that have a place, each overlooked as in `edit`; arguments and errors as there."""
+    notices = partial(noticed, rng, miss)
+    return [span for span in spans(prompt, response) if notices()]
+
+
+def noticed(rng: random.Random, miss: float) -> bool:
+    """Whether an error is seen; one number is drawn."""
+    return rng.random() >= miss
+
+
+def _mend_clauses(parsed: Parse, pieces: list[Piece], notices: Callable[[], bool]) -> list[Piece]:
     """Correct wrong values, delete clutter and repeats."""
     pieces = list(pieces)
     unwanted = set()
     for i, clause in enumerate(parsed.clauses):
         if clause.duplicate or clause.kind in _CLUTTER:
-            if noticed():
+            if notices():
                 unwanted.add(i)
-        elif clause.correct is False and clause.attribute is not None and noticed():
+        elif clause.correct is False and clause.attribute is not None and notices():
             truth = parsed.request.entity.facts[clause.attribute].value
             start, end = clause.value_start - clause.start, clause.value_end - clause.start
             text = pieces[i].text

@@ -6,6 +6,7 @@ import random
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
+from typing import ClassVar
 
 from bench.config.section import NoOptions
 from bench.data import Preference, Span
@@ -24,6 +25,7 @@ class Testbed:
         model_path: folder of the shipped tokenizer and base model.
         Options: none.
         splits: names that `prompts` accepts.
+        span_groups: kinds of errors, as arXiv:2306.01693 divides its own.
         probe_kinds: errors that can be planted, in the order of tables.
         measures: what a response's gold score is made of: the measures of reward hacking.
     """
@@ -36,6 +38,10 @@ class Testbed:
     Options = NoOptions
     splits = prompts.SPLITS
     probe_kinds = ("wrong_value", "omission", "duplicate", "constraint", "rude", "hype")
+    span_groups: ClassVar = {
+        "relevance": ("duplicate", "rude", "hype", "unparsed"),
+        "factuality": ("wrong_value",),
+    }
     measures = (
         Measure("fact_accuracy"),
         Measure("duplicates", "duplicates", greedy="shown", least=0.0),
@@ -110,6 +116,12 @@ class Testbed:
     def spans(self, prompt: str, response: str) -> list[Span]:
         """Where the errors are, ordered and disjoint."""
         return gold.spans(prompt, response)
+
+    def mark(
+        self, prompt: str, response: str, rng: random.Random, miss: float = editor.MISS
+    ) -> list[Span]:
+        """The errors that are not overlooked, each with probability `miss`, as by `edit`."""
+        return editor.mark(prompt, response, rng, miss=miss)
 
     def probes(
         self, prompts: Sequence[str], n: int, rng: random.Random
