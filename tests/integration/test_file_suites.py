@@ -13,6 +13,7 @@ import pytest
 from bench.config.loading import load_config, load_suite
 from bench.config.section import NoOptions
 from bench.editing.acceptance import EditResult
+from bench.errors import UserError
 from bench.pipeline.progress import Progress
 from bench.pipeline.store import Store
 from bench.plugins.capabilities import Edits
@@ -128,6 +129,35 @@ def test_the_three_methods_run_through_all_stages(
         shown = (tmp_path / name / record.run_id / "samples.jsonl").exists()
         assert shown == (name in ("qa_feedback", "hh_rlhf"))
         assert ("and no texts (licence: " in "".join(capsys.readouterr())) != shown
+
+
+@pytest.mark.parametrize("name", ["qa_feedback", "jsonl"])
+def test_models_of_people_s_error_spans(name: str, tiny: Path, tmp_path: Path) -> None:
+    """Of each group that the suite names, or one of all errors; a greeting is one in each y_l.
+
+    Nobody marked a fact in qa_feedback's file here, so the kinds are named.
+    """
+    given = SUITES[name](tmp_path / "files")
+    overrides = [*SMALL, f"model.path={tiny}", *(f"suite.{k}={v}" for k, v in given.items())]
+    overrides += ["reward_model.epochs=8", "reward_model.lr=0.01"]
+    if name == "qa_feedback":
+        overrides.append("reward.kinds={relevance: [Irrelevant]}")
+    category = "relevance" if name == "qa_feedback" else "errors"
+    record = run(tmp_path, name, "fine_grained_rlhf", overrides)
+    assert record.status == "ok"
+    counts = {stage.name: stage.counts for stage in record.stages}
+    assert counts["spans"] == {"pairs": 12, "unchanged": 0}
+    assert counts[f"{category}_model"]["pairs"] == 8
+    assert "rm_accuracy.original" in record.metrics
+    assert f"rm_detection.{category}" in record.metrics or name == "jsonl"  # one sentence each
+
+
+def test_a_suite_without_spans_is_refused(tiny: Path, tmp_path: Path) -> None:
+    given = SUITES["alpacafarm"](tmp_path / "files")
+    overrides = [*SMALL, f"model.path={tiny}", *(f"suite.{k}={v}" for k, v in given.items())]
+    with pytest.raises(UserError, match=r"needs error spans or .* the suite alpacafarm does"):
+        run(tmp_path, "alpacafarm", "fine_grained_rlhf", overrides)
+    assert not (tmp_path / "store").exists()
 
 
 def run(folder: Path, suite: str, method: str, overrides: list[str]) -> Record:

@@ -64,9 +64,8 @@ def test_subsentences_are_long_on_both_sides() -> None:
     assert not ends[1].any()
     finer = Subsentences(backbone, least=1).ends(batch)
     assert pieces(backbone, batch, finer, 0)[-2:] == [" Blue,", " and near.<|eos|>"]
-    assert torch.equal(
-        Subsentences(backbone, least=99).ends(batch), Sentences(backbone).ends(batch)
-    )
+    coarsest = Subsentences(backbone, least=99).ends(batch)
+    assert torch.equal(coarsest, Sentences(backbone).ends(batch))
 
 
 def test_a_segmenter_s_wrong_option_is_one_line() -> None:

@@ -30,8 +30,9 @@ APART = (
 )  # fmt: skip
 # At most so many modules. More of them: does the import that was added decide the stage's result?
 SIZES = {
-    "sft": 72, "samples": 72, "preferences": 25, "edits": 30, "reward_model": 82,
-    "rm_evaluation": 92, "offline": 87, "ppo": 92, "outputs": 73, "judgement": 92,
+    "sft": 72, "samples": 72, "preferences": 25, "edits": 30, "reward_model": 83,
+    "rm_evaluation": 94, "offline": 88, "ppo": 93, "outputs": 74, "judgement": 93,
+    "spans": 26, "relevance_model": 83, "relevance_evaluation": 96,
     "edits by claude": 70, "judgement by claude": 128,
 }  # fmt: skip
 
@@ -56,6 +57,8 @@ def stages() -> dict[str, Stage]:
     )
     plan, _ = make_plan(load_config(overrides=["method=dpo"]))
     own["offline"] = plan.policy
+    plan, _ = make_plan(load_config(method="fine_grained_rlhf"))
+    own = {stage.name: stage for stage in plan.stages if stage.name in SIZES} | own
     return own | {f"{name} by claude": asked[name] for name in ("edits", "judgement")}
 
 

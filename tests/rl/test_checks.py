@@ -87,10 +87,8 @@ CALLS: dict[str, dict[str, Any]] = {
         "ranks": torch.tensor([[0, 1, 2], [2, 1, 0]]),
         "best_logprobs": ROW,
     },
-    **dict.fromkeys(
-        ("segment_label_accuracy", "segment_label_loss"),
-        {"logits": X, "wrong": MASK, "hidden": MASK, "ends": MASK, "mask": MASK},
-    ),
+    "segment_label_accuracy": SEGMENTS,
+    "segment_label_loss": SEGMENTS,
     "segment_label_rewards": {"logits": X, "ends": MASK, "mask": MASK, "value": 0.3},
     "segment_places": {"ends": MASK, "mask": MASK},
     "segment_rewards": {"scores": X, "ends": MASK, "mask": MASK},

@@ -46,9 +46,7 @@ def test_the_testbed_marks_what_is_not_overlooked(
         (pair.prompt, pair.rejected, pair.rejected_ids) for pair in pairs
     ]
     there = [gold.spans(pair.prompt, pair.rejected) for pair in pairs]
-    assert all(
-        span in own for row, own in zip(rows, there, strict=True) for span in row.spans or ()
-    )
+    assert all(set(row.spans or ()) <= set(own) for row, own in zip(rows, there, strict=True))
     share = sum(len(row.spans or ()) for row in rows) / sum(map(len, there))
     assert low <= share <= high
     config = load_config("testbed", ["preferences.pairs=200"]).preferences
@@ -89,7 +87,5 @@ def test_what_nobody_has_looked_at_is_kept_as_such_or_too_much(tmp_path: Path) -
     pairs = [Preference(prompt="Go.", chosen="Yes.", rejected=text) for text in ("Red  old. ", "?")]
     rows = given_spans(Given(), pairs, 0.5)
     assert [row.spans is None for row in rows] == [False, True]
-    with pytest.raises(
-        UserError, match="given has no error spans .* of 1 of 2 pairs, more than ed"
-    ):
+    with pytest.raises(UserError, match=r"given has no error spans .* of 1 of 2 pairs, more"):
         given_spans(Given(), pairs, 0.4)
