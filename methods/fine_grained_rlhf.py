@@ -31,7 +31,7 @@ response weighs the same in the loss.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, field_validator
 
@@ -62,7 +62,7 @@ class FineGrainedRLHF:
         kinds: dict[str, list[str]] = Field(
             {}, description="kinds of errors of each category; {}: the suite's groups"
         )
-        values: dict[str, float] = Field(
+        values: dict[str, Annotated[float, Field(strict=True, ge=0)]] = Field(
             VALUES, description="v: paid for a segment without error, or taken, by category"
         )
         segmenters: dict[str, str] = Field(
