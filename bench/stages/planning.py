@@ -336,8 +336,11 @@ class Stages:
             segmenter_options: what it is made with; JSON values.
 
         Raises:
-            UserError: there is no such segmenter.
+            UserError: there is no such segmenter, or the category's stages would have the names of
+                the run's own reward model.
         """
+        if category in ("reward", "rm"):
+            raise UserError(f"a category of errors named {category!r}: choose another name")
         learned = {"kinds": list(kinds), "hidden_by": list(hidden_by)}
         return self._trained_reward_model(
             f"{category}_model",

@@ -71,6 +71,7 @@ def test_options_of_one_category_leave_the_others_as_they_are() -> None:
         ("reward.kinds={manners: [rud]}", "reward.kinds.manners: .*did you mean 'rude'"),
         ("reward.segmenters.relevance=sentence", "did you mean 'sentences'"),
         ("reward.kinds={Manners: [rude]}", "lower-case letters, digits and _"),
+        ("reward.kinds={reward: [rude]}", "named 'reward': choose another name"),
         ("reward.kinds={manners: []}", "manners has no kinds of errors"),
         ("reward.values=1", "reward.values"),
     ],
