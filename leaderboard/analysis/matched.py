@@ -11,7 +11,7 @@ from statistics import fmean, median
 
 from bench.records.files import CurvePoint
 
-Path = Sequence[tuple[float, float]]
+KLPath = Sequence[tuple[float, float]]
 
 AROUND = 2  # steps on each side whose rollouts are averaged: one batch says little of a KL
 BEFORE = 5  # steps that a spike is held against
@@ -20,7 +20,7 @@ LINES = 16  # levels, about, up to the largest KL
 VALIDATION, REWARD_MASS = "validation_", "reward_mass"
 
 
-def kl_paths(points: Sequence[CurvePoint], names: Mapping[str, str]) -> dict[str, Path]:
+def kl_paths(points: Sequence[CurvePoint], names: Mapping[str, str]) -> dict[str, KLPath]:
     """The path of each quantity that the curve has.
 
     KL is the validation's own (`validation_kl`) where it was measured; else that of the rollouts
@@ -48,9 +48,7 @@ def kl_paths(points: Sequence[CurvePoint], names: Mapping[str, str]) -> dict[str
     return dict(found)
 
 
-def _around(
-    rows: Mapping[int, Mapping[str, float | None]], step: int, name: str
-) -> float | None:
+def _around(rows: Mapping[int, Mapping[str, float | None]], step: int, name: str) -> float | None:
     """Mean over the rollouts around the policy after `step`, which draws those of the next step."""
     wide = min(AROUND, step)  # as far back as forward, or the start would look like what follows
     near = range(step + 1 - wide, step + 2 + wide)
@@ -63,7 +61,7 @@ def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def value_at(path: Path, level: float) -> float | None:
+def value_at(path: KLPath, level: float) -> float | None:
     """The value where the path first reaches this KL; None: it never does, or begins behind it."""
     before = None
     for kl, value in path:
@@ -78,7 +76,7 @@ def value_at(path: Path, level: float) -> float | None:
     return None
 
 
-def reach(path: Path) -> float:
+def reach(path: KLPath) -> float:
     """The largest KL of a path."""
     return max(kl for kl, _ in path)
 
@@ -94,7 +92,7 @@ def matched_level(reached: Sequence[float]) -> float:
 
 
 def levels(largest: float, matched: float) -> list[float]:
-    """Equal steps of a round size from 0 to the largest KL, and the one that rows are matched at."""
+    """Equal round steps from 0 to the largest KL, and the one that rows are matched at."""
     if largest <= 0:
         return [0.0]
     unit = 10.0 ** math.floor(math.log10(largest / LINES))

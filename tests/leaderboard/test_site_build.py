@@ -74,6 +74,7 @@ def test_the_files_and_their_links(results, tmp_path):
     names = {str(path.relative_to(out)) for path in paths}
     assert {f"samples/testbed-seed-{seed}.html" for seed in range(3)} < names
     assert "runs/testbed-token_ppo-loss-eq4-s0.html" in names
+    assert "stability/testbed.html" in names
     assert {f"figures/testbed/gold-steps{end}" for end in (".svg", "-dark.svg", ".png")} < names
     pages = pages_of(out)
     for path, page in pages.items():
