@@ -7,7 +7,7 @@ over seeds, by row and by how finely the reward is paid.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from statistics import fmean
+from statistics import fmean, median
 
 import numpy as np
 
@@ -32,6 +32,7 @@ NOTHING, NOT_RECORDED = "nothing", "not recorded"
 GRANULARITIES = ("response", "segment", "token")  # from the coarsest to the finest
 TOKENWISE = 0.5  # of its tokens: from so many rewards on a response is paid by the token
 RESPONSEWISE = 1.5  # rewards: up to so many it is paid once
+STILL = 0.25  # of the median row's reach: who stays below would hold all others at SFT
 LONGER, REPEATED = 2.0, 0.5  # from here on a policy has collapsed: see the glossary
 
 
@@ -90,8 +91,9 @@ class Stability:
         without: labels of ended runs without a curve by KL.
         score: what the validation score is, in words; None where no curve has one.
         levels: the KL values at which all rows are read.
-        matched: the one that all rows reach.
-        limited_by: the row that reaches no further.
+        matched: the one that all compared rows reach.
+        limited_by: the compared row that reaches no further.
+        apart: labels of the rows that are not compared: they hardly move away from SFT.
     """
 
     lines: list[Line]
@@ -100,6 +102,12 @@ class Stability:
     levels: list[float]
     matched: float
     limited_by: str
+    apart: list[str]
+
+    @property
+    def compared(self) -> list[Line]:
+        """The rows that are compared at `matched`."""
+        return [line for line in self.lines if line.label not in self.apart]
 
     def lacking(self, quantity: str) -> list[str]:
         """The labels of which no curve has this quantity."""
@@ -118,8 +126,10 @@ class Stability:
 
     @property
     def groups(self) -> dict[str, list[Line]]:
-        """The rows of each recorded granularity, the coarsest first."""
-        found = {g: [line for line in self.lines if line.granularity == g] for g in GRANULARITIES}
+        """The compared rows of each recorded granularity, the coarsest first."""
+        found = {
+            g: [line for line in self.compared if line.granularity == g] for g in GRANULARITIES
+        }
         return {name: lines for name, lines in found.items() if lines}
 
     def group_at(self, lines: Iterable[Line], quantity: str) -> Estimate | None:
@@ -171,8 +181,10 @@ def stability(groups: Sequence[Group], problems: list[str]) -> Stability | None:
         return None
     order = (*GRANULARITIES, NOTHING, NOT_RECORDED)
     lines.sort(key=lambda line: (order.index(line.granularity), line.label))
-    last = min(lines, key=lambda line: line.reach)
-    matched = matched_level([line.reach for line in lines])
+    enough = STILL * median(line.reach for line in lines)
+    compared = [line for line in lines if line.reach >= enough]
+    last = min(compared, key=lambda line: line.reach)
+    matched = matched_level([line.reach for line in compared])
     shown = {line.label for line in lines}
     return Stability(
         lines=lines,
@@ -181,6 +193,7 @@ def stability(groups: Sequence[Group], problems: list[str]) -> Stability | None:
         levels=levels(max(line.furthest for line in lines), matched),
         matched=matched,
         limited_by=last.label,
+        apart=[line.label for line in lines if line not in compared],
     )
 
 

@@ -95,7 +95,7 @@ def _at_matched(found: Stability, rows: dict[str, Row]) -> Sheet:
         for line in found.lines
     ]
     columns = [_column("Method", numeric=False), _column("Paid by", numeric=False)]
-    note = f"The largest KL that all rows reach; {found.limited_by} reaches no further."
+    note = f"The largest KL that all compared rows reach; {found.limited_by} reaches no further."
     title = f"At a KL of {found.matched:g} nats a response"
     return Sheet(title, [*columns, *_quantities(found)], lines, [note])
 

@@ -6,7 +6,15 @@ from markupsafe import Markup
 
 from bench.stats import Estimate
 from leaderboard.analysis.rows import number
-from leaderboard.analysis.stability import LENGTH, MASS, QUANTITIES, REPEATS, Line, Stability
+from leaderboard.analysis.stability import (
+    LENGTH,
+    MASS,
+    NOT_RECORDED,
+    QUANTITIES,
+    REPEATS,
+    Line,
+    Stability,
+)
 
 _MORE = {
     LENGTH: ("writes {} {} tokens a response", "more", "fewer"),
@@ -19,8 +27,11 @@ _UNIT = {LENGTH: "tokens a response", REPEATS: "% of 4-grams repeated", MASS: "r
 def steady_finding(found: Stability) -> list[Markup]:
     """The sentence, and what must be read with it."""
     if found.matched <= 0:
-        text = "{} has not moved away from SFT: there is no KL that all rows reach."
-        return [Markup(text).format(_strong(found.limited_by))]
+        return [Markup("No row has moved away from SFT: there is no KL to compare them at.")]
+    return [*_comparison(found), *_apart(found)]
+
+
+def _comparison(found: Stability) -> list[Markup]:
     groups = found.groups
     if len(groups) > 1:
         coarse, *finer = groups
@@ -30,11 +41,17 @@ def steady_finding(found: Stability) -> list[Markup]:
             "models learned from, too. Intervals are of this one difference each."
         )
         return [*said, caveat]
-    unknown = [line.label for line in found.lines if line.granularity not in groups]
-    if len(unknown) == len(found.lines):
+    unknown = [line.label for line in found.compared if line.granularity == NOT_RECORDED]
+    if len(unknown) == len(found.compared):
         return [_extremes(found), Markup("How finely a response is paid is not in these records.")]
     more = Markup("How finely a response is paid is not in the records of {}.")
     return [_extremes(found), *([more.format(_listed(unknown))] if unknown else [])]
+
+
+def _apart(found: Stability) -> list[Markup]:
+    """The rows that the sentence does not speak of."""
+    text = Markup("Not compared, for they hardly move away from SFT (the numbers below): {}.")
+    return [text.format(_listed(found.apart))] if found.apart else []
 
 
 def _compared(found: Stability, coarse: str, fine: str) -> Markup:
@@ -70,14 +87,16 @@ def _sure(quantity: str, estimate: Estimate, sign: float) -> str:
 
 def _extremes(found: Stability) -> Markup:
     """The rows with the least and the most of the first quantity that all rows have."""
-    read = {q: [line.at(q, found.matched) for line in found.lines] for q in QUANTITIES}
+    read = {q: [line.at(q, found.matched) for line in found.compared] for q in QUANTITIES}
     quantity = next((q for q, estimates in read.items() if all(estimates)), None)
     if quantity is None:
         return Markup("No quantity was recorded in all rows.")
     means = {
-        line.label: e for line, e in zip(found.lines, read[quantity], strict=True) if e is not None
+        line.label: e
+        for line, e in zip(found.compared, read[quantity], strict=True)
+        if e is not None
     }
-    ordered = sorted(found.lines, key=lambda line: means[line.label].mean)
+    ordered = sorted(found.compared, key=lambda line: means[line.label].mean)
     least, most = ordered[0], ordered[-1]
     unit = _UNIT.get(quantity, found.score or "")
     if least is most:
@@ -98,8 +117,9 @@ def _paired(found: Stability, most: Line, least: Line, quantity: str) -> str:
 
 
 def _start(found: Stability) -> Markup:
-    return Markup("At a KL of {} nats a response, the largest that every row reaches, ").format(
-        f"{found.matched:g}"
+    who = "every compared row" if found.apart else "every row"
+    return Markup("At a KL of {} nats a response, the largest that {} reaches, ").format(
+        f"{found.matched:g}", who
     )
 
 

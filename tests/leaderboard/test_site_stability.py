@@ -140,11 +140,24 @@ def test_one_seed_and_one_row_claim_no_interval(make_run, tmp_path):
     assert cells(page.sheets[0])["only"]["Length"].note == "one seed"
 
 
-def test_a_row_that_stays_at_sft_is_named(make_run, tmp_path):
+def test_a_row_that_stays_at_sft_holds_no_other_there(make_run, tmp_path):
+    write_curve(make_run("still"), straight(end=0.4, length=20.0))
+    for label in ("moves", "grows"):
+        write_curve(make_run(label), straight(end=2.0, length=30.0))
+    first, *_, last = said(tmp_path / "results")
+    assert first.startswith("At a KL of 2 nats a response, the largest that every compared row")
+    assert "still" not in first
+    assert last.endswith("hardly move away from SFT (the numbers below): still.")
+    _, (page, _) = page_of(tmp_path / "results", tmp_path)
+    assert cells(page.sheets[0])["still"]["Length"].text == "–"
+    assert cells(page.sheets[-1])["still"]["Reaches KL"].text == "0.40"
+
+
+def test_where_no_row_has_moved_nothing_is_compared(make_run, tmp_path):
     write_curve(make_run("still"), straight(end=0.0, length=20.0))
-    write_curve(make_run("moves"), straight(end=2.0, length=30.0))
-    (first,) = said(tmp_path / "results")
-    assert first.startswith("still has not moved away from SFT")
+    assert said(tmp_path / "results") == [
+        "No row has moved away from SFT: there is no KL to compare them at."
+    ]
     _, (page, _) = page_of(tmp_path / "results", tmp_path)
     assert [sheet.title for sheet in page.sheets] == ["In training"]
 
