@@ -96,6 +96,31 @@ def token_rewards(
     return zero_masked(paid, mask)
 
 
+def payments(paid: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, " B"]:
+    """How many rewards a response has: the granularity, as it is paid.
+
+    Equation: the number of t with r_t != 0 and r_t != r_{t-1}, counted positions alone. One score
+    at the end is 1, a reward that is spread over each of K segments K, one a token T.
+
+    Args:
+        paid: (B, T) what each token is paid, reward units.
+        mask: (B, T) True = counts. What it leaves out stands between no two tokens.
+
+    Returns:
+        (B,) numbers from 0 to T.
+
+    Raises:
+        ValueError: if shapes disagree.
+        TypeError: if a dtype is wrong.
+    """
+    check_token_tensors(mask, paid=paid)
+    columns = torch.arange(mask.shape[1], device=mask.device).where(mask, -1)
+    latest = columns.cummax(dim=1).values
+    before = torch.cat([torch.full_like(latest[:, :1], -1), latest[:, :-1]], dim=1)
+    previous = paid.gather(1, before.clamp(min=0)).masked_fill(before < 0, 0.0)
+    return (mask & (paid != 0) & (paid != previous)).sum(dim=1).to(paid.dtype)
+
+
 def _refuse_kl(call: str, *given: object) -> None:
     """Answer an old call, (scores, kl, mask, kl_coef): by place, its mask is given as `kl`."""
     if any(argument is not None for argument in given):

@@ -27,6 +27,7 @@ from bench.rl import (
     kl_estimate,
     masked_mean,
     masked_sum,
+    payments,
 )
 from bench.training.advantages import GAE
 from bench.training.best import Best
@@ -218,7 +219,8 @@ class PPO:
             values = torch.zeros_like(kl)
         elif values is None:
             values = map_rows(self.value.states, batch, columns=1)[:, :-1]
-        rewards = reward_tokens(self.pay(rollout), kl, mask, rollout.finished, config, kl_coef)
+        paid = self.pay(rollout)
+        rewards = reward_tokens(paid, kl, mask, rollout.finished, config, kl_coef)
         advantages, returns = self.advantage.estimate(rewards, values, rollout)
         # Rewards are summed over the states and not over the tokens: one may stand behind EOS.
         # Of an engine that tells no entropies, what it drew does, though less exactly: the mean of
@@ -228,6 +230,7 @@ class PPO:
             "kl": masked_sum(kl, mask, dim=1).mean().item(),
             "reward": masked_sum(rewards.paid, rewards.states, dim=1).mean().item(),
             "reward_mass": masked_sum(rewards.paid.abs(), rewards.states, dim=1).mean().item(),
+            "payments": payments(paid, mask).mean().item(),
             "length": batch.lengths.float().mean().item(),
             "repeat_share": fmean(map(repeat_share, batch.response_ids)),
             "finished": rollout.finished.float().mean().item(),

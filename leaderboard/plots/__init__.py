@@ -20,6 +20,8 @@ def write_figures(
       and the KL reached at that step; mean and 95 % t interval over seeds
     - ``<score>-proxy``: the same against the reward that PPO maximises: over-optimisation
     - ``kl``, ``reward-mass``, ``length``: of the rollouts, at each step
+    - ``matched-length``, ``-repeats``, ``-mass``, ``-score``: of validations, where each seed first
+      reaches a KL (`leaderboard.analysis.stability`)
     - ``rm-accuracy``: reward-model accuracy on held-out pairs and planted errors, 95 % intervals
 
     of the suite's largest table (one reference, one judge), where the score is the gold score, or
@@ -34,12 +36,16 @@ def write_figures(
     """
     from leaderboard.analysis.aggregate import make_tables
     from leaderboard.analysis.runs import load
+    from leaderboard.analysis.stability import stability
+    from leaderboard.plots.matched import matched_plots
 
     grouped, wrong = load(results, suite)
     groups = next(iter(grouped.values()), [])
     if not any(group.ok for group in groups):
         raise UserError(f"{results}: no ok run of suite {suite!r}")
     plots = make_plots(groups, make_tables(grouped, wrong)[0].rows, wrong)
+    if (found := stability(groups, wrong)) is not None:
+        plots += matched_plots(found)
     if problems is not None:
         problems += dict.fromkeys(wrong)
     if not plots:

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bench.errors import UserError, unknown
-from bench.records.files import CURVES, CurvePoint, Damage, RecordError, read_curves
+from bench.records.files import CurvePoint
+from leaderboard.analysis.curves import SCORES, curve_of
 from leaderboard.views.columns import kind, probes
 
 if TYPE_CHECKING:
@@ -18,11 +19,6 @@ ACCURACIES = {
     "rm_accuracy.original_clean": "original,\nclean labels",
     "rm_accuracy.edited": "edits",
 }
-SCORES = {
-    "validation_gold": "gold score",
-    "validation_heldout_rm": "held-out reward model's score",
-    "validation_win_rate": "win rate",
-}
 ROLLOUTS = {
     "kl": ("kl", "KL to the SFT policy", "KL of the rollouts, nats a response"),
     "reward_mass": ("reward-mass", "Reward mass", "sum of |reward| over tokens"),
@@ -33,10 +29,13 @@ _IDS = ("label", "seed", "step")
 
 @dataclass(frozen=True)
 class Point:
-    """A mean over seeds with its 95 % interval; `step` is one of training, or a bar's metric."""
+    """A mean over seeds with its 95 % interval.
+
+    `step` is one of training, a KL at which rows are compared, or a bar's metric.
+    """
 
     label: str
-    step: int | str
+    step: float | str
     x: float
     mean: float
     low: float
@@ -53,6 +52,8 @@ class Plot:
         points: in the order of labels, then of steps.
         path: x is a result too: points are joined by step, and need not advance.
         bars: one bar a step, beside each other.
+        by: what the steps of a curve are, in a word.
+        first_read: the step whose values a page shows at first; None: the last.
     """
 
     name: str
@@ -62,6 +63,8 @@ class Plot:
     points: list[Point]
     path: bool = False
     bars: bool = False
+    by: str = "step"
+    first_read: float | None = None
 
     @property
     def labels(self) -> list[str]:
@@ -113,11 +116,7 @@ def load_curves(groups: "list[Group]", problems: list[str]) -> "pd.DataFrame":
 
     rows: list[dict[str, Any]] = []
     for label, run in [(group.label, run) for group in groups for run in group.ok.values()]:
-        try:
-            points = read_curves(run.folder) if (run.folder / CURVES).exists() else []
-        except RecordError as error:
-            problems.append(Damage(error))
-            continue
+        points = curve_of(run, problems)
         for point in points:
             ids = {"label": label, "seed": run.record.seed, "step": point.step}
             reached = {f"reached_{k}": _reached(points, point.step, k) for k in ("kl", "reward")}

@@ -12,6 +12,7 @@ from leaderboard.analysis.compare import all_pairs
 from leaderboard.analysis.reported import load_reported
 from leaderboard.analysis.rows import Table
 from leaderboard.analysis.runs import Group, load
+from leaderboard.analysis.stability import stability
 from leaderboard.plots import Look, make_plots
 from leaderboard.site.charts import Chart, write_chart
 from leaderboard.site.finding import find
@@ -20,6 +21,7 @@ from leaderboard.site.matrix import comparison_matrix
 from leaderboard.site.provenance import known_facts, run_page, run_sheet, shared
 from leaderboard.site.samples import Pages, load_pages
 from leaderboard.site.sheets import cost_sheets, detail_sheets, result_sheet
+from leaderboard.site.stability import stability_page
 from leaderboard.views.glossary import method_term
 from leaderboard.views.html import Names, renderer
 from leaderboard.views.render import table_grids
@@ -57,6 +59,11 @@ class Board:
             for run in sorted(group.runs, key=lambda run: run.record.seed)
         ]
 
+    @property
+    def stability_page(self) -> str:
+        """The address of the page with the rows at equal KL, where there is one."""
+        return f"stability/{self.slug}.html"
+
     def sample_page(self, seed: int) -> str:
         """The address of the page with the samples of one seed."""
         return f"samples/{self.slug}-seed-{seed}.html"
@@ -69,7 +76,8 @@ def write_site(
 
     ``index.html`` says of each table what was found, and holds its intervals, numbers, paired
     differences, curves, costs and runs; ``samples/`` has a page a seed with every method's
-    generations, two of them beside each other, ``runs/`` a page a run, ``figures/`` the plots as
+    generations, two of them beside each other, ``stability/`` a page a table with its rows at equal
+    KL, ``runs/`` a page a run, ``figures/`` the plots as
     SVG (for a light and for a dark page) and PNG. No page loads anything from elsewhere.
 
     Args:
@@ -95,11 +103,17 @@ def write_site(
     render = renderer()
     try:
         written = [path for board in boards for path in _write_details(board, out, render)]
+        written += [
+            path for board in boards for path in _write_stability(board, out, render, wrong)
+        ]
         charts = {board.slug: _charts(board, out, wrong, written) for board in boards}
         wrong = list(dict.fromkeys(wrong))
         page = render(
             INDEX,
-            boards=[_view(board, charts[board.slug]) for board in boards],
+            boards=[
+                _view(board, charts[board.slug], steady=out / board.stability_page in written)
+                for board in boards
+            ],
             papers=papers,
             problems=[line.removeprefix(f"{results}/") for line in wrong],
         )
@@ -176,9 +190,25 @@ def _write_details(board: Board, out: Path, render: Callable[..., str]) -> Itera
         yield _write(out / board.pages[str(run.folder)], page)
 
 
+def _write_stability(
+    board: Board, out: Path, render: Callable[..., str], problems: list[str]
+) -> list[Path]:
+    """The page of stability with its figures; nothing where no curve has a KL."""
+    found = stability(board.groups, problems)
+    if found is None:
+        return []
+    look, folder = _look(board), f"figures/{board.slug}"
+    page, paths = stability_page(found, board.table.rows, look, out, folder)
+    text = render("stability.html", board=board, page=page, home="../")
+    return [_write(out / board.stability_page, text), *paths]
+
+
+def _look(board: Board) -> Look:
+    return Look.of(sorted(group.label for group in board.groups))
+
+
 def _charts(board: Board, out: Path, problems: list[str], written: list[Path]) -> list[Chart]:
-    look = Look.of(sorted(group.label for group in board.groups))
-    charts = []
+    look, charts = _look(board), []
     for plot in make_plots(board.groups, board.table.rows, problems):
         chart, paths = write_chart(plot, look, out, f"figures/{board.slug}")
         charts.append(chart)
@@ -186,7 +216,7 @@ def _charts(board: Board, out: Path, problems: list[str], written: list[Path]) -
     return charts
 
 
-def _view(board: Board, charts: list[Chart]) -> dict[str, Any]:
+def _view(board: Board, charts: list[Chart], *, steady: bool) -> dict[str, Any]:
     """What the index says of one table."""
     table = board.table
     records = [run.record for _, run in board.runs]
@@ -211,6 +241,7 @@ def _view(board: Board, charts: list[Chart]) -> dict[str, Any]:
         "details": detail_sheets(table),
         "costs": cost_sheets(table),
         "charts": charts,
+        "stability": board.stability_page if steady else "",
         "matrix": comparison_matrix(comparisons, table.metric),
         "example": board.samples.example,
         "facts": known_facts({k: v for k, v in common.items() if k not in identity}),
@@ -220,7 +251,7 @@ def _view(board: Board, charts: list[Chart]) -> dict[str, Any]:
 
 
 def _remove_stale(out: Path, written: list[Path]) -> None:
-    for folder in ("runs", "samples"):
+    for folder in ("runs", "samples", "stability"):
         for path in set((out / folder).glob("*.html")).difference(written):
             path.unlink()
 

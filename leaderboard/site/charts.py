@@ -12,7 +12,7 @@ from leaderboard.site.sheets import EMPTY, Column, Field, Sheet
 
 STEPS = 5  # so many of a curve's steps are in its table
 KNOT = 4  # lines: with more, each gets a panel of its own at first
-DIGITS = 4  # of the numbers in a curve's data: more than anybody can see
+DIGITS = 6  # of the numbers in a curve: rounded once more, they are those of the tables
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,9 @@ def describe(plot: Plot) -> str:
         return f"{plot.title}, lowest to highest method: {'; '.join(ranges)}."
     last = [plot.of(label)[-1] for label in plot.labels]
     ends = [f"{p.label} {text(p.mean)} {_interval(p, text)}".rstrip() for p in last]
+    if plot.by != "step":  # each line ends at its own
+        ends = [f"{end} at {plot.by} {p.x:g}" for end, p in zip(ends, last, strict=True)]
+        return f"{plot.title}; at the end of each line, {plot.note}: {'; '.join(ends)}."
     return f"{plot.title}; at the last step, {plot.note}: {'; '.join(ends)}."
 
 
@@ -95,7 +98,7 @@ def numbers(plot: Plot) -> Sheet:
         at = {point.step: point for point in plot.of(label)}
         cells = [_cell(at[step], text) if step in at else EMPTY for step in steps]
         rows.append([Field(label), *cells])
-    columns = [Column("Method", numeric=False), *(Column(_name(step)) for step in steps)]
+    columns = [Column("Method", numeric=False), *(Column(_name(step, plot.by)) for step in steps)]
     placed = any(p.x != p.step for p in plot.points) and not plot.bars
     notes = [f"@: {plot.x_label}, mean over seeds."] if placed else []
     return Sheet(f"Numbers: {plot.title}", columns, rows, notes)
@@ -116,8 +119,8 @@ def curve_data(plot: Plot, look: Look) -> str:
         for label in plot.labels
     ]
     curves = {
-        "x": plot.x_label, "y": plot.y_label, "path": plot.path,
-        "panels": len(lines) > KNOT, "lines": lines,
+        "x": plot.x_label, "y": plot.y_label, "path": plot.path, "by": plot.by,
+        "read": plot.first_read, "panels": len(lines) > KNOT, "lines": lines,
     }  # fmt: skip
     return json.dumps(curves, separators=(",", ":"))
 
@@ -134,14 +137,14 @@ def _interval(point: Point, text: Callable[[float], str]) -> str:
     return f"[{text(point.low)}, {text(point.high)}]" if known else ""
 
 
-def _steps(plot: Plot) -> list[int | str]:
+def _steps(plot: Plot) -> list[float | str]:
     """In the order of the axis; a metric's is its place."""
     order = {point.step: point.x if plot.bars else point.step for point in plot.points}
     return sorted(order, key=lambda step: float(order[step]))
 
 
-def _name(step: int | str) -> str:
-    return f"step {step}" if isinstance(step, int) else bar_label(step).replace("\n", " ")
+def _name(step: float | str, by: str = "step") -> str:
+    return bar_label(step).replace("\n", " ") if isinstance(step, str) else f"{by} {step:g}"
 
 
 def _formatter(plot: Plot) -> Callable[[float], str]:

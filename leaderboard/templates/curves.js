@@ -37,11 +37,12 @@
       this.lines = data.lines.map((line) => ({
         ...line, points: line.points.map(([step, x, mean, low, high]) => ({ step, x, mean, low, high })),
       }));
-      [this.x, this.y, this.isPath] = [data.x, data.y, data.path];
+      [this.x, this.y, this.isPath, this.by] = [data.x, data.y, data.path, data.by];
       const points = this.lines.flatMap((line) => line.points);
       this.steps = [...new Set(points.map((point) => point.step))].sort((a, b) => a - b);
       this.digits = Math.max(...points.map((point) => Math.abs(point.mean))) >= 10 ? 1 : 2;
       this.hidden = new Set();
+      this.first = data.read === null ? this.steps.length - 1 : this.steps.indexOf(data.read);
       this.build(figure, data.panels);
       new ResizeObserver(() => this.width !== this.holder.clientWidth && this.draw()).observe(this.holder);
     }
@@ -51,11 +52,11 @@
       this.holder.addEventListener("pointermove", (event) => this.follow(event));
       this.panels = html("input", { type: "checkbox", checked: panels });
       this.panels.addEventListener("input", () => this.draw());
-      this.slider = html("input", { type: "range", min: 0, max: this.steps.length - 1, value: this.steps.length - 1 });
+      this.slider = html("input", { type: "range", min: 0, max: this.steps.length - 1, value: this.first });
       this.slider.addEventListener("input", () => this.mark());
       this.where = html("output");
       const tools = html("div", { className: "tools" },
-        html("label", {}, "Step ", this.slider, this.where),
+        html("label", {}, `${this.by[0].toUpperCase()}${this.by.slice(1)} `, this.slider, this.where),
         html("label", {}, this.panels, " one panel a method"));
       const keys = html("ul", { className: "keys" }, ...this.lines.map((line) => html("li", {}, this.key(line))));
       keys.setAttribute("aria-label", "Lines: press one to hide or show it");
@@ -170,7 +171,7 @@
     mark() {
       const step = this.steps[this.slider.value];
       this.where.value = String(step);
-      this.slider.setAttribute("aria-valuetext", `step ${step}`);
+      this.slider.setAttribute("aria-valuetext", `${this.by} ${step}`);
       const text = (value) => value.toFixed(this.digits).replace(/^-(0\.?0*)$/, "$1");
       for (const line of this.lines) {
         const point = line.points.find((p) => p.step === step);

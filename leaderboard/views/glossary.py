@@ -74,6 +74,18 @@ COLUMNS = {
     "Peak GiB": "Most memory of any stage and seed.",
     "Judge USD": "What the judge's answers cost, all seeds.",
     "Editor USD": "What the editor's answers cost, all seeds.",
+    "Paid by": "How finely a response is paid in training, by how many rewards it has (payments "
+    "of the curve): by the response (one), by the token (half of its tokens or more), else by "
+    "the segment. Older records do not say.",
+    "Chosen KL": "KL of the policy that was kept, on the test prompts, in nats a response.",
+    "Reaches KL": "The KL that each of the row's seeds reaches in training.",
+    "Worst spike": "The most by which one step's KL lies above the median of the five steps before "
+    "it, of any seed, in nats.",
+    "Length a nat": "Tokens by which answers grow with each nat of KL, up to the KL at which rows "
+    "are compared: least squares, mean over seeds.",
+    "Diverged": "Seeds whose training ended in NaN or beyond its bounds, of those that ended.",
+    "Collapsed": "Seeds whose last validation has answers less than half or more than twice as "
+    "long as SFT's, or more than half of their 4-grams repeated, of those that ended well.",
     "Training pairs": "Fewest and most pairs that a seed's reward model learned from.",
 }
 

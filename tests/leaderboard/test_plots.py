@@ -11,7 +11,7 @@ from leaderboard.plots import Look, dark, make_plots, write_figures
 from leaderboard.plots.data import load_curves, summary
 from leaderboard.plots.draw import COLOURS, GRID, INK, MARKERS, PAPER
 
-STEMS = ("gold-kl", "gold-steps", "gold-time", "kl", "rm-accuracy")
+STEMS = ("gold-kl", "gold-steps", "gold-time", "kl", "matched-score", "rm-accuracy")
 
 
 def groups_of(results):

@@ -74,6 +74,7 @@ def test_the_files_and_their_links(results, tmp_path):
     names = {str(path.relative_to(out)) for path in paths}
     assert {f"samples/testbed-seed-{seed}.html" for seed in range(3)} < names
     assert "runs/testbed-token_ppo-loss-eq4-s0.html" in names
+    assert "stability/testbed.html" in names
     assert {f"figures/testbed/gold-steps{end}" for end in (".svg", "-dark.svg", ".png")} < names
     pages = pages_of(out)
     for path, page in pages.items():
@@ -167,7 +168,8 @@ def test_what_may_not_be_compared_has_a_table_of_its_own(make_run, tmp_path):
     assert "testbed: judged by claude (m) against" in text
     assert "judge: claude here, gold there" in text
     assert (out / "figures/testbed-2/gold-steps.svg").is_file()
-    assert len(pages_of(out)) == 1 + 3 + 3  # index, runs, samples of seeds 0, 1 and 0 again
+    # index, stability of each table, runs, samples of seeds 0, 1 and 0 again
+    assert len(pages_of(out)) == 1 + 2 + 3 + 3
 
 
 def test_problems_are_on_the_page_and_handed_back(results, tmp_path):

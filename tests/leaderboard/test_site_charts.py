@@ -35,6 +35,20 @@ def test_a_curve_in_words():
     )
 
 
+def test_a_curve_by_kl_says_where_each_line_ends():
+    points = [Point("a", 0.5, 0.5, 1.0, 0.9, 1.1, 2), Point("b", 1.5, 1.5, 2.0, 2.0, 2.0, 1)]
+    plot = Plot("m", "Length", "KL", "tokens", points, by="KL", first_read=0.5)
+    assert describe(plot) == (
+        "Length; at the end of each line, mean and 95 % interval, 1 to 2 seeds: "
+        "a 1.00 [0.90, 1.10] at KL 0.5; b 2.00 at KL 1.5."
+    )
+    sheet = numbers(plot)
+    assert [column.header for column in sheet.columns] == ["Method", "KL 0.5", "KL 1.5"]
+    assert sheet.notes == []
+    data = json.loads(curve_data(plot, Look.of(["a", "b"])))
+    assert (data["by"], data["read"]) == ("KL", 0.5)
+
+
 def test_bars_in_words():
     assert describe(BARS) == (
         "Accuracy, lowest to highest method: original pairs 0.60 (a) to 0.60 (a); "

@@ -136,6 +136,7 @@ STATISTICS: dict[str, Callable[[Outputs, Tensor], Outputs]] = {
     "ratio_statistics": lambda x, m: tuple(
         rl.ratio_statistics(x[0], x[1], m, clip_range=0.2).values()
     ),
+    "payments": lambda x, m: (rl.payments(x[0].round(), m),),
 }
 PER_TOKEN = ROW_FUNCTIONS | BATCH_FUNCTIONS
 DIFFERENTIABLE = PER_TOKEN | TOKEN_MEANS | SCALARS

@@ -66,6 +66,7 @@ CALLS: dict[str, dict[str, Any]] = {
         "penalty": 1.0,
         "mode": "subtract",
     },
+    "payments": {"paid": X, "mask": MASK},
     "ppo_policy_loss": {
         "logprobs": X,
         "old_logprobs": Y,

@@ -13,6 +13,7 @@ from bench.rl import (
     kl_penalised,
     masked_sum,
     missing_eos_penalty,
+    payments,
     place_final_score,
     sequence_rewards,
     token_rewards,
@@ -36,6 +37,17 @@ def test_token_rewards_golden() -> None:
     scores = torch.tensor([[1.0, -2.0, math.nan], [0.0, 3.0, 1.0]])
     out = token_rewards(scores, MASK)
     torch.testing.assert_close(out, torch.tensor([[1.0, -2.0, 0.0], [0.0, 3.0, 1.0]]))
+
+
+def test_payments_golden() -> None:
+    """At the end 1, two segments 2, a token each 3; nothing 0, and padding counts no more.
+
+    A segment that is paid nothing is none; the same pay on both sides of it is two.
+    """
+    rows = [[0.0, 0, 5], [2, 2, -1], [1, 2, 3], [0, 0, 0], [1, 0, 1], [4, 4, 4], [3, 9, 3]]
+    mask = torch.ones(7, 3, dtype=torch.bool)
+    mask[6, 1] = False  # what it leaves out divides nothing
+    assert payments(torch.tensor(rows), mask).tolist() == [1, 2, 3, 0, 2, 1, 1]
 
 
 def test_kl_penalised_golden() -> None:

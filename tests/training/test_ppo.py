@@ -14,7 +14,7 @@ from bench.errors import Diverged
 from bench.models.backbone import Backbone
 from bench.models.names import POLICY
 from bench.plugins.protocols import Method
-from bench.rl import segment_rewards, sequence_rewards
+from bench.rl import payments, segment_rewards, sequence_rewards
 from bench.training.experience import Rollout, reward_tokens
 from bench.training.ppo import PPO, new_value
 from methods.fine_grained_ppo import FineGrainedPPO
@@ -206,6 +206,8 @@ def test_what_is_logged_as_reward_never_holds_the_kl(
     assert metrics["reward"] == pytest.approx(earned.sum(1).mean().item(), abs=1e-5)
     assert metrics["reward_mass"] == pytest.approx(earned.abs().sum(1).mean().item(), abs=1e-5)
     assert metrics["reward_mass"] > abs(metrics["reward"])
+    paid = ppo.pay(rollout)  # what a missing EOS costs is no place of the method's
+    assert metrics["payments"] == pytest.approx(payments(paid, rollout.batch.mask).mean().item())
 
 
 def test_a_seed_repeats_a_run() -> None:

@@ -214,6 +214,23 @@ def test_the_values_under_the_pointer_and_the_slider_are_those_of_the_table(visi
     assert figure.locator(".drawing circle").count() == 7
 
 
+def test_the_curves_over_kl_begin_where_the_rows_are_compared(visit):
+    page = visit("stability/testbed.html")
+    compared = page.locator("h3", has_text="At a KL of").text_content().split()[4]
+    figure = page.locator("#matched-length")
+    slider = figure.get_by_role("slider", name="KL")
+    assert figure.locator("output").text_content() == compared
+    row = page.locator("#sheet-1 tbody tr", has=page.locator("th", has_text="segment_ppo"))
+    key = figure.locator(".keys button", has_text="segment_ppo")
+    shown = row.locator("td[data-name=Length] .value").text_content()
+    assert key.locator(".at").text_content() == shown.replace("[", " [")
+    slider.focus()
+    page.keyboard.press("Home")
+    assert slider.get_attribute("aria-valuetext") == "KL 0"
+    page.keyboard.press("End")  # no row's every seed comes so far but some
+    assert "–" in figure.locator(".keys .at").all_text_contents()
+
+
 def test_token_rewards_answer_the_keyboard(visit):
     page = visit("samples/testbed-seed-0.html?left=token_ppo&right=ppo_rlhf")
     text = page.locator("p.tokens[data-of=token_ppo]").first
@@ -380,6 +397,7 @@ def test_it_fits_the_window(visit, site, tmp_path, viewport, scheme):
     device = f"{viewport['width']}-{scheme}"
     for name, path in (
         ("index", "index.html"), ("samples", "samples/testbed-seed-0.html"), ("run", str(run)),
+        ("stability", "stability/testbed.html"),
     ):  # fmt: skip
         page = visit(path, viewport=viewport, color_scheme=scheme)
         assert page.evaluate("document.documentElement.scrollWidth") == viewport["width"]
@@ -411,6 +429,11 @@ QUESTIONS = {
     "is-it-sure": (["Is it sure?"], "#testbed-matrix", r"\+13\.\d \*\s*\[\+\d.*p 0\.0"),
     "what-is-token-ppo": (["Methods and numbers"], LEADERBOARD, "a reward at every token"),
     "where-does-it-fail": (["Where do they fail?"], "#testbed-details-2", r"▾ \d+\.\d"),
+    "does-it-stay-stable": (
+        ["Stability at equal KL"],
+        ".finding",
+        r"At a KL of .* nats .*95 % interval",
+    ),
     "what-did-it-cost": (["What did it cost?"], "#testbed-cost-1", r"\d\.\d min"),
 }
 

@@ -1,0 +1,23 @@
+"""The curves of a table's runs, as every view of them reads them."""
+
+from bench.records.files import CURVES, CurvePoint, Damage, RecordError, Run, read_curves
+
+SCORES = {
+    "validation_gold": "gold score",
+    "validation_heldout_rm": "held-out reward model's score",
+    "validation_win_rate": "win rate",
+}
+
+
+def curve_of(run: Run, problems: list[str]) -> list[CurvePoint]:
+    """The steps of a run; none where it has no curve, as SFT, or one that cannot be read.
+
+    Args:
+        run: its folder is read.
+        problems: receives the line that says why a curve cannot be read.
+    """
+    try:
+        return read_curves(run.folder) if (run.folder / CURVES).exists() else []
+    except RecordError as error:
+        problems.append(Damage(error))
+        return []
