@@ -18,10 +18,11 @@ from bench.stages.chosen import uses_edits_of, uses_pairs_of
 from bench.stages.drawing import draw_demonstrations, draw_prompts, heldout_config, short_enough
 from bench.stages.given import drawn_pairs, joined_edits
 
-STAGES = ("samples", "offline", "ppo", "outputs")  # those that generate
+STAGES = ("samples", "best_responses", "offline", "ppo", "outputs")  # those that generate
 # The prompts that they generate to: stage, split, and the section that limits the responses.
 SPLITS = (
     ("samples", "preference", "preferences"),
+    ("best_responses", "ppo", "ppo"),
     ("offline", "validation", "evaluation"),
     ("ppo", "ppo", "ppo"),
     ("ppo", "validation", "evaluation"),

@@ -32,6 +32,7 @@ APART = (
 SIZES = {
     "sft": 72, "samples": 72, "preferences": 25, "edits": 30, "reward_model": 82,
     "rm_evaluation": 92, "offline": 87, "ppo": 92, "outputs": 73, "judgement": 92,
+    "best_responses": 82, "best outputs": 83,
     "edits by claude": 70, "judgement by claude": 128,
 }  # fmt: skip
 
@@ -56,6 +57,10 @@ def stages() -> dict[str, Stage]:
     )
     plan, _ = make_plan(load_config(overrides=["method=dpo"]))
     own["offline"] = plan.policy
+    plan, _ = make_plan(load_config(overrides=["method=expert_iteration"]))
+    own["best_responses"] = plan.policy.inputs[1]
+    plan, _ = make_plan(load_config(overrides=["method=best_of_n"]))
+    own["best outputs"] = plan.judgement.inputs[0]
     return own | {f"{name} by claude": asked[name] for name in ("edits", "judgement")}
 
 
