@@ -108,8 +108,10 @@ def check_method(
     config = (config or RunConfig()).model_copy(update={"method": "sft"})
     world = suite or load_suite(config)
     policies = [method.plan(Stages(config, world)) for _ in range(2)]
-    say.unless(policies[0].key == policies[1].key, "plan describes another stage at each call")
-    pays = "source" in policies[0].config  # what a stage is paid by is in its key
+    answers = [Stages(config, world).outputs(policy) for policy in policies]
+    say.unless(answers[0].key == answers[1].key, "plan describes another policy at each call")
+    # What a stage is paid by is in its key; where nothing is trained nothing is paid.
+    pays = "source" in getattr(policies[0], "config", {})
     say.unless(pays or not hasattr(method, "rewards"), "rewards is there, and plan pays nothing")
     if pays:
         say.unless(hasattr(method, "rewards"), "plan pays with rewards, and there is no rewards")

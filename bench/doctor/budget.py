@@ -34,7 +34,7 @@ COMFORT = 0.8  # share of the memory above which a run may fail where something 
 PARTS = ("base", "adapters", "gradients", "optimiser", "cache", "activations", "logits")
 # Of a run with PPO, which `doctor` looks at; and all that are counted.
 PPO_RUN = ("sft", "samples", "reward_model", "rm_evaluation", "ppo", "outputs", "judgement")
-STAGES = ("sft", "samples", "offline", *PPO_RUN[2:])
+STAGES = (*PPO_RUN[:4], "best_responses", "offline", *PPO_RUN[4:])
 LONGEST = 32  # demonstrations, the longest as texts, of which the longest as tokens is looked for
 DECODED = Sampling(1).batch_size  # outside of PPO's rollouts, where nothing else is said
 
@@ -46,6 +46,7 @@ _HALF: Knob = ("model", "dtype", "bfloat16")
 KNOBS: Mapping[str, tuple[Knob, ...]] = {
     "sft": (("sft", "microbatch_size", None), _AGAIN, ("sft", "full", False), _HALF),
     "samples": (_FEWER, _HALF, ("preferences", "max_new_tokens", None)),
+    "best_responses": (_FEWER, _HALF, ("ppo", "max_new_tokens", None)),
     "reward_model": (("reward_model", "microbatch_size", None), _AGAIN, _HALF),
     "offline": (("offline", "microbatch_size", None), _FEWER, _AGAIN, _HALF),
     "ppo": (
@@ -206,6 +207,11 @@ class Counter:
         parts = self._adapters(1) | self._learning(1) | self._pass(k * groups, prompt, new, False)
         yield "a step", parts
         yield "scoring", self._adapters(1) | self._scoring(*self._compared(), False)
+
+    def _best_responses(self) -> Iterable[tuple[str, dict[str, float]]]:
+        prompt, new = self.lengths.prompts["ppo"], self.config.ppo.max_new_tokens
+        yield "decoding", self._adapters(1) | self._decoding(self.decoded, "ppo", new)
+        yield "scoring", self._adapters(1) | self._scoring(prompt, new, False)
 
     def _offline(self) -> Iterable[tuple[str, dict[str, float]]]:
         """Of the loss that needs most: one that reads both models' whole distributions."""

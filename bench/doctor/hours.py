@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 import torch
 
@@ -100,25 +101,29 @@ def demonstrations(config: RunConfig) -> int:
     return (config.sft.steps or 0) * config.sft.batch_size
 
 
-def work(counter: Counter, *, brings_pairs: bool) -> list[Part]:
+def work(
+    counter: Counter, *, brings_pairs: bool, best_of: Mapping[str, int] = MappingProxyType({})
+) -> list[Part]:
     """The parts of all stages of a run that trains a reward model and then PPO.
 
     Args:
         counter: of the run's memory: it has the model's shape and the texts' lengths.
         brings_pairs: whether the suite has the pairs; else they are sampled.
+        best_of: by the stages that keep the best of several draws, how many.
     """
-    return list(_Stages(counter, brings_pairs))
+    return list(_Stages(counter, brings_pairs, best_of))
 
 
-def offline_work(counter: Counter) -> list[Part]:
-    """The parts of the stage that trains a policy without a rollout; `counter` as of `work`."""
-    return list(_Stages(counter, brings_pairs=False).offline())
+def offline_work(counter: Counter, best_of: Mapping[str, int] = MappingProxyType({})) -> list[Part]:
+    """The parts of the stage that trains a policy without a rollout; arguments as of `work`."""
+    return list(_Stages(counter, brings_pairs=False, best_of=best_of).offline())
 
 
 class _Stages:
     """Goes through the stages in the order of a run."""
 
-    def __init__(self, counter: Counter, brings_pairs: bool) -> None:
+    def __init__(self, counter: Counter, brings_pairs: bool, best_of: Mapping[str, int]) -> None:
+        self.best_of = best_of
         self.counter, self.config, self.brings_pairs = counter, counter.config, brings_pairs
         self.weights = Weights.of(counter.foot.peft, ADAPTER)
         self.exact = counter.dtype == torch.float32
@@ -142,8 +147,11 @@ class _Stages:
         row = self._compared(wanted.max_length)
         yield self._scored("reward_model", wanted.normalisation_samples, row, "normalising")
         yield self._scored("rm_evaluation", 2 * 2 * pairs.held_out, row)  # original and edited
+        for stage, k in self.best_of.items():
+            yield from self._best(stage, k)
         yield from self._ppo()
-        yield from self._outputs()
+        if "outputs" not in self.best_of:
+            yield from self._outputs()
 
     def _compared(self, most: int) -> Row:
         """A prompt and response of a pair; a response is cut before a prompt is."""
@@ -162,15 +170,18 @@ class _Stages:
 
     def offline(self) -> Iterator[Part]:
         """Of a loss that reads the reference."""
-        config, pairs = self.config.offline, self.config.preferences
-        row = self._compared(config.max_length)
+        config, pairs, ppo = self.config.offline, self.config.preferences, self.config.ppo
+        groups, k, row = pairs.pairs, pairs.responses, self._compared(config.max_length)
+        if "best_responses" in self.best_of:
+            groups, k = ppo.prompts, 1
+            row = self.counter.lengths.prompts["ppo"], ppo.max_new_tokens
         if may_pack(self.counter.settings):  # a prompt is computed once for all its responses
-            row = -(-row[0] // pairs.responses), row[1]
-        n = pairs.responses * pairs.pairs * config.epochs
-        rows = pairs.responses * min(config.microbatch_size or config.batch_size, config.batch_size)
+            row = -(-row[0] // k), row[1]
+        n = k * groups * config.epochs
+        rows = k * min(config.microbatch_size or config.batch_size, config.batch_size)
         yield self._scored("offline", n, row, "the reference", heads=1, states=0)
         yield self._learned("offline", n, rows, row)
-        steps = config.epochs * -(-pairs.pairs // config.batch_size)
+        steps = config.epochs * -(-groups // config.batch_size)
         # Each has one sample more, for the KL.
         yield from self._validations("offline", steps, config.eval_every, samples=2)
 
@@ -218,6 +229,17 @@ class _Stages:
         yield self._drawn("outputs", n, self.counter.decoded, row, adapted=not self.exact)
         # One more sample, above, and what policy and reference say of it: the KL.
         yield self._scored("outputs", wanted.test_prompts, row, "the KL", heads=2, states=0)
+
+    def _best(self, stage: str, k: int) -> Iterator[Part]:
+        """k draws of the SFT model for each response, and their scores by a reward model."""
+        config, most = self.config, self.counter.lengths
+        wanted = config.evaluation
+        row, n = (most.prompts["ppo"], config.ppo.max_new_tokens), k * config.ppo.prompts
+        if stage == "outputs":
+            row = most.prompts["test"], wanted.max_new_tokens
+            n = k * (wanted.test_prompts * wanted.samples + wanted.unseen_prompts)
+        yield self._drawn(stage, n, self.counter.decoded, row)
+        yield self._scored(stage, n, row)
 
     def _drawn(
         self,

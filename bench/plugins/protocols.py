@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from bench.models.heads import RewardModel
     from bench.models.sequences import Sequences
     from bench.pipeline.stage import Stage
+    from bench.stages.planned_best import BestOf
     from bench.stages.planning import Stages
     from bench.training.comparisons import Group
     from bench.training.experience import Pay, Rewards, Rollout
@@ -425,8 +426,11 @@ class Method(Protocol):
 
     def __init__(self, options: Any) -> None: ...
 
-    def plan(self, stages: Stages) -> Stage:
-        """The stage that makes the policy; what it needs hangs on it. Computes nothing."""
+    def plan(self, stages: Stages) -> Stage | BestOf:
+        """The stage that makes the policy; what it needs hangs on it. Computes nothing.
+
+        Or, of a method that trains none, what of the SFT model's responses is kept.
+        """
         ...
 
     def rewards(self, paid: Tensor, mask: Tensor) -> Tensor:

@@ -134,6 +134,18 @@ METHODS: Registry[Any] = Registry(
             "arXiv:2304.05302",
         ),
         Entry(
+            "best_of_n",
+            "methods.best_of_n:BestOfN",
+            "of n responses of the SFT model the one that scores highest; nothing is trained",
+            "arXiv:2305.14387",
+        ),
+        Entry(
+            "expert_iteration",
+            "methods.expert_iteration:ExpertIteration",
+            "the best of n responses to each training prompt, imitated",
+            "arXiv:2305.14387",
+        ),
+        Entry(
             "rto",
             "methods.rto:RTO",
             "DPO's log-ratio as a reward at every token, then PPO",
@@ -325,6 +337,12 @@ OFFLINE_LOSSES: Registry[Any] = Registry(
             "bench.training.offline_losses:FIGA",
             "likelihood of what an edit put in, less that of what it took out",
             "arXiv:2311.04072",
+        ),
+        Entry(
+            "imitation",
+            "bench.training.offline_losses:Imitation",
+            "cross-entropy of the best response",
+            "arXiv:2305.14387",
         ),
     ],
     plural="offline losses",

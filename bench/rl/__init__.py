@@ -21,7 +21,14 @@ broadcasts silently.
 from bench.rl.advantages import explained_variance, gae, whiten
 from bench.rl.credit import attention_shares, growth_of_mean
 from bench.rl.groups import group_standardised, leave_one_out
-from bench.rl.kl import AdaptiveKLController, FixedKLController, KLKind, forward_kl, kl_estimate
+from bench.rl.kl import (
+    AdaptiveKLController,
+    FixedKLController,
+    KLKind,
+    best_of_n_kl_bound,
+    forward_kl,
+    kl_estimate,
+)
 from bench.rl.logprobs import entropy, token_logprobs
 from bench.rl.macro_actions import macro_gae
 from bench.rl.masking import masked_mean, masked_sum
@@ -59,6 +66,7 @@ __all__ = [
     "PenaltyMode",
     "ScorePosition",
     "attention_shares",
+    "best_of_n_kl_bound",
     "bradley_terry_loss",
     "divergence_preference_loss",
     "dpo_loss",

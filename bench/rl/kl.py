@@ -66,6 +66,30 @@ def kl_estimate(
     raise ValueError(f"kind must be k1, k2, k3 or k1_clamped, is {kind!r}")
 
 
+def best_of_n_kl_bound(n: int) -> float:
+    """Most that the best of n draws from a policy can be from that policy, in KL, nats.
+
+        KL(pi_n || pi) <= log n - (n - 1) / n
+
+    It is the KL itself where no response is drawn twice and no two score alike, and far above it
+    where a policy draws one response most of the time. A tie that the order of the draws decides
+    only lowers the KL.
+
+    Args:
+        n: draws, 1 at least.
+
+    Raises:
+        ValueError: if n is less.
+
+    References:
+        Used as the KL itself in arXiv:2112.09332 and arXiv:2210.10760; arXiv:2401.01879 shows that
+        it is a bound.
+    """
+    if n < 1:
+        raise ValueError(f"n must be 1 at least, is {n}")
+    return math.log(n) - (n - 1) / n
+
+
 def forward_kl(
     logits: Float[Tensor, "B T V"], ref_logits: Float[Tensor, "B T V"]
 ) -> Float[Tensor, "B T"]:

@@ -57,7 +57,8 @@ def _judged(planned: Plan, context: Context, store: Store) -> Grid | None:
         return _table("judge", judge, _joined(_drawn(drawn, context.suite)))
     wanted, suite = context.config.evaluation, context.suite
     test = draw_prompts(suite, "test", context.config)
-    parts = [test] * (wanted.samples + wanted.greedy)
+    greedy = outputs.config["evaluation"].get("greedy", False)  # the best of n has none
+    parts = [test] * (wanted.samples + greedy)
     parts.append(draw_prompts(suite, "unseen", context.config))
     return _table("judge", judge, _joined(_expected(parts, suite)), said=_STAND_IN)
 

@@ -66,16 +66,14 @@ def find(folder: Path, store: Store) -> Export:
     if record.status != "ok":
         raise UserError(f"{record.run_id}: its status is {record.status}, there is no policy")
     keys = {stage.name: stage.key for stage in record.stages}
-    # The stage is named by its algorithm; of all stages it alone leaves a policy.
-    found = {name: store.find(name, key) for name, key in keys.items()}
-    trained = [one.path / "policy" for one in found.values() if one and _has_policy(one.path)]
-    if record.method == "sft":
+    if record.policy_stage is None:
         raise UserError(
-            f"{record.run_id}: the method sft trains no policy: its model is "
+            f"{record.run_id}: the method {record.method} trains no policy: its model is "
             f"{store.root / 'sft' / keys['sft'] / 'model'}"
         )
-    sft = found.get("sft")
-    if sft is None or not trained:
+    found = {name: store.find(name, key) for name, key in keys.items()}
+    sft, trained = found.get("sft"), found.get(record.policy_stage.name)
+    if sft is None or trained is None:
         raise UserError(
             f"{record.run_id}: the store {store.root} does not have its stages: give the one in "
             "which they are with --store, or run it again (`python -m bench rerun RUN --store DIR`)"
@@ -83,7 +81,7 @@ def find(folder: Path, store: Store) -> Export:
     reward = found.get("reward_model")
     granularity = None if reward is None else _json(reward.path / CONSTANTS)["granularity"]
     base = _on_the_hub(record)
-    return Export(record, folder, trained[0], sft.path / "model", base, granularity)
+    return Export(record, folder, trained.path / "policy", sft.path / "model", base, granularity)
 
 
 def write(found: Export, out: Path, numbers: Grid, licence: str | None, repo: str | None) -> None:
@@ -199,10 +197,6 @@ def _answered(repo: str) -> Iterator[None]:
             "exported is kept",
             exit_code=1,
         ) from error
-
-
-def _has_policy(stage: Path) -> bool:
-    return (stage / "policy" / _ADAPTER[0]).is_file()
 
 
 def _on_the_hub(record: Record) -> tuple[str, str] | None:

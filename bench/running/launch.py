@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from bench.pipeline.progress import Progress
     from bench.pipeline.store import Store
     from bench.records.schema import Record
+    from bench.running.runner import Plan
 
 MOST_SEEDS = 1000  # in one range: more is a slip of the keyboard
 
@@ -237,14 +238,13 @@ def plan_tables(
         f"{title(config, swept)} (store: {store.root})", ["stage", "key", "", "what"], rows
     )
     missing = {stage.name for stage in stages if not stage.cached}
-    needs, problem = _needs_tables(planned.config, suite, missing)
+    needs, problem = _needs_tables(planned, suite, missing)
     return [replace(grid, notes=notes), *needs, *run_estimates(planned, suite, store)], problem
 
 
-def _needs_tables(
-    config: RunConfig, suite: Any, missing: set[str]
-) -> tuple[list[Grid], str | None]:
+def _needs_tables(planned: Plan, suite: Any, missing: set[str]) -> tuple[list[Grid], str | None]:
     """Memory and work of the stages that are not in the store, as far as they are counted."""
+    config = planned.config
     if not missing:  # nothing to count, and no torch to import
         return [], None
     from bench.doctor import budget, hours
@@ -264,8 +264,9 @@ def _needs_tables(
         ["stage", "when", *budget.PARTS, "all"],
         [(count.stage, count.doing, *count.cells) for count in counts],
     )
-    work = hours.work(counter, brings_pairs=uses_pairs_of(suite, config))
-    work += hours.offline_work(counter)
+    kept = {s.name: s.config["best_of"]["n"] for s in planned.stages if "best_of" in s.config}
+    work = hours.work(counter, brings_pairs=uses_pairs_of(suite, config), best_of=kept)
+    work += hours.offline_work(counter, kept)
     ordered = sorted(work, key=lambda part: budget.STAGES.index(part.stage))
     parts = [part for part in ordered if part.stage in missing]
     here = [hours.CPU] if counter.device.type == "cpu" else []

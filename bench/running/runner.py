@@ -33,6 +33,7 @@ from bench.running.tracking import Subject, tracked
 from bench.stages.base import with_base
 from bench.stages.chosen import editor_maker, judge_maker
 from bench.stages.pairs import EDITS, PREFERENCES, SPANS
+from bench.stages.planned_best import BestOf
 from bench.stages.planning import Stages
 from bench.stages.reading import pinned
 
@@ -83,6 +84,8 @@ class Plan:
     """A run's stages: the judgement, which everything hangs on, and what reward models are.
 
     Attributes:
+        policy: who answers: the stage that trains, or the SFT model.
+        best_of: what of its answers is kept; None: they are all.
         config: as the stages see it: of a model on the hub, the revision is a commit; of one in a
             GGUF file, the path is that of the folder to which it was converted.
         until: the stage that it ends with; None: with the judgement.
@@ -93,6 +96,7 @@ class Plan:
     rm_evaluation: Stage | None
     policy: Stage
     config: RunConfig
+    best_of: BestOf | None = None
     until: str | None = None
     segment_evaluations: Sequence[Stage] = ()
 
@@ -112,9 +116,13 @@ class Plan:
         if self.until is None:
             return [*self.measured, self.judgement]
         whole = [stage for target in (*self.measured, self.judgement) for stage in target.graph()]
-        named = {stage.name: stage for stage in whole}
-        if self.trained is not None:
-            named["policy"] = self.trained
+        named: dict[str, tuple[Stage, ...]] = {stage.name: (stage,) for stage in whole}
+        if self.best_of is not None:
+            named["policy"] = self.best_of.inputs
+        elif self.trained is not None:
+            named["policy"] = (self.trained,)
+        if self.rm_evaluation is not None:
+            named["reward_model"] = named["rm_evaluation"] = tuple(self.measured)
         last = named.get(self.until)
         if last is None:
             known = [name for name in UNTIL if name in named]
@@ -122,14 +130,12 @@ class Plan:
                 f"--until {self.until}: the method {self.method.name} has no such stage; it has "
                 f"{', '.join(known)}"
             )
-        if self.until in ("reward_model", "rm_evaluation"):
-            return self.measured
         later = UNTIL.index(self.until) > UNTIL.index("rm_evaluation")
-        return [*(self.measured if later else []), last]
+        return [*(self.measured if later else []), *last]
 
     @property
     def trained(self) -> Stage | None:
-        """The stage that trains the policy; None: the policy is the SFT model (the method sft)."""
+        """The stage that trains the policy; None: none does, and the SFT model is what answers."""
         return None if self.policy.name == "sft" else self.policy
 
     @property
@@ -162,23 +168,27 @@ def make_plan(
     # Before any key is made: a name on the hub may move.
     config = pinned(with_base(config, suite, store or Store()), suite)
     stages = Stages(config, suite)
-    policy = method.plan(stages)
+    made = method.plan(stages)
+    best_of = made if isinstance(made, BestOf) else None
+    policy = made if best_of is None else best_of.policy
     if not isinstance(policy, Stage):
         raise UserError(
-            f"the method {config.method}: its plan gave {policy!r} instead of a stage, as "
+            f"the method {config.method}: its plan gave {made!r} instead of a stage, as "
             "`return stages.ppo(self, reward_model)` does",
             exit_code=1,
         )
     # A method says what makes its policy; what is measured around it is the same for every method.
-    reward_model = next((s for s in policy.inputs if s.name == "reward_model"), None)
+    outputs = stages.outputs(made)
+    reward_model = next((s for s in outputs.graph() if s.name == "reward_model"), None)
     planned = Plan(
         method,
-        stages.judgement(stages.outputs(policy), reward_model),
+        stages.judgement(outputs, reward_model),
         None if reward_model is None else stages.rm_evaluation(reward_model),
         policy,
         config,
+        best_of,
         UNTIL_ONCE.get(until or "", until),
-        [stages.segment_evaluation(s) for s in policy.inputs if "category" in s.config],
+        [stages.segment_evaluation(s) for s in outputs.graph() if "category" in s.config],
     )
     return planned, suite
 
@@ -538,8 +548,8 @@ def _curve(planned: Plan, executed: dict[str, Executed]) -> list[dict[str, float
 
 
 def _trained(planned: Plan, executed: dict[str, Executed]) -> Path | None:
-    """Where a policy was trained; None for the method sft, whose policy is an input of all."""
-    return None if planned.policy.name == "sft" else _artifact(planned.policy, executed)
+    """Where a policy was trained; None where none was: the SFT model is an input of all."""
+    return _artifact(planned.trained, executed)
 
 
 def _convergence(planned: Plan, executed: dict[str, Executed]) -> dict[str, Any] | None:

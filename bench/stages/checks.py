@@ -20,10 +20,11 @@ from bench.stages.drawing import draw_demonstrations, draw_prompts, heldout_conf
 from bench.stages.given import drawn_pairs, joined_edits
 from bench.stages.spans import given_spans
 
-STAGES = ("samples", "offline", "ppo", "outputs")  # those that generate
+STAGES = ("samples", "best_responses", "offline", "ppo", "outputs")  # those that generate
 # The prompts that they generate to: stage, split, and the section that limits the responses.
 SPLITS = (
     ("samples", "preference", "preferences"),
+    ("best_responses", "ppo", "ppo"),
     ("offline", "validation", "evaluation"),
     ("ppo", "ppo", "ppo"),
     ("ppo", "validation", "evaluation"),

@@ -74,6 +74,8 @@ def build_judgement(
             metrics[name] = _with_outcomes(metrics[name], rates[name])
     metrics["win_rate_unseen"] = mean_metric([_share(v) for v in judged_unseen])
     metrics["gold_score_unseen"] = mean_metric([v.score for v in judged_unseen])
+    if "kl_bound" in outputs:  # of no instruction, but of how all were drawn
+        metrics["kl_bound"] = Metric(mean=outputs["kl_bound"])
     shown = _shown(prompts, references, outputs, sampled[0], greedy)
     if len(inputs) > 2:
         metrics |= _score_with(context, inputs, outputs, sampled, shown)
@@ -134,7 +136,7 @@ def _items(
             "prompt_sha": prompt_sha(prompt),
             "win_rate": _mean([_share(judged[i]) for judged in sampled]),
             "length": fmean(len(ids[i]) for ids in outputs["sampled_ids"]),
-            "kl": outputs["kl"][i],
+            **({"kl": outputs["kl"][i]} if "kl" in outputs else {}),
             "repeat_share": fmean(repeat_share(ids[i]) for ids in outputs["sampled_ids"]),
         }
         if sampled[0][i].score is not None:

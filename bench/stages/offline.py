@@ -1,14 +1,15 @@
-"""The policy stage without a rollout: from pairs, edits or rankings to the adapter "policy"."""
+"""The policy stage without a rollout: from given responses to the adapter "policy"."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.data import Demonstration, read_rows
 from bench.models.tokens import Tokens
 from bench.plugins.protocols import TrainingInputs
 from bench.plugins.targets import import_target
-from bench.stages.pairs import training_pairs, training_rankings, warnings
+from bench.stages.pairs import RESPONSES, training_pairs, training_rankings, warnings
 from bench.stages.policy_training import PolicyTraining
 from bench.training.comparisons import Group, tokenise
 
@@ -27,8 +28,8 @@ def build_offline(
 ) -> dict[str, Any]:
     """Train the policy on given responses by the algorithm's loss.
 
-    Inputs: SFT; preferences or edits; last, where there is one, the reward model that no method
-    learns from.
+    Inputs: SFT; preferences, edits or the best responses; last, where there is one, the reward
+    model that no method learns from.
     """
     config, learns = context.config, algorithm.loss
     if learns is None:
@@ -58,6 +59,8 @@ def given_groups(
 ) -> tuple[list[Group], dict[str, int]]:
     """The pairs of a preferences or an edits artifact as ids, or its rankings where it has any.
 
+    Of one with single responses those.
+
     Args:
         folder: of the artifact.
         config: of the run.
@@ -68,6 +71,8 @@ def given_groups(
     Returns:
         See `tokenise`.
     """
+    if (folder / RESPONSES).exists():
+        return tokenise(tokens, read_rows(folder / RESPONSES, Demonstration), most)
     rankings = training_rankings(folder, config.preferences) if ranks else []
     rows = rankings or training_pairs(folder, config.preferences, tokens)
     return tokenise(tokens, rows, most)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +18,13 @@ from bench.training.checkpoints import Checkpoints
 from bench.training.optimisation import generator
 
 if TYPE_CHECKING:
+    from bench.config.run import RunConfig
     from bench.models.backbone import Backbone
+    from bench.models.tokens import Tokens
     from bench.pipeline.stage import Context
 
 OUTPUTS = "outputs.json"
+Responses = list[list[int]]  # ids of a response to each prompt
 
 
 def build_outputs(context: Context, out: Path, inputs: list[Path]) -> dict[str, Any]:
@@ -30,25 +34,18 @@ def build_outputs(context: Context, out: Path, inputs: list[Path]) -> dict[str, 
 
     Inputs: SFT and, unless SFT itself is evaluated, the policy.
     """
-    config, seed = context.config.evaluation, context.config.seed
+    config = context.config.evaluation
     backbone = load_sft(context, inputs[0])
     adapter = None
     if len(inputs) > 1:
         adapter = POLICY
         backbone.add_adapter(POLICY, folder=inputs[1] / "policy")
-    splits = {
-        split: prompts
-        for split in ("test", "unseen")
-        if (prompts := draw_prompts(context.suite, split, context.config))
-    }
+    splits = evaluation_prompts(context)
     limits = context.config.model, config.max_new_tokens
     warm, greedy = (Sampling.of(*limits, t) for t in (config.temperature, 0.0))
-    rng = generator("evaluate", seed, config.seed)
-    asked = [
-        (splits["test"], warm, generator("evaluate", seed, config.seed, i))
-        for i in range(config.samples)
-    ]
-    more = {}  # by name; what comes behind the samples shares one generator
+    each, rng = generators(context.config)
+    asked = [(splits["test"], warm, own) for own in each]
+    more = {}  # by name
     if config.greedy:
         more["greedy"] = splits["test"], greedy, rng
     if "unseen" in splits:
@@ -67,16 +64,60 @@ def build_outputs(context: Context, out: Path, inputs: list[Path]) -> dict[str, 
                 checkpoints.write({"drawn": drawn, "rng": rng.get_state()})
         kl = sampled_kl(backbone, adapter, splits["test"], Sampling.of(*limits), rng)
         task.advance(1)
-    # A text a response, and beside it the ids that were drawn: what a reward model scores.
-    texts = [[backbone.tokens.text(response) for response in part] for part in drawn]
-    n = config.samples
-    outputs = {"prompts": splits, "sampled": texts[:n], "sampled_ids": drawn[:n], "kl": kl}
-    for name, own, ids in zip(more, texts[n:], drawn[n:], strict=True):
-        outputs |= {name: own, f"{name}_ids": ids}
-    (out / OUTPUTS).write_text(json.dumps(outputs) + "\n")
+    sampled, rest = drawn[: config.samples], drawn[config.samples :]
+    named = dict(zip(more, rest, strict=True))
+    cut = write_outputs(out, backbone.tokens, splits, sampled, named, {"kl": kl})
     backbone.drop_adapter(POLICY)
-    cut = backbone.tokens.cut_prompts(text for texts in splits.values() for text in texts)
-    return {"tokens": sum(len(ids) for part in drawn[:n] for ids in part)} | cut
+    return {"tokens": sum(len(ids) for part in sampled for ids in part)} | cut
+
+
+def evaluation_prompts(context: Context) -> dict[str, list[str]]:
+    """The prompts that are answered, by split."""
+    return {
+        split: prompts
+        for split in ("test", "unseen")
+        if (prompts := draw_prompts(context.suite, split, context.config))
+    }
+
+
+def generators(config: RunConfig) -> tuple[list[torch.Generator], torch.Generator]:
+    """One for each sample of the test prompts, and one for all that comes behind them."""
+    seed, own = config.seed, config.evaluation.seed
+    each = [generator("evaluate", seed, own, i) for i in range(config.evaluation.samples)]
+    return each, generator("evaluate", seed, own)
+
+
+def write_outputs(
+    out: Path,
+    tokens: Tokens,
+    splits: dict[str, list[str]],
+    sampled: Sequence[Responses],
+    more: Mapping[str, Responses],
+    measured: Mapping[str, Any],
+) -> dict[str, int]:
+    """Write a text a response, and beside it the ids that were drawn: what a reward model scores.
+
+    Args:
+        out: the stage's folder.
+        tokens: make texts of ids.
+        splits: the prompts.
+        sampled: ids of a response to each test prompt, of each sample.
+        more: of greedy responses and of those to unseen prompts, by name, likewise.
+        measured: what else is known of them.
+
+    Returns:
+        How many prompts were cut, if any.
+    """
+
+    def texts(responses: Responses) -> list[str]:
+        return [tokens.text(response) for response in responses]
+
+    outputs: dict[str, Any] = {"prompts": splits, "sampled": list(map(texts, sampled))}
+    outputs |= {"sampled_ids": sampled, **measured}
+    for name, ids in more.items():
+        outputs |= {name: texts(ids), f"{name}_ids": ids}
+    (out / OUTPUTS).write_text(json.dumps(outputs) + "\n")
+    return tokens.cut_prompts(text for prompts in splits.values() for text in prompts)
 
 
 def _responses(
@@ -85,7 +126,7 @@ def _responses(
     prompts: list[str],
     sampling: Sampling,
     rng: torch.Generator,
-) -> list[list[int]]:
+) -> Responses:
     """Ids of a response to each prompt."""
     ids = [backbone.tokens.prompt(text) for text in prompts]
     return sample(backbone, adapter, ids, sampling, rng)

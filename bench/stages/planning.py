@@ -49,6 +49,7 @@ from bench.stages.chosen import (
 )
 from bench.stages.drawing import heldout_config
 from bench.stages.given_rewards import GivenReward, given_reward
+from bench.stages.planned_best import BestOf
 from bench.stages.planned_source import PlannedSource
 from bench.stages.reading import Reads, read_base, read_by_suite
 
@@ -75,6 +76,8 @@ _SHARED = frozenset(
         "policy",
         "offline",
         "outputs",
+        "best_outputs",
+        "best_responses",
         "judgement",
     }
 )
@@ -513,6 +516,42 @@ class Stages:
         parts = tuple(one for one in reads if isinstance(one, PlannedSource))
         return PlannedSource(name, target, options, stages, parts)
 
+    def _source(self, paid_by: Stage | PlannedSource) -> PlannedSource:
+        """A reward model stands for the source "reward_model"."""
+        return self.source("reward_model", paid_by) if isinstance(paid_by, Stage) else paid_by
+
+    def best_of(self, n: int, scored_by: Stage | PlannedSource) -> BestOf:
+        """No policy that is trained: of n responses of the SFT model the one that scores highest.
+
+        A plan may return it instead of a stage; `outputs` then draws n responses for each.
+
+        Args:
+            n: responses to each prompt.
+            scored_by: the token source whose scores choose; a reward model as of `ppo`.
+        """
+        return BestOf(self.sft(), n, self._source(scored_by))
+
+    def best_responses(self, best: BestOf) -> Stage:
+        """The best of n responses to each prompt that PPO trains on, drawn as its rollouts are."""
+        wanted = self.config.ppo
+        names = {"prompts", "prompt_max_tokens", "temperature", "max_new_tokens"}
+        parts = {
+            "seed": self.config.seed,
+            "best_of": best.described,
+            "ppo": wanted.model_dump(include=names),
+        }
+        return self._stage(
+            "best_responses",
+            "best_responses:build_best_responses",
+            parts,
+            best.inputs,
+            f"the best of {best.n} by {best.source.name} to each of {wanted.prompts} prompts",
+            best.n,
+            best.source,
+            reads=("ppo", "gold"),
+            plugins=best.source.modules,
+        )
+
     def ppo(
         self,
         method: Method,
@@ -577,8 +616,7 @@ class Stages:
             mend = "choose another method or suite"
             require(self.suite, f"the method {method.name}", Gold, mend=mend)
             paid_by = self.source("gold")
-        elif isinstance(paid_by, Stage):
-            paid_by = self.source("reward_model", paid_by)
+        paid_by = self._source(paid_by)
         parts: dict[str, Any] = {
             "method": method.name,
             "options": method.options.model_dump(),
@@ -627,18 +665,29 @@ class Stages:
         Raises:
             UserError: there is no such loss, or the suite lacks what the judge needs.
         """
-        config, learns = self.config, Chosen.of(OFFLINE_LOSSES, loss, options)
-        parts = {
-            "pairs": config.preferences.pairs,
-            "loss": learns.described,
-            "offline": config.offline.result_fields(),
-        }
+        pairs = self.config.preferences.pairs
+        learns = Chosen.of(OFFLINE_LOSSES, loss, options)
+        return self._offline(given, learns, {"pairs": pairs}, pairs)
+
+    def imitation(self, best: Stage) -> Stage:
+        """The policy that imitates a `best_responses` stage.
+
+        Raises:
+            UserError: the suite lacks what the judge needs.
+        """
+        learns = Chosen.of(OFFLINE_LOSSES, "imitation", None)
+        return self._offline(best, learns, {}, self.config.ppo.prompts)
+
+    def _offline(self, given: Stage, learns: Chosen, rows: dict[str, Any], n: int) -> Stage:
+        """A policy from given responses; `rows` says which of them in the key, `n` in the plan."""
+        config = self.config
+        parts = rows | {"loss": learns.described, "offline": config.offline.result_fields()}
         return self._policy_stage(
             "offline",
             "offline:build_offline",
             parts,
             (self.sft(), given),
-            f"{loss} on {config.preferences.pairs} {given.name}",
+            f"{learns.name} on {n} {given.name}",
             ChosenAlgorithm("offline", config.offline, loss=learns),
             reads=("gold",),
             plugins=(*plugin_modules(ALGORITHMS, "offline"), learns.module),
@@ -695,8 +744,11 @@ class Stages:
             plugins=plugins,
         )
 
-    def outputs(self, policy: Stage) -> Stage:
-        """Responses to the evaluation prompts, of a policy or of the SFT model itself."""
+    def outputs(self, policy: Stage | BestOf) -> Stage:
+        """Responses to the evaluation prompts: of a policy, of the SFT model, or its best ones.
+
+        Of the best ones none is greedy (`bench.stages.best_outputs`).
+        """
         wanted = self.config.evaluation
         names = {
             "test_prompts",
@@ -707,13 +759,27 @@ class Stages:
             "max_new_tokens",
             "seed",
         }
+        if isinstance(policy, BestOf):
+            names.remove("greedy")
         parts = {"seed": self.config.seed, "evaluation": wanted.model_dump(include=names)}
-        inputs = (policy,) if policy.name == "sft" else (self.sft(), policy)
         asked = {"test": wanted.test_prompts, "unseen": wanted.unseen_prompts}
         reads = tuple(split for split, n in asked.items() if n)
         summary = " and ".join(f"{asked[split]} {split}" for split in reads) + " prompts"
-        build = "outputs:build_outputs"
-        return self._stage("outputs", build, parts, inputs, summary, reads=reads)
+        if not isinstance(policy, BestOf):
+            inputs = (policy,) if policy.name == "sft" else (self.sft(), policy)
+            build = "outputs:build_outputs"
+            return self._stage("outputs", build, parts, inputs, summary, reads=reads)
+        return self._stage(
+            "outputs",
+            "best_outputs:build_best_outputs",
+            parts | {"best_of": policy.described},
+            policy.inputs,
+            f"{summary}, the best of {policy.n} by {policy.source.name}",
+            policy.n,
+            policy.source,
+            reads=(*reads, "gold"),
+            plugins=policy.source.modules,
+        )
 
     def judgement(self, outputs: Stage, reward_model: Stage | None) -> Stage:
         """Verdicts against the references and what else is measured of the outputs."""

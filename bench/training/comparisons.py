@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from bench.data import Preference, Ranking
+from bench.data import Demonstration, Preference, Ranking
 from bench.editing import align_edit
 from bench.errors import UserError
 from bench.models.sequences import Sequences, cut
@@ -64,20 +64,20 @@ class Group:
 
 
 def tokenise(
-    tokens: Tokens, rows: Sequence[Preference | Ranking], max_length: int
+    tokens: Tokens, rows: Sequence[Preference | Ranking | Demonstration], max_length: int
 ) -> tuple[list[Group], dict[str, int]]:
     """Tokenise, cut, and leave out what is the same on both sides.
 
     Args:
         tokens: tokenizer and template.
-        rows: pairs or rankings.
+        rows: pairs, rankings, or single responses, each of which is a group of its own.
         max_length: tokens of prompt and response; a longer response is cut, to one token at least.
 
     Returns:
-        The groups that have a preference in them, and counts: "pairs" of unlike rank that they
-        hold, "identical" pairs that they do not (the annotator preferred one of two responses that
-        are the same: as a text, whatever the ids that were drawn for it, or as ids, perhaps since
-        they were cut), "truncated" responses.
+        The groups that have a preference in them or are one response, and counts: "pairs" of unlike
+        rank that they hold, "identical" pairs that they do not (the annotator preferred one of two
+        responses that are the same: as a text, whatever the ids that were drawn for it, or as ids,
+        perhaps since they were cut), "truncated" responses.
     """
     counts = {"pairs": 0, "identical": 0, "truncated": 0}
     groups = []
@@ -91,7 +91,7 @@ def tokenise(
         counts["pairs"] += sum(a != b for a, b in combinations(tied, 2))
         counts["identical"] += _contradictions(both, ranks)
         counts["truncated"] += sum(map(ne, whole, responses))
-        if len(set(tied)) > 1:
+        if len(tied) == 1 or len(set(tied)) > 1:
             order = sorted(range(len(tied)), key=tied.__getitem__)
             groups.append(
                 Group(prompt, [responses[i] for i in order], [tied[i] for i in order], margin)
@@ -146,11 +146,13 @@ def share_in_order(scores: Tensor, groups: Sequence[Group]) -> Tensor:
 
 
 def _parts(
-    row: Preference | Ranking,
+    row: Preference | Ranking | Demonstration,
 ) -> tuple[list[str], Sequence[list[int] | None], list[int], float]:
     """Responses, the ids that they were drawn as, ranks and margin."""
     if isinstance(row, Ranking):
         return row.responses, row.response_ids or [None] * len(row.responses), row.ranks, 1.0
+    if isinstance(row, Demonstration):
+        return [row.response], [row.response_ids], [0], 1.0
     margin = 1.0 if row.margin is None else row.margin
     return [row.chosen, row.rejected], [row.chosen_ids, row.rejected_ids], [0, 1], margin
 

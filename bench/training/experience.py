@@ -6,17 +6,21 @@ differently is one field of `PPOConfig` (docs/training.md).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from bench.models.sequences import Sequences
 from bench.rl import kl_penalised, missing_eos_penalty, place_final_score, whiten
 
 if TYPE_CHECKING:
     from bench.config.run import PPOConfig
+    from bench.models.backbone import Backbone
+    from bench.models.rollout import Draw
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,42 @@ class Rollout:
     logprobs: Tensor
     entropies: Tensor | None
     values: Tensor | None = None
+
+    @classmethod
+    def of(
+        cls,
+        backbone: Backbone,
+        prompts: Sequence[str],
+        drawn: Sequence[Draw],
+        *,
+        entropies: bool = True,
+        values: bool = False,
+    ) -> Rollout:
+        """A response to each prompt, as it was drawn.
+
+        Args:
+            backbone: whose tokens they are.
+            prompts: (B,) texts.
+            drawn: (B,) their responses.
+            entropies: whether who drew them told the distributions' entropies.
+            values: whether generation read values.
+        """
+        tokens, device = backbone.tokens, backbone.device
+        responses = [draw.ids for draw in drawn]
+
+        def padded(rows: list[list[float]]) -> Tensor:
+            """(B, T), 0 behind a row's end."""
+            return pad_sequence([torch.tensor(row) for row in rows], batch_first=True).to(device)
+
+        return cls(
+            prompts=list(prompts),
+            outputs=[tokens.text(response) for response in responses],
+            batch=tokens.join([tokens.prompt(text) for text in prompts], responses).to(device),
+            finished=torch.tensor([r[-1] in tokens.eos_ids for r in responses], device=device),
+            logprobs=padded([draw.logprobs for draw in drawn]),
+            entropies=padded([draw.entropies for draw in drawn]) if entropies else None,
+            values=padded([draw.values for draw in drawn]) if values else None,
+        )
 
 
 class Pay(Protocol):

@@ -115,14 +115,13 @@ class Offline:
             loss = finite(self.loss.loss(compared), "the policy's loss")
             loss = loss * (self.loss.weight(part) / whole)
             likelihoods = compared.means.detach().sum(dim=0).double() / len(groups)
+            measured = {"loss": loss.detach(), "best_logprob": likelihoods[0]}
+            if pairs == 0:  # single responses: nothing to be in order
+                return loss, measured
             # In float64, so that the parts of 100 % add up to it.
             accuracy = share_in_order(compared.preferences.detach(), part).double()
-            return loss, {
-                "loss": loss.detach(),
-                "accuracy": accuracy * (sum(group.pairs for group in part) / pairs),
-                "best_logprob": likelihoods[0],
-                "worst_logprob": likelihoods[-1],
-            }
+            accuracy *= sum(group.pairs for group in part) / pairs
+            return loss, measured | {"accuracy": accuracy, "worst_logprob": likelihoods[-1]}
 
         return measure
 

@@ -174,3 +174,23 @@ class FIGA:
             unlearn=self.unlearn,
             threshold=self.threshold,
         )
+
+
+@dataclass(frozen=True)
+class Imitation:
+    """Cross-entropy of the best response, as SFT's: L = -(1/N) sum_i sum_t log pi(y_t).
+
+    N counts the tokens of the best responses of all groups; the others teach nothing.
+    """
+
+    ranks = True
+    reads: Literal["policy"] = "policy"
+
+    def weight(self, groups: Sequence[Group]) -> float:
+        """Tokens of the best responses."""
+        return sum(len(group.responses[0]) for group in groups)
+
+    def loss(self, compared: Compared) -> Tensor:
+        """() nats a token."""
+        best = slice(len(compared.groups))
+        return -masked_mean(compared.logprobs[best], compared.mask[best])

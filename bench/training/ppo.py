@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from bench.models.backbone import Backbone
 from bench.models.heads import RewardModel, ScalarHead, ValueModel, map_rows
@@ -146,28 +145,22 @@ class PPO:
 
     def rollout(self) -> Rollout:
         """Sample responses to the next prompts."""
-        config, tokens, device = self.config, self.backbone.tokens, self.backbone.device
-        index = self._next_prompts()
+        config, index = self.config, self._next_prompts()
         sampling = Sampling(
             config.max_new_tokens,
             config.temperature,
             batch_size=config.rollout_batch_size or config.batch_size,
             merge=config.merge_rollouts,
         )
-        prompts = [self.prompt_ids[i] for i in index]
         value = self.value
         read = value.read if value is not None and self._values_from_generation() else None
-        ours = config.engine == "ours"  # a server tells neither entropies nor values
-        drawn = self.sampler.draw(prompts, POLICY, sampling, self.rng, read)
-        responses = [draw.ids for draw in drawn]
-        return Rollout(
-            prompts=[self.prompts[i] for i in index],
-            outputs=[tokens.text(response) for response in responses],
-            batch=tokens.join(prompts, responses).to(device),
-            finished=torch.tensor([r[-1] in tokens.eos_ids for r in responses], device=device),
-            logprobs=_padded([draw.logprobs for draw in drawn], device),
-            entropies=_padded([draw.entropies for draw in drawn], device) if ours else None,
-            values=None if read is None else _padded([draw.values for draw in drawn], device),
+        asked = [self.prompt_ids[i] for i in index]
+        return Rollout.of(
+            self.backbone,
+            [self.prompts[i] for i in index],
+            self.sampler.draw(asked, POLICY, sampling, self.rng, read),
+            entropies=config.engine == "ours",  # a server tells neither entropies nor values
+            values=read is not None,
         )
 
     def _next_prompts(self) -> list[int]:
@@ -335,11 +328,6 @@ def engine_gap(theirs: Tensor, ours: Tensor, mask: Tensor) -> dict[str, float]:
     if not known.any():
         return {}
     return {"engine_gap": masked_mean((theirs.nan_to_num() - ours).abs(), known).item()}
-
-
-def _padded(rows: list[list[float]], device: torch.device) -> Tensor:
-    """(B, T), 0 behind a row's end."""
-    return pad_sequence([torch.tensor(row) for row in rows], batch_first=True).to(device)
 
 
 def _controller(config: PPOConfig) -> AdaptiveKLController | FixedKLController:

@@ -53,6 +53,7 @@ def sections(table: Table) -> dict[str, dict[str, str]]:
         "Policy, sampled": {
             "gold_score": "gold",
             "kl": "KL",
+            "kl_bound": "KL at most",
             "length": "length",
             **shown,
             "repeat_share": "repeated 4-grams %",

@@ -27,6 +27,11 @@ METRICS = {
         "How far the trained policy has moved from the SFT policy that it began as, in nats a "
         "response.",
     ),
+    "kl_bound": Term(
+        "KL at most",
+        "What the KL of the best of n answers to the SFT policy is at most, log n - (n - 1) / n "
+        "nats a response; it is not measured.",
+    ),
     "length": Term("Length", "Tokens of an answer."),
     "reward_mass": Term(
         "Reward mass", "How much is paid for a response in PPO at all, without its sign."
@@ -95,6 +100,7 @@ STAGES = {
     "preferences": "The annotator chooses the better of two responses.",
     "edits": "The worse response is edited where it is wrong, and no more.",
     "spans": "The errors of the worse response are marked.",
+    "best_responses": "The best of n responses of the SFT model to each training prompt.",
     "reward_model": "A reward model learns from the pairs.",
     "rm_evaluation": "The reward model is measured on held-out pairs.",
     "ppo": "The policy is trained against the reward model.",

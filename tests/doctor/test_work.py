@@ -81,7 +81,7 @@ def test_a_token_reads_the_weights_once_and_every_row_s_cache() -> None:
     assert read_bytes(100, 3, rows=4, context=10.5) == 100 + 4 * 10.5 * 3
 
 
-def small(*overrides: str) -> dict[tuple[str, str], Part]:
+def small(*overrides: str, **best_of: int) -> dict[tuple[str, str], Part]:
     """Parts of a run of a tiny Llama whose texts have 5 tokens, and 3 in a response."""
     ours = [
         "ppo.steps=4", "ppo.value_warmup_steps=1", "ppo.batch_size=6", "ppo.minibatch_size=3",
@@ -92,7 +92,7 @@ def small(*overrides: str) -> dict[tuple[str, str], Part]:
     config = load_config("testbed", [*ours, *overrides], method="token_ppo")
     counter = Counter(config, settings, lengths, torch.device("cpu"))
     small.weights = Weights.of(counter.foot.peft, ADAPTER)  # type: ignore[attr-defined]
-    parts = work(counter, brings_pairs=False) + offline_work(counter)
+    parts = work(counter, brings_pairs=False, best_of=best_of) + offline_work(counter, best_of)
     return {(p.stage, p.doing): p for p in parts}
 
 
@@ -119,6 +119,27 @@ def test_the_parts_of_ppo_by_hand() -> None:
     assert parts["sft", "training"].flops == 8 * 3 * forward_flops(
         weights, [row], head=True, adapter=False
     )
+
+
+def test_the_best_of_n_is_n_draws_and_n_scores() -> None:
+    """2 samples of 3 prompts and 4 unseen ones are 10 responses, of 5 draws each; none greedy.
+
+    And 7 prompts of 6 draws, of which 7 responses are imitated.
+    """
+    sizes = ("test_prompts=3", "unseen_prompts=4", "samples=2", "max_new_tokens=3")
+    parts = small(*(f"evaluation.{size}" for size in sizes), outputs=5)
+    row = (5, 3)
+    drawn, scored = parts["outputs", "decoding"], parts["outputs", "scoring"]
+    weights = small.weights  # type: ignore[attr-defined]
+    whole = 50 * forward_flops(weights, [row], head=True, adapter=False)
+    assert drawn.flops + drawn.decoded == whole
+    assert scored.flops == 50 * forward_flops(weights, [row], head=False)
+    assert ("outputs", "the KL") not in parts
+    parts = small("ppo.prompts=7", best_responses=6)
+    assert parts["best_responses", "decoding"].tokens == 42 * 8
+    assert parts["best_responses", "scoring"].tokens == 42 * 8
+    assert parts["offline", "training"].tokens == 7 * 8
+    assert ("outputs", "the KL") in parts
 
 
 def test_the_parts_of_a_policy_without_a_rollout_by_hand() -> None:

@@ -28,7 +28,10 @@ from tests.integration.test_run import SMALL
 
 # After which of its checkpoints each is killed.
 STAGES = {"sft": 2, "samples": 1, "reward_model": 2, "ppo": 1, "outputs": 4}
-METHOD = ("method=token_ppo", "sft.steps=5")
+METHOD = "token_ppo"
+# Likewise of methods that have other stages than that one.
+OTHERS = {"best_of_n": {"outputs": 6}, "expert_iteration": {"best_responses": 2, "offline": 1}}
+KILLED = {METHOD: STAGES, **OTHERS}
 
 
 def few_at_a_time(model: ModelConfig, max_new_tokens: int, temperature: float) -> Sampling:
@@ -36,20 +39,21 @@ def few_at_a_time(model: ModelConfig, max_new_tokens: int, temperature: float) -
     return Sampling(max_new_tokens, temperature, batch_size=4)
 
 
-def settings() -> RunConfig:
-    return load_config("testbed", [*SMALL, *METHOD])
+def settings(method: str = METHOD) -> RunConfig:
+    own = ["sft.steps=5"] if method == METHOD else ["reward.n=4"]
+    return load_config("testbed", [*SMALL, *own], method=method)
 
 
-def run(store: Store, results: Path) -> None:
+def run(store: Store, results: Path, method: str = METHOD) -> None:
     samples.Sampling = SimpleNamespace(of=few_at_a_time)  # type: ignore[misc, assignment]
     try:
-        record = runner.run(settings(), store=store, results=results, progress=Progress())
+        record = runner.run(settings(method), store=store, results=results, progress=Progress())
     finally:
         samples.Sampling = Sampling  # type: ignore[misc]
     assert record.status == "ok"
 
 
-def run_and_die(root: str, stage: str) -> None:
+def run_and_die(root: str, stage: str, method: str) -> None:
     """Run in this process, which ends by SIGKILL at a checkpoint of the stage."""
     write, count = Checkpoints.write, 0
 
@@ -57,12 +61,12 @@ def run_and_die(root: str, stage: str) -> None:
         nonlocal count
         write(self, state)
         count += self._path.parts[-3].startswith(f"{stage}-")
-        if count == STAGES[stage]:
+        if count == KILLED[method][stage]:
             signal.raise_signal(signal.SIGKILL)
 
     Checkpoints.due = lambda self: True  # type: ignore[method-assign]
     Checkpoints.write = write_and_die  # type: ignore[method-assign]
-    run(Store(Path(root)), Path(root).parent / "results")
+    run(Store(Path(root)), Path(root).parent / "results", method)
 
 
 def contents(store: Store) -> Iterator[tuple[str, bytes]]:
@@ -91,12 +95,14 @@ def contents(store: Store) -> Iterator[tuple[str, bytes]]:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs POSIX signals")
-def test_a_run_that_is_killed_in_every_stage_is_the_run(tmp_path: Path) -> None:
+@pytest.mark.parametrize("method", KILLED)
+def test_a_run_that_is_killed_in_every_stage_is_the_run(method: str, tmp_path: Path) -> None:
     said: list[str] = []
     whole, killed = Store(tmp_path / "whole"), Store(tmp_path / "killed", warn=said.append)
-    run(whole, tmp_path / "results")
-    for stage in STAGES:
-        code = f"from {__name__} import run_and_die; run_and_die({str(killed.root)!r}, {stage!r})"
+    run(whole, tmp_path / "results", method)
+    for stage in KILLED[method]:
+        where = f"{str(killed.root)!r}, {stage!r}, {method!r}"
+        code = f"from {__name__} import run_and_die; run_and_die({where})"
         done = subprocess.run(
             [sys.executable, "-c", code],
             capture_output=True,
@@ -108,8 +114,8 @@ def test_a_run_that_is_killed_in_every_stage_is_the_run(tmp_path: Path) -> None:
         (left,) = (killed.root / "partial").iterdir()
         assert left.name.startswith(f"{stage}-")
         assert {file.name for file in left.iterdir()} >= {"checkpoint"}
-    run(killed, tmp_path / "results")
-    assert said == ["outputs: going on where an interrupted run stopped"]
+    run(killed, tmp_path / "results", method)
+    assert said == [f"{stage}: going on where an interrupted run stopped"]
     assert dict(contents(killed)) == dict(contents(whole))
     assert not list((killed.root / "partial").iterdir())
 

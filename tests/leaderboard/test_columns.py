@@ -118,6 +118,7 @@ def test_the_testbeds_tables_are_those_that_were_published() -> None:
         ("probe.hype", "hype %"),
     ]
     assert list(found["Policy, sampled"].items())[2:] == [
+        ("kl_bound", "KL at most"),  # of no row here, and so not shown
         ("length", "length"),
         ("duplicates", "duplicates"),
         ("omissions", "omissions"),

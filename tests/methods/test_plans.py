@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
+from methods.best_of_n import BestOfN
 from methods.dpo import DPO
+from methods.expert_iteration import ExpertIteration
 from methods.figa import FIGA
 from methods.fine_grained_ppo import FineGrainedPPO
 from methods.gold_ppo import GoldPPO
@@ -86,6 +88,24 @@ def test_a_policy_without_a_rollout_learns_from_pairs_or_edits(
     method = kind(kind.Options(data=data))
     assert plan(method) == ("offline", (stage, {}), {"loss": loss, "options": learned})
     assert not hasattr(method, "rewards")
+
+
+@pytest.mark.parametrize(
+    ("by", "data", "granularity"),
+    [
+        ("pairs", "preferences", "sequence"),
+        ("edits", "edits", "sequence"),
+        ("token", "edits", "token"),
+    ],
+)
+def test_the_best_of_n_is_chosen_by_another_method_s_reward_model(
+    by: Any, data: str, granularity: str
+) -> None:
+    reward_model = ("reward_model", (data, {}), {"granularity": granularity})
+    best = ("best_of", 5, reward_model, {})
+    assert plan(BestOfN(BestOfN.Options(by=by, n=5))) == best
+    iterated = plan(ExpertIteration(ExpertIteration.Options(by=by, n=5)))
+    assert iterated == ("imitation", ("best_responses", best, {}), {})
 
 
 def test_figa_learns_from_edits_alone() -> None:

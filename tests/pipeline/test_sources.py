@@ -33,6 +33,7 @@ SIZES = {
     "sft": 72, "samples": 72, "preferences": 25, "edits": 30, "reward_model": 83,
     "rm_evaluation": 94, "offline": 88, "ppo": 93, "outputs": 74, "judgement": 93,
     "spans": 26, "relevance_model": 83, "relevance_evaluation": 96,
+    "best_responses": 83, "best outputs": 84,
     "edits by claude": 70, "judgement by claude": 128,
 }  # fmt: skip
 
@@ -59,6 +60,10 @@ def stages() -> dict[str, Stage]:
     own["offline"] = plan.policy
     plan, _ = make_plan(load_config(method="fine_grained_rlhf"))
     own = {stage.name: stage for stage in plan.stages if stage.name in SIZES} | own
+    plan, _ = make_plan(load_config(overrides=["method=expert_iteration"]))
+    own["best_responses"] = plan.policy.inputs[1]
+    plan, _ = make_plan(load_config(overrides=["method=best_of_n"]))
+    own["best outputs"] = plan.judgement.inputs[0]
     return own | {f"{name} by claude": asked[name] for name in ("edits", "judgement")}
 
 

@@ -1,13 +1,21 @@
 """KL estimates and the controllers of the KL coefficient."""
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.rl import AdaptiveKLController, FixedKLController, KLKind, kl_estimate, masked_mean
+from bench.rl import (
+    AdaptiveKLController,
+    FixedKLController,
+    KLKind,
+    best_of_n_kl_bound,
+    kl_estimate,
+    masked_mean,
+)
 
 from . import reference
 
@@ -212,3 +220,33 @@ def test_controllers_refuse_nonsense() -> None:
         FixedKLController(coef=-0.1)
     with pytest.raises(ValueError, match=r"^kl_per_sequence is NaN: the policy has diverged$"):
         AdaptiveKLController(coef=0.1, target=6.0, rate=0.1).update(math.nan)
+
+
+def test_the_bound_of_the_best_of_n_golden() -> None:
+    """n = 1: 0. n = 2: .693147 - 1/2. n = 16: 2.772589 - 15/16."""
+    assert best_of_n_kl_bound(1) == 0.0
+    assert best_of_n_kl_bound(2) == pytest.approx(0.193147, abs=1e-6)
+    assert best_of_n_kl_bound(16) == pytest.approx(1.835089, abs=1e-6)
+    with pytest.raises(ValueError, match="n must be 1 at least, is 0"):
+        best_of_n_kl_bound(0)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    weights=st.lists(st.floats(0.01, 1.0), min_size=2, max_size=6),
+    n=st.integers(1, 8),
+)
+def test_no_best_of_n_is_farther_than_its_bound(weights: list[float], n: int) -> None:
+    """Responses in the order of their scores: the best of n is at most k with F(k)^n."""
+    p = [weight / sum(weights) for weight in weights]
+    below = [sum(p[:k]) for k in range(len(p) + 1)]
+    best = [high**n - low**n for low, high in pairwise(below)]
+    kl = sum(q * math.log(q / own) for q, own in zip(best, p, strict=True) if q > 0)
+    assert kl <= best_of_n_kl_bound(n) + 1e-9
+
+
+def test_among_many_responses_the_bound_is_the_kl() -> None:
+    n, many = 4, 100_000
+    best = [(k / many) ** n - ((k - 1) / many) ** n for k in range(1, many + 1)]
+    kl = sum(q * math.log(q * many) for q in best)
+    assert kl == pytest.approx(best_of_n_kl_bound(n), abs=1e-3)

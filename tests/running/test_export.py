@@ -157,15 +157,26 @@ def test_what_the_hub_does_not_take_is_one_line(
     assert (tmp_path / "out" / "README.md").exists() == (token is not None)
 
 
+def test_of_two_adapters_the_policy_is_the_one_that_was_judged(ran: Ran, tmp_path: Path) -> None:
+    """RTO's plan trains DPO's policy before its own."""
+    _, _, store = ran
+    record = run(config("method=rto", "ppo.steps=1"), store, tmp_path)
+    found = find(tmp_path / "testbed" / record.run_id, store)
+    stage = record.policy_stage
+    assert stage is not None
+    assert found.policy == store.root / "ppo" / stage.key / "policy"
+
+
 def test_a_run_that_has_no_policy_is_one_line(ran: Ran, tmp_path: Path) -> None:
     _, folder, store = ran
     ask = ["export", str(folder), "--out", str(tmp_path / "out"), "--store"]
     said = CliRunner().invoke(app, [*ask, str(tmp_path / "other")])
     assert (said.exit_code, "does not have its stages" in said.stderr) == (2, True)
-    sft = run(config("method=sft"), store, tmp_path)
-    ask[1] = str(tmp_path / "testbed" / sft.run_id)
-    said = CliRunner().invoke(app, [*ask, str(store.root)])
-    assert "the method sft trains no policy" in said.stderr
+    for method in ("sft", "best_of_n"):
+        sft = run(config(f"method={method}"), store, tmp_path)
+        ask[1] = str(tmp_path / "testbed" / sft.run_id)
+        said = CliRunner().invoke(app, [*ask, str(store.root)])
+        assert f"the method {method} trains no policy" in said.stderr
     write_record(sft.model_copy(update={"status": "partial"}), tmp_path / "part")
     said = CliRunner().invoke(app, [ask[0], str(tmp_path / "part"), *ask[2:], str(store.root)])
     assert "its status is partial, there is no policy" in said.stderr

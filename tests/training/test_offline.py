@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from bench.config.run import OfflineConfig
-from bench.data import Preference, Ranking
+from bench.data import Demonstration, Preference, Ranking
 from bench.errors import Diverged, UserError
 from bench.models.backbone import Backbone
 from bench.models.names import POLICY
@@ -20,7 +20,7 @@ from bench.plugins.protocols import OfflineLoss, TrainingInputs
 from bench.rl import masked_sum
 from bench.training.comparisons import Group, joined, tokenise
 from bench.training.offline import Offline, make_offline
-from bench.training.offline_losses import DPO, FIGA, RRHF, TDPO
+from bench.training.offline_losses import DPO, FIGA, RRHF, TDPO, Imitation
 from tests.tiny import LORA, stir, tiny_backbone
 from tests.training.test_reward_model import planted_pairs, ranked
 
@@ -32,6 +32,7 @@ LOSSES: dict[str, OfflineLoss] = {
     "rrhf": RRHF(1.0, "mean"),
     "rrhf sum": RRHF(2.0, "sum"),
     "figa": FIGA(1.0, 0.5, 0.6),
+    "imitation": Imitation(),
 }
 CONFIG = OfflineConfig(batch_size=8, lr=5e-3, eval_every=3)
 
@@ -105,6 +106,24 @@ def test_micro_batches_gradients_and_numbers_are_the_whole_batch_s(name: str, ro
     assert whole.norm() > 0
     assert (parts_ - whole).norm() <= 1e-4 * whole.norm()
     assert others == pytest.approx(numbers, rel=1e-4)
+
+
+def test_single_responses_are_imitated_token_by_token() -> None:
+    """The mean over the tokens of all responses, and so not over responses; nothing is in order."""
+    pairs = planted_pairs(8, 0)
+    rows = [Demonstration(prompt=pair.prompt, response=pair.chosen) for pair in pairs]
+    made = trainer(Imitation(), rows)
+    groups = made.groups
+    assert [len(group.responses) for group in groups] == [1] * 8
+    with torch.no_grad():
+        compared = made.compare(groups)
+    sums = [float(compared.logprobs[i].sum()) for i in range(8)]
+    row = made.step(groups)
+    assert row["loss"] == pytest.approx(-sum(sums) / int(compared.mask.sum()), rel=1e-5)
+    assert {"accuracy", "worst_logprob"}.isdisjoint(row)
+    assert made.step(groups)["loss"] < row["loss"]
+    pair = trainer(Imitation(), pairs)  # of a pair the better one counts, and no other
+    assert pair.step(pair.groups)["loss"] == pytest.approx(row["loss"], rel=1e-5)
 
 
 def test_the_divergence_is_that_of_the_whole_distributions() -> None:
