@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 from leaderboard.plots.draw import COLOURS, GRID, INK, MARKERS, PAPER
@@ -54,9 +55,9 @@ def _by_method(axes: Any, result: dict[str, Any]) -> None:
                 f"{row['unsolved']} unsolved", (row["high"], y), (4, -3),
                 textcoords="offset points", fontsize="x-small",
             )  # fmt: skip
-    axes.set_yticks(range(len(rows)), [row["label"].replace(", ", ",\n") for row in rows])
+    axes.set_yticks(range(len(rows)), [fill(row["label"], 28) for row in rows])
     axes.tick_params(axis="y", labelsize="small")
-    axes.set_xlim(0, result["settings"]["steps"] + 2)
+    axes.set_xlim(0, max(result["settings"]["steps"], *(row["high"] for row in rows)) + 2)
     axes.set_xlabel("steps to solve")
     axes.set_title("The first token decides: by method", loc="left", fontsize="small")
 
