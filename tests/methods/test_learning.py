@@ -69,7 +69,7 @@ def test_a_bandit_is_learned(name: str, options: dict[str, str]) -> None:
 @pytest.mark.long
 @pytest.mark.parametrize(("name", "options"), CASES, ids=IDS)
 def test_the_token_that_decides_is_found(name: str, options: dict[str, str]) -> None:
-    before, after = paid_learner(name, CREDIT, 60, **options)
+    before, after = paid_learner(name, CREDIT, 40, **options)
     assert before < 0.4
     assert after > before + 0.25
 
