@@ -38,12 +38,19 @@ from bench.plugins.capabilities import (
 )
 from bench.preference import FIRST, SECOND
 from bench.records.schema import Mark
-from bench.stages.sources.checks import check_token_source
+from bench.stages.sources.checks import check_token_source, rollouts_to_check
 
 if TYPE_CHECKING:
     from bench.plugins.protocols import Judge, Verdict
 
-__all__ = ["check_judge", "check_method", "check_suite", "check_ties", "check_token_source"]
+__all__ = [
+    "check_judge",
+    "check_method",
+    "check_suite",
+    "check_ties",
+    "check_token_source",
+    "rollouts_to_check",
+]
 
 TRAINED = ("preference", "ppo")
 EVALUATED = ("validation", "test", "unseen")

@@ -16,7 +16,6 @@ from bench.training.advantages import GAE, Group, LeaveOneOut, MacroGAE, Values
 from bench.training.ppo import PPO, new_value
 from tests.tiny import LORA, tiny_backbone
 from tests.training.test_ppo import (
-    BANDIT,
     PROMPTS,
     SMALL,
     by_token,
@@ -32,26 +31,6 @@ def trainer(config: PPOConfig, advantage: Advantage, source: Any = mean_score) -
     value = new_value(backbone, LORA, None, 0, config) if advantage.uses_value else None
     pay = lambda rollout: source(backbone, rollout)
     return PPO(backbone, PROMPTS, pay, value, config, LORA, 0, advantage=advantage)
-
-
-def values_of(config: PPOConfig) -> list[Advantage]:
-    return [
-        MacroGAE(config, 2),
-        Values(config, 0.5),
-        LeaveOneOut(config, 4),
-        Group(config, 4),
-    ]
-
-
-@pytest.mark.parametrize("which", range(4), ids=["macro", "values", "leave_one_out", "group"])
-def test_a_bandit_is_learned(which: int) -> None:
-    """A third of the tokens are lucky at first; after 60 steps 20 points more must be."""
-    advantage = values_of(BANDIT)[which]
-    ppo = trainer(BANDIT, advantage, by_token if which == 1 else mean_score)
-    before = sum(share_of_lucky(ppo) for _ in range(4)) / 4
-    run(ppo)
-    assert before < 0.5
-    assert sum(share_of_lucky(ppo) for _ in range(4)) / 4 > before + 0.2
 
 
 @pytest.mark.parametrize("shared", [False, True])

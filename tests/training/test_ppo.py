@@ -1,4 +1,4 @@
-"""PPO: what must hold exactly, and that each granularity learns a problem of seconds."""
+"""PPO: what must hold exactly; that each method learns is in tests/methods/test_learning.py."""
 
 from __future__ import annotations
 
@@ -13,15 +13,9 @@ from bench.config.run import PPOConfig
 from bench.errors import Diverged
 from bench.models.backbone import Backbone
 from bench.models.names import POLICY
-from bench.plugins.protocols import Method
-from bench.rl import payments, segment_rewards, sequence_rewards
+from bench.rl import payments, sequence_rewards
 from bench.training.experience import Rollout, reward_tokens
 from bench.training.ppo import PPO, new_value
-from methods.fine_grained_ppo import FineGrainedPPO
-from methods.gold_ppo import GoldPPO
-from methods.ppo_rlhf import PPORLHF
-from methods.segment_ppo import SegmentPPO
-from methods.token_ppo import TokenPPO
 from tests.tiny import LORA, stir, tiny_backbone
 
 PROMPTS = ["Say red.", "Say blue, please.", "Go.", "Name a colour that you like."]
@@ -36,19 +30,6 @@ SMALL = PPOConfig(
     value_lr=1e-2,
     missing_eos="subtract",  # these models hardly ever end, and would be paid nothing else
 )
-BANDIT = SMALL.model_copy(
-    update={
-        "steps": 60,
-        "batch_size": 64,
-        "minibatch_size": 32,
-        "epochs": 2,
-        "max_new_tokens": 2,
-        "kl_coef": 0.0,
-        "kl_rate": 0.0,
-        "missing_eos_penalty": 0.0,
-        "eval_every": 100,
-    }
-)
 
 
 def lucky(backbone: Backbone, rollout: Rollout) -> Tensor:
@@ -58,17 +39,13 @@ def lucky(backbone: Backbone, rollout: Rollout) -> Tensor:
 
 def trainer(
     config: PPOConfig = SMALL,
-    method: Method | None = None,
     source: Callable[[Backbone, Rollout], Tensor] = lucky,
     seed: int = 0,
 ) -> PPO:
     backbone = tiny_backbone()
     value = new_value(backbone, LORA, None, seed, config)
 
-    def pay(rollout: Rollout) -> Tensor:
-        paid = source(backbone, rollout)
-        return paid if method is None else method.rewards(paid, rollout.batch.mask)
-
+    pay = lambda rollout: source(backbone, rollout)
     return PPO(backbone, PROMPTS, pay, value, config, LORA, seed)
 
 
@@ -92,37 +69,6 @@ def mean_score(backbone: Backbone, rollout: Rollout) -> Tensor:
 def by_token(backbone: Backbone, rollout: Rollout) -> Tensor:
     """(B, T) as a token model pays: r_t / T, with r_t = 1 of a lucky token."""
     return lucky(backbone, rollout) / rollout.batch.lengths.unsqueeze(1)
-
-
-def by_segment(backbone: Backbone, rollout: Rollout) -> Tensor:
-    """(B, T) as a segment model pays: lucky tokens end sentences, which are worth 1 then."""
-    hits = lucky(backbone, rollout)
-    return segment_rewards(hits, hits > 0, rollout.batch.mask)
-
-
-METHODS = [
-    (PPORLHF(PPORLHF.Options()), mean_score),
-    (FineGrainedPPO(FineGrainedPPO.Options()), mean_score),
-    (GoldPPO(GoldPPO.Options()), mean_score),
-    (TokenPPO(TokenPPO.Options()), by_token),
-    (TokenPPO(TokenPPO.Options(paid_at="end")), by_token),
-    (SegmentPPO(SegmentPPO.Options()), by_segment),
-]
-
-
-@pytest.mark.parametrize(
-    ("method", "source"),
-    METHODS,
-    ids=["ppo_rlhf", "fine_grained_ppo", "gold_ppo", "token", "mean", "segment"],
-)
-def test_a_bandit_is_learned(method: Method, source: Callable[[Backbone, Rollout], Tensor]) -> None:
-    """A third of the tokens are lucky at first; after 60 steps 20 points more must be."""
-    ppo = trainer(BANDIT, method, source)
-    before = sum(share_of_lucky(ppo) for _ in range(4)) / 4
-    run(ppo)
-    assert before < 0.5
-    after = sum(share_of_lucky(ppo) for _ in range(4)) / 4
-    assert after > before + 0.2
 
 
 ONE_MINIBATCH = {"minibatch_size": 16, "epochs": 1}

@@ -9,10 +9,44 @@ from torch import Tensor
 
 from bench.plugins.protocols import RowSum
 from bench.stages.sources.paying import checked, checked_scores
+from bench.training.experience import Rollout
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bench.models.tokens import Tokens
     from bench.plugins.protocols import TokenSource
-    from bench.training.experience import Rollout
+
+
+def rollouts_to_check(
+    tokens: Tokens, prompts: Sequence[str], outputs: Sequence[str]
+) -> dict[str, Rollout]:
+    """The same responses in the forms in which a source meets them.
+
+    Args:
+        tokens: of the model.
+        prompts: (B,) texts, one of them twice at least (see `check_token_source`).
+        outputs: (B,) texts of unequal lengths, of two tokens at least.
+
+    Returns:
+        "finished": each ends in EOS; "cut off": none does; "one token": all but the first are cut
+        off after their first token.
+    """
+    whole = [tokens.response(text) for text in outputs]
+    forms = {
+        "finished": whole,
+        "cut off": [ids[:-1] for ids in whole],
+        "one token": [whole[0], *(ids[:1] for ids in whole[1:])],
+    }
+    return {name: _rollout(tokens, prompts, responses) for name, responses in forms.items()}
+
+
+def _rollout(tokens: Tokens, prompts: Sequence[str], responses: list[list[int]]) -> Rollout:
+    batch = tokens.join([tokens.prompt(text) for text in prompts], responses)
+    nothing = torch.zeros(batch.mask.shape)
+    finished = torch.tensor([ids[-1] in tokens.eos_ids for ids in responses])
+    outputs = [tokens.text(ids) for ids in responses]
+    return Rollout(list(prompts), outputs, batch, finished, nothing, nothing)
 
 
 def check_token_source(
