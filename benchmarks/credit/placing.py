@@ -16,7 +16,15 @@ from torch import Tensor
 from bench.config.loading import load_suite
 from bench.config.run import RunConfig
 from bench.plugins.registry import ADVANTAGES, METHODS, OFFLINE_LOSSES
-from bench.rl import attention_shares, segment_places, segment_rewards, sequence_rewards
+from bench.rl import (
+    attention_shares,
+    segment_label_rewards,
+    segment_places,
+    segment_rewards,
+    segments_with,
+    sequence_rewards,
+)
+from bench.stages.planned_best import BestOf
 from bench.stages.planning import Stages
 
 if TYPE_CHECKING:
@@ -92,7 +100,13 @@ def _places(truth: Truth, options: Mapping[str, Any]) -> Tensor:
     return truth.of_segments * segment_places(every(SEGMENT, truth.mask), truth.mask)[1]
 
 
-# What each source of TOKEN_SOURCES pays, were its model perfect; `sum` is the sum of its parts.
+def _classes(truth: Truth, options: Mapping[str, Any]) -> Tensor:
+    ends = every(SEGMENT, truth.mask)
+    wrong = segments_with(truth.hits < 0, ends, truth.mask)
+    return segment_label_rewards(0.5 - wrong.float(), ends, truth.mask, value=options["value"])
+
+
+# What each source of TOKEN_SOURCES pays, were its model perfect; `sum` is that of its parts.
 PLACES: dict[str, Callable[[Truth, Mapping[str, Any]], Tensor]] = {
     "reward_model": lambda truth, options: truth.by_granularity,
     "gold": lambda truth, options: truth.at_the_end,
@@ -101,6 +115,7 @@ PLACES: dict[str, Callable[[Truth, Mapping[str, Any]], Tensor]] = {
     "attention": _attention,
     "token_outputs": lambda truth, options: truth.earned * truth.mask.sum(dim=1, keepdim=True),
     "token_classes": lambda truth, options: truth.hits,
+    "segment_classes": _classes,
     "placed_segments": _places,
     "log_ratio": lambda truth, options: options["clip"] * truth.hits,
 }
@@ -113,7 +128,9 @@ def placed(described: Mapping[str, Any], truth: Truth) -> Tensor:
         LookupError: it is not known here.
     """
     if described["name"] == "sum":
-        return torch.stack([placed(part, truth) for part in described["parts"]]).sum(dim=0)
+        parts = [placed(part, truth) for part in described["parts"]]
+        weights = described["options"].get("weights", [1.0] * len(parts))
+        return torch.stack([w * part for w, part in zip(weights, parts, strict=True)]).sum(dim=0)
     if described["name"] not in PLACES:
         raise LookupError(
             f"the token source {described['name']!r} has no place in benchmarks/credit/placing.py: "
@@ -128,7 +145,7 @@ class Planned:
 
     Attributes:
         method: itself.
-        policy: the stage that makes its policy.
+        policy: the stage that makes its policy, or the SFT model where its draws are chosen from.
     """
 
     method: Method
@@ -140,7 +157,8 @@ class Planned:
         config = RunConfig(method=name)
         kind = METHODS.get(name)
         method = kind(kind.Options(**options))
-        return cls(method, method.plan(Stages(config, load_suite(config))))
+        made = method.plan(Stages(config, load_suite(config)))
+        return cls(method, made.policy if isinstance(made, BestOf) else made)
 
     @property
     def source(self) -> Mapping[str, Any] | None:
@@ -164,6 +182,11 @@ class Planned:
         """Where its loss on given responses is, and its options."""
         chosen = self.policy.config["loss"]
         return OFFLINE_LOSSES.entry(chosen["name"]).target, chosen["options"]
+
+    @property
+    def imitates(self) -> bool:
+        """Whether it learns from single responses instead of pairs."""
+        return self.policy.inputs[1].name == "best_responses"
 
     @property
     def reads_edits(self) -> bool:

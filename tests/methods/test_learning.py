@@ -26,8 +26,8 @@ from tests.methods.untrained import PAYING
 
 BANDIT, CREDIT = Problem(2, 2), Problem(16, 1)
 RATE = 3e-2
-FLOOR = ["sft"]  # learns neither from rewards nor from pairs
-OFFLINE = [name for name in METHODS.names() if name not in {*PAYING, *FLOOR}]
+UNTRAINED = [name for name in METHODS.names() if Planned.of(name).policy.name == "sft"]
+OFFLINE = [name for name in METHODS.names() if name not in {*PAYING, *UNTRAINED}]
 
 
 def score(backbone: Backbone, problem: Problem) -> float:
@@ -83,12 +83,18 @@ def test_a_policy_without_a_rollout_learns_it_of_pairs_or_edits(
     assert planned.policy.name == "offline", f"{name}: say here how {planned.policy.name} is run"
     backbone = new_backbone(0)
     groups = given(problem, backbone.tokens, 256, 0, edits=planned.reads_edits)
+    if planned.imitates:  # the better ones alone
+        groups = [replace(group, responses=group.responses[:1], ranks=[0]) for group in groups]
     config = OfflineConfig(batch_size=16, lr=2e-2, eval_every=100, epochs=3)
     made = make_offline(TrainingInputs(backbone, config, LORA, 0, groups=groups, loss=planned.loss))
     before = score(backbone, problem)
     made.run(dict, lambda row: None)
     assert before < 0.4
     assert score(backbone, problem) > before + 0.2  # measured: rrhf .25, the others more
+
+
+def test_few_methods_train_nothing() -> None:
+    assert UNTRAINED == ["best_of_n", "sft"]
 
 
 @pytest.mark.long

@@ -29,6 +29,7 @@ SUMS = {
     "abc": SCORE,
     "dense_reward": NOTHING,
     "fine_grained_ppo": SCORE,
+    "fine_grained_rlhf": NOTHING,
     "gold_ppo": SCORE,
     "gold_token_ppo": SCORE,
     "grpo": SCORE,

@@ -45,7 +45,7 @@ def _artifact(stage: Stage, backbone: Backbone, folder: Path) -> Path:
     folder.mkdir(parents=True)
     backbone.add_adapter("made", LORA)
     stir(backbone, "made", seed=len(stage.name))
-    if stage.name == "reward_model":
+    if "granularity" in stage.config:
         head = ScalarHead(backbone.hidden_size, generator=torch.Generator().manual_seed(0))
         model = RewardModel(backbone, "made", head, stage.config["granularity"], _segments(stage))
         model.mean, model.std = 0.3, 1.7
