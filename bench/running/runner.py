@@ -51,6 +51,7 @@ COUNTS = (
 
 if TYPE_CHECKING:
     from bench.pipeline.progress import Progress
+    from bench.stages.planned_source import Paid
 
 
 # What a run can be told to end with (`--until`), in the order of a run. "policy" is what trains it,
@@ -86,6 +87,7 @@ class Plan:
         config: as the stages see it: of a model on the hub, the revision is a commit; of one in a
             GGUF file, the path is that of the folder to which it was converted.
         until: the stage that it ends with; None: with the judgement.
+        paid: what pays the policy; None: nothing does.
     """
 
     method: Any
@@ -94,6 +96,7 @@ class Plan:
     policy: Stage
     config: RunConfig
     until: str | None = None
+    paid: Paid | None = None
 
     @cached_property
     def targets(self) -> list[Stage]:
@@ -172,6 +175,7 @@ def make_plan(
         policy,
         config,
         UNTIL_ONCE.get(until or "", until),
+        stages.paid(policy),
     )
     return planned, suite
 
