@@ -5,12 +5,12 @@ Heavy libraries are imported inside the verbs that need them, so that help and `
 
 import sys
 
-from bench.cli import runs, models, records, submissions  # isort: skip (the order of the verbs in the help)
+from bench.cli import runs, models, records, credit, submissions  # isort: skip (the order of the verbs in the help)
 from bench.cli.app import app
 from bench.cli.terminal import answer, exit_code, signals_end
 from bench.running.quiet import libraries_quiet
 
-__all__ = ["app", "main", "models", "records", "runs", "submissions"]
+__all__ = ["app", "credit", "main", "models", "records", "runs", "submissions"]
 
 
 def main() -> None:

@@ -235,7 +235,8 @@ class Counter:
         config = self.config.ppo
         new, prompt = config.max_new_tokens, self.lengths.prompts["ppo"]
         learners = 1 if config.value_model == "shared" else 2
-        held = self._adapters(2 + learners)  # the reward model's, and a copy of the best policy's
+        # The reward model's, the learners', and a copy of the best checkpoint's.
+        held = self._adapters(1 + 2 * learners)
         resting = held | self._learning(learners, gradients=False)
         learning = held | self._learning(learners)
         at_once = min(config.rollout_batch_size or config.batch_size, config.batch_size)

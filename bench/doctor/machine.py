@@ -13,9 +13,9 @@ from bench.doctor.findings import Finding, held
 from bench.doctor.subject import PROBE, Subject
 from bench.models.backbone import base_of
 
-# Policy, reward model, and PPO's checkpoint twice (the old one goes when the new one is there):
-# weights and AdamW's two moments of policy and value, and the best policy.
-ADAPTERS_STORED = 2 + 2 * (2 * 3 + 1)
+# Policy, value, reward model, and PPO's checkpoint twice (the old one goes when the new one is
+# there): weights and AdamW's two moments of policy and value, and the best of both.
+ADAPTERS_STORED = 3 + 2 * (2 * 3 + 2)
 
 
 def memory(subject: Subject) -> Finding:

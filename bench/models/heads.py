@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from bench.models import processes
 from bench.models.backbone import Backbone
-from bench.models.names import ADAPTER, CONSTANTS
+from bench.models.names import ADAPTER, CONSTANTS, POLICY, VALUE, VALUE_CONSTANTS
 from bench.models.segmenters import SENTENCES, Places, Segments
 from bench.models.sequences import Sequences, chunks_by_length
 from bench.rl import segment_rewards, segment_score, sequence_rewards
@@ -239,6 +239,29 @@ class ValueModel:
             self.head.weight.copy_(model.head.weight)
         self.head.scale = model.head.scale / model.std
         self.offset = -model.mean / model.std
+
+    def save(self, folder: Path) -> None:
+        """Write head and constants to `folder`, and the adapter (PEFT format) if it is its own."""
+        if self.adapter != POLICY:
+            self.backbone.save_adapter(self.adapter, folder / ADAPTER)
+        folder.mkdir(exist_ok=True)
+        save_file({"weight": self.head.weight.detach().cpu()}, folder / "head.safetensors")
+        constants = {"scale": self.head.scale, "offset": self.offset}
+        (folder / VALUE_CONSTANTS).write_text(json.dumps(constants, indent=1) + "\n")
+
+    @classmethod
+    def load(cls, backbone: Backbone, folder: Path) -> ValueModel:
+        """Read what `save` wrote; one without an adapter stands on adapter "policy"."""
+        constants = json.loads((folder / VALUE_CONSTANTS).read_text())
+        adapter = POLICY
+        if (folder / ADAPTER).is_dir():
+            adapter = VALUE
+            backbone.add_adapter(VALUE, folder=folder / ADAPTER)
+        head = ScalarHead(backbone.hidden_size, scale=constants["scale"], zero=True)
+        head.load_state_dict(load_file(folder / "head.safetensors"))
+        value = cls(backbone, adapter, head)
+        value.offset = constants["offset"]
+        return value
 
     def read(self, hidden: Tensor) -> Tensor:
         """(..., d) hidden states to (...) values."""

@@ -6,6 +6,7 @@ POLICY = "policy"
 VALUE = "value"
 HELDOUT = "heldout"
 
-# Parts of a reward model's folder.
+# Parts of the folders of a reward model and of a value function.
 ADAPTER = "adapter"
 CONSTANTS = "reward_model.json"
+VALUE_CONSTANTS = "value.json"

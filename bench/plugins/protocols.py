@@ -337,6 +337,9 @@ class Algorithm(Protocol):
 
     The registry holds functions that make one of `TrainingInputs`; making it adds the adapter.
 
+    One with a method `save_value(folder)` writes the chosen checkpoint's value function there, as
+    `bench.models.heads.ValueModel.save` does: `bench credit` measures its advantages.
+
     Attributes:
         tokens: response tokens that training has seen so far.
     """

@@ -52,6 +52,7 @@ COUNTS = (
 
 if TYPE_CHECKING:
     from bench.pipeline.progress import Progress
+    from bench.stages.planned_source import Paid
 
 
 # What a run can be told to end with (`--until`), in the order of a run. "policy" is what trains it,
@@ -89,6 +90,7 @@ class Plan:
         config: as the stages see it: of a model on the hub, the revision is a commit; of one in a
             GGUF file, the path is that of the folder to which it was converted.
         until: the stage that it ends with; None: with the judgement.
+        paid: what pays the policy; None: nothing does.
     """
 
     method: Any
@@ -99,6 +101,7 @@ class Plan:
     best_of: BestOf | None = None
     until: str | None = None
     segment_evaluations: Sequence[Stage] = ()
+    paid: Paid | None = None
 
     @property
     def measured(self) -> list[Stage]:
@@ -189,6 +192,7 @@ def make_plan(
         best_of,
         UNTIL_ONCE.get(until or "", until),
         [stages.segment_evaluation(s) for s in outputs.graph() if "category" in s.config],
+        stages.paid(policy),
     )
     return planned, suite
 

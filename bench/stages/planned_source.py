@@ -10,6 +10,8 @@ from bench.stages.chosen import Chosen
 
 if TYPE_CHECKING:
     from bench.pipeline.stage import Stage
+    from bench.plugins.protocols import Method
+    from bench.stages.chosen import ChosenAlgorithm
 
 
 @dataclass(frozen=True)
@@ -48,3 +50,18 @@ class PlannedSource(Chosen):
     def modules(self) -> tuple[str, ...]:
         """Where the code of it and its parts begins."""
         return tuple(source.module for source in self.whole)
+
+
+@dataclass(frozen=True)
+class Paid:
+    """What pays a policy while it is trained.
+
+    Attributes:
+        method: turns what the source pays into rewards.
+        source: pays the tokens.
+        algorithm: trains the policy on it.
+    """
+
+    method: Method
+    source: PlannedSource
+    algorithm: ChosenAlgorithm

@@ -50,7 +50,7 @@ from bench.stages.chosen import (
 from bench.stages.drawing import heldout_config
 from bench.stages.given_rewards import GivenReward, given_reward
 from bench.stages.planned_best import BestOf
-from bench.stages.planned_source import PlannedSource
+from bench.stages.planned_source import Paid, PlannedSource
 from bench.stages.reading import Reads, read_base, read_by_suite
 
 if TYPE_CHECKING:
@@ -96,6 +96,7 @@ class Stages:
     def __init__(self, config: RunConfig, suite: Any, own: str = "") -> None:
         self.config, self.suite, self._own = config, suite, own
         self._read: dict[str, Reads] = {}
+        self._paid: list[tuple[Stage, Paid]] = []
 
     def _stage(
         self,
@@ -631,7 +632,8 @@ class Stages:
             )
         if advantage is not None:
             parts["advantage"] = advantage.described
-        return self._policy_stage(
+        chosen = ChosenAlgorithm(algorithm, options, uses_demonstrations, advantage)
+        stage = self._policy_stage(
             algorithm,
             "policy:build_policy",
             parts,
@@ -639,7 +641,7 @@ class Stages:
             f"{options.steps} steps of {options.batch_size} prompts",
             method,
             paid_by,
-            ChosenAlgorithm(algorithm, options, uses_demonstrations, advantage),
+            chosen,
             reads=reads,
             plugins=(
                 *plugin_modules(METHODS, self.config.method, type(method)),
@@ -648,6 +650,12 @@ class Stages:
                 *(() if advantage is None else (advantage.module,)),
             ),
         )
+        self._paid.append((stage, Paid(method, paid_by, chosen)))
+        return stage
+
+    def paid(self, policy: Stage) -> Paid | None:
+        """What pays a policy that was planned here; None: nothing does (SFT, DPO, ...)."""
+        return next((paid for stage, paid in self._paid if stage is policy), None)
 
     def offline(
         self, given: Stage, *, loss: str, options: Mapping[str, Any] | None = None
@@ -779,6 +787,44 @@ class Stages:
             policy.source,
             reads=(*reads, "gold"),
             plugins=policy.source.modules,
+        )
+
+    def monte_carlo(
+        self, policy: Stage, *, responses: int, positions: int, continuations: int, seed: int
+    ) -> Stage:
+        """Responses to the test prompts, and what continuations of their states came to (gold).
+
+        The same for all runs with one SFT model, unless it is the policy that draws.
+
+        Args:
+            policy: who draws; the SFT stage itself, or one that trains a policy.
+            responses: how many.
+            positions: tokens of each, around which states are continued; all where it has fewer.
+            continuations: K, of each state.
+            seed: of the draws; not the run's.
+
+        Raises:
+            UserError: the suite has no gold score.
+        """
+        mend = "give runs of another suite"
+        require(self.suite, "credit", Gold, mend=mend)
+        wanted = self.config.evaluation
+        asked = {"responses": responses, "positions": positions, "continuations": continuations}
+        asked["seed"] = seed
+        parts = {
+            "asked": asked,
+            "evaluation": wanted.model_dump(include={"test_prompts", "max_new_tokens"}),
+            "temperature": self.config.ppo.temperature,
+        }
+        return self._stage(
+            "monte_carlo",
+            "monte_carlo:build_monte_carlo",
+            parts,
+            (policy,) if policy.name == "sft" else (self.sft(), policy),
+            f"{continuations} continuations of the states around {positions} tokens of each of "
+            f"{responses} responses",
+            *asked.values(),
+            reads=("test", "gold"),
         )
 
     def judgement(self, outputs: Stage, reward_model: Stage | None) -> Stage:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.models.heads import RewardModel
-from bench.models.names import HELDOUT, POLICY
+from bench.models.names import HELDOUT, POLICY, VALUE
 from bench.stages.sft import load_sft
 from bench.stages.validating import NOT_CHOSEN, validator
 from bench.training.checkpoints import Checkpoints
@@ -50,6 +50,8 @@ class PolicyTraining:
     ) -> dict[str, Any]:
         """Train to the end, from a checkpoint if there is one; write the adapter and its curve.
 
+        Beside the adapter stands the value function, if the trainer has one to save.
+
         Args:
             trainer: of the policy.
             out: the stage's folder.
@@ -81,6 +83,8 @@ class PolicyTraining:
 
             best = trainer.run(self._validator(kl=kl), on_row, on_checkpoint)
         self.backbone.save_adapter(POLICY, out / "policy")
+        if (save_value := getattr(trainer, "save_value", None)) is not None:
+            save_value(out / VALUE)
         curve.write(out)
         for adapter in self.backbone.adapters - self._there:
             self.backbone.drop_adapter(adapter)

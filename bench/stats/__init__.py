@@ -2,6 +2,7 @@
 
 Legend: S seeds, N instructions. The unit of analysis is the instruction: whatever was sampled or
 judged more than once for one instruction is averaged before it comes here. Rates are fractions.
+`bench.stats.credit` is imported by itself, so that no stage's key depends on it.
 """
 
 from bench.stats.agreement import (
@@ -11,7 +12,7 @@ from bench.stats.agreement import (
     cohen_kappa,
     raw_agreement,
 )
-from bench.stats.bootstrap import crossed_bootstrap, percentile_interval
+from bench.stats.bootstrap import cluster_draws, crossed_bootstrap, percentile_interval
 from bench.stats.equivalence import Equivalence, Residual, paired_tost, residual, tost
 from bench.stats.intervals import (
     Estimate,
@@ -53,6 +54,7 @@ __all__ = [
     "WinRate",
     "accuracy_interval",
     "auroc",
+    "cluster_draws",
     "cohen_kappa",
     "crossed_bootstrap",
     "holm",

@@ -4,8 +4,10 @@ Every method is weighed by the same draw, so differences between them are paired
 plots and for what is no mean; the headline interval is `two_way`'s.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from bench.stats.intervals import BOOTSTRAP_SEED, RESAMPLES, Floats
 
@@ -73,6 +75,29 @@ def resampled_means(table: Floats, seed_counts: Floats, instruction_counts: Floa
     totals = (by_seed.reshape(-1, methods, seeds) * seed_counts[:, None]).sum(axis=2)
     weights = (seed_counts @ run.T) * (instruction_counts @ complete.T)
     return np.divide(totals, weights, out=np.full_like(totals, np.nan), where=weights > 0)
+
+
+def cluster_draws(
+    clusters: Sequence[int], *, resamples: int = RESAMPLES, seed: int = BOOTSTRAP_SEED
+) -> list[NDArray[np.intp]]:
+    """Resamples of observations whose clusters are drawn with replacement, each as a whole.
+
+    Args:
+        clusters: (N,) to which each observation belongs.
+        resamples: R.
+        seed: of the draws.
+
+    Returns:
+        R arrays of indices into the observations, of unlike lengths where the clusters are.
+
+    References:
+        A. C. Davison, D. V. Hinkley (1997), Bootstrap Methods and their Application, Section 3.8.
+    """
+    of = np.asarray(clusters)
+    members = [np.flatnonzero(of == one) for one in np.unique(of)]
+    rng = np.random.default_rng(seed)
+    drawn = rng.integers(len(members), size=(resamples, len(members)))
+    return [np.concatenate([members[i] for i in row]) for row in drawn]
 
 
 def percentile_interval(samples: Floats, level: float = 0.95) -> tuple[Floats, Floats]:

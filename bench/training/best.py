@@ -24,7 +24,7 @@ class Best:
         Args:
             scores: what a validation measured; "score" is the one to choose by.
             step: after which it was.
-            parameters: of the policy as it is.
+            parameters: of the policy as it is, and whatever else is kept with it.
         """
         score = scores.get("score")
         if score is None or score > self.score:

@@ -7,6 +7,7 @@ and update policy and value on minibatches (arXiv:1707.06347; arXiv:2203.02155, 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
@@ -97,7 +98,7 @@ class PPO:
         on_row: Callable[[dict[str, float]], None],
         on_checkpoint: Callable[[dict[str, Any]], None] = lambda state: None,
     ) -> Best:
-        """Train to `config.steps`; the policy adapter ends as the best checkpoint.
+        """Train to `config.steps`; policy and value end as the best checkpoint.
 
         Args:
             validate: measures the policy as it is; its "score" chooses the checkpoint, and without
@@ -119,11 +120,19 @@ class PPO:
                 on_row({"step": self.done, **row})
                 if due:
                     on_checkpoint(self.state())
-        set_values(self.learner.policy_parameters, self.best.weights or [])
+        set_values(self.learner.parameters, self.best.weights or [])
         return self.best
 
     def _look(self, validate: Callable[[], dict[str, float]]) -> dict[str, float]:
-        return self.best.look(validate(), max(0, self.done), self.learner.policy_parameters)
+        return self.best.look(validate(), max(0, self.done), self.learner.parameters)
+
+    def save_value(self, folder: Path) -> None:
+        """Write the value function as it is, after `run` that of the checkpoint, if there is one.
+
+        `bench credit` reads it.
+        """
+        if self.value is not None:
+            self.value.save(folder)
 
     def step(self) -> dict[str, float]:
         """One round of rollout and update; only the value learns while `done` is below 0."""

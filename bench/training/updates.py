@@ -109,6 +109,11 @@ class Learner:
         # Without a value there is nothing in it to optimise.
         self.value_optimiser = adamw([(self.value_parameters, config.value_lr)], **adam)
 
+    @property
+    def parameters(self) -> list[torch.nn.Parameter]:
+        """All weights that move, of the policy and of the value."""
+        return [*self.policy_parameters, *self.value_parameters]
+
     def update(
         self, experience: Experience, *, policy: bool, done: int, kl_coef: float
     ) -> dict[str, float]:

@@ -345,6 +345,57 @@ class Outcomes(Shape):
     sweep: list[SweepRow] = Field(description="empty where no field was given several values")
 
 
+class Correlation(Shape):
+    """With the Monte-Carlo advantage of the same tokens."""
+
+    value: Number = Field(description="null: there is none, see note")
+    ci95: Interval = Field(description="95 % interval, bootstrap over instructions")
+    corrected: Number = Field(description="value by the ceiling; noise may carry it beyond 1")
+    corrected_ci95: Interval
+    note: str = Field(description='why there is no number; "" where there is')
+
+
+class Correlations(Shape):
+    """Both kinds."""
+
+    pearson: Correlation
+    spearman: Correlation
+
+
+class Kind(Shape):
+    """Tokens of one kind."""
+
+    tokens: int
+    advantage: Cell | None = Field(description="mean Monte-Carlo advantage")
+    share: Cell | None = Field(description="mean of what is paid")
+
+
+class CreditRow(Shape):
+    """One run."""
+
+    run: str
+    method: str
+    tokens: int = Field(description="at which it is measured; 0: the method pays none")
+    responses: int
+    instructions: int
+    reliability: Number = Field(description="of the Monte-Carlo advantages")
+    ceiling: Correlations | None = Field(description="what the true advantages would show")
+    shares: Correlations | None = Field(description="of what the method pays, the KL apart")
+    advantages: Correlations | None = Field(description="of what it learns from; null: see note")
+    errors: Kind | None = Field(description="tokens within errors; null: they are not known")
+    others: Kind | None
+    note: str = Field(description="what is missing and why")
+
+
+class Credit(Shape):
+    """`bench credit`."""
+
+    drawn_by: Literal["sft", "policy"] = Field(description="whose responses and continuations")
+    continuations: int = Field(description="K, of each state")
+    seed: int
+    rows: list[CreditRow] = Field(description="in the order of the runs")
+
+
 def needed(value: Any) -> Any:
     """A needed number as the analysis has it: infinite where none is enough, None: not known."""
     if isinstance(value, Needed | dict):
@@ -361,4 +412,5 @@ DOCUMENTS: dict[str, type[Document[Any, Any, Any]]] = {
     "list": Document[Literal["grainbench/list"], Literal[1], Plugins],
     "check": Document[Literal["grainbench/check"], Literal[1], Reports],
     "run": Document[Literal["grainbench/run"], Literal[1], Outcomes],
+    "credit": Document[Literal["grainbench/credit"], Literal[1], Credit],
 }

@@ -60,10 +60,10 @@ def test_weights_are_counted_by_hand() -> None:
     assert [frozen[part] for part in ("base", "adapters", "gradients", "optimiser")] == [
         4 * weights, an_adapter, an_adapter, 2 * an_adapter,
     ]  # fmt: skip
-    # Policy, its best copy, value and reward model; two of them learn.
+    # Policy and value, the best copy of both, and the reward model; two of them learn.
     ppo = counter(with_(ppo={"batch_size": 1, "minibatch_size": 64})).stage("ppo")
     assert ppo.doing == "an update"
-    assert ppo.parts["adapters"] == 4 * an_adapter
+    assert ppo.parts["adapters"] == 5 * an_adapter
     assert ppo.parts["optimiser"] == 4 * an_adapter
 
 

@@ -160,3 +160,25 @@ def test_round_trip(granularity: Granularity, tmp_path: Path) -> None:
     again = RewardModel.load(model.backbone, "again", tmp_path)
     assert again.granularity == granularity
     assert torch.equal(again.token_scores(batch), model.token_scores(batch))
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_value_function_is_read_as_it_was_saved(tmp_path: Path, shared: bool) -> None:
+    """On the policy's adapter only the head is its own, and the policy has to be there."""
+    backbone = tiny_backbone()
+    name = "policy" if shared else "value"
+    backbone.add_adapter(name, LORA)
+    stir(backbone, name)
+    head = ScalarHead(backbone.hidden_size, generator=torch.Generator().manual_seed(0))
+    value = ValueModel(backbone, name, head)
+    value.start_from(reward_model("sequence"))
+    value.offset = -0.4
+    batch = random_batch(backbone)
+    expected = value.states(batch).detach()
+    value.save(tmp_path / "value")
+    assert (tmp_path / "value" / "adapter").is_dir() is not shared
+    if not shared:
+        backbone.drop_adapter(name)
+    again = ValueModel.load(backbone, tmp_path / "value")
+    assert again.adapter == name
+    torch.testing.assert_close(again.states(batch), expected)

@@ -12,6 +12,7 @@ from torch import Tensor
 from bench.config.run import PPOConfig
 from bench.errors import Diverged
 from bench.models.backbone import Backbone
+from bench.models.heads import ValueModel
 from bench.models.names import POLICY
 from bench.rl import payments, sequence_rewards
 from bench.training.experience import Rollout, reward_tokens
@@ -178,6 +179,26 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_been(tmp_path: Any) -> Non
     again = trainer(seed=0)
     again.restore(torch.load(tmp_path / "state.pt", weights_only=True))
     assert run(again) == [row for row in whole if row["step"] > 2]
+
+
+def test_the_value_of_the_best_checkpoint_is_kept_and_saved(tmp_path: Any) -> None:
+    ppo, seen = trainer(), []
+
+    def validate() -> dict[str, float]:
+        assert ppo.value is not None
+        seen.append((ppo.done, [p.detach().clone() for p in ppo.learner.value_parameters]))
+        return {"score": 1.0 if ppo.done == 2 else 0.0}
+
+    ppo.run(validate, lambda row: None)
+    at = dict(seen)
+    assert all(map(torch.equal, ppo.learner.value_parameters, at[2]))
+    assert not all(map(torch.equal, at[2], at[4]))
+    ppo.save_value(tmp_path / "value")
+    batch = ppo.rollout().batch
+    expected = ppo.value.values(batch).detach()
+    torch.testing.assert_close(
+        ValueModel.load(ppo.backbone, tmp_path / "value").values(batch), expected
+    )
 
 
 def test_the_best_checkpoint_is_kept() -> None:

@@ -88,18 +88,24 @@ class GoldSource:
     def scores(self, rollout: Rollout) -> Tensor:
         """(B,) g; raises UserError if the suite's score is no finite number."""
         pairs = zip(rollout.prompts, rollout.outputs, strict=True)
-        scores = [self._score(prompt, output) for prompt, output in pairs]
+        scores = [gold_score(self.suite, prompt, output) for prompt, output in pairs]
         return torch.tensor(scores, dtype=torch.float32, device=rollout.batch.mask.device)
 
-    def _score(self, prompt: str, output: str) -> float:
-        score: Any = self.suite.score(prompt, output)
-        if not isinstance(score, Real) or not math.isfinite(score):
-            raise UserError(
-                f"the suite {type(self.suite).__name__} gave {score!r} as the gold score of the "
-                f"response {output!r}; `score` must give a finite number",
-                exit_code=1,
-            )
-        return float(score)
+
+def gold_score(suite: Gold, prompt: str, output: str) -> float:
+    """A suite's gold score of one response.
+
+    Raises:
+        UserError: it is no finite number.
+    """
+    score: Any = suite.score(prompt, output)
+    if not isinstance(score, Real) or not math.isfinite(score):
+        raise UserError(
+            f"the suite {type(suite).__name__} gave {score!r} as the gold score of the response "
+            f"{output!r}; `score` must give a finite number",
+            exit_code=1,
+        )
+    return float(score)
 
 
 def make_reward_model(inputs: SourceInputs) -> RewardModelSource | ClassifierSource:
