@@ -28,6 +28,7 @@ from bench.pipeline.progress import Progress
 from bench.pipeline.store import Store
 from bench.records.files import read_record
 from bench.running import runner, sweeps
+from bench.running.quiet import libraries_quiet
 from bench.running.tracking import TRACKERS, Kind, Subject, check_trackers, tracked
 from bench.training.ppo import PPO
 from tests.integration.test_run import SMALL, config
@@ -299,7 +300,8 @@ def test_the_command_line_tracks(store: Store, place: Path) -> None:
     options = ["--store", str(store.root), "--results", str(place / "results")]
     sizes = [option for override in SMALL for option in ("--set", override)]
     ask = ["run", "--method", "token_ppo", *options, *sizes, "--track", "tensorboard", "--quiet"]
-    said = CliRunner().invoke(app, ask)
+    with libraries_quiet():  # as `python -m bench` has them
+        said = CliRunner().invoke(app, ask)
     assert said.exit_code == 0, said.output
     (folder,) = place.glob("results/testbed/*")
     assert_same(READERS["tensorboard"](place), kept(read_record(folder), store))
