@@ -135,12 +135,20 @@ class Counter:
         settings: of the model (transformers).
         lengths: of the longest rows.
         device: where the model runs.
+        paying: adapters that PPO holds beside its own: of the models that its rewards are made of.
     """
 
     def __init__(
-        self, config: RunConfig, settings: Any, lengths: Lengths, device: torch.device
+        self,
+        config: RunConfig,
+        settings: Any,
+        lengths: Lengths,
+        device: torch.device,
+        *,
+        paying: int = 1,
     ) -> None:
         self.config, self.settings, self.lengths, self.device = config, settings, lengths, device
+        self.paying = paying
         self.dtype = pick_dtype(config.model.dtype, device)
         self.foot = self._footprint(self.dtype)
         # Embedding and head are whole in every process: with shares this is a little too little.
@@ -151,7 +159,7 @@ class Counter:
 
     def having(self, config: RunConfig) -> Counter:
         """The counter of another configuration of the same run."""
-        return Counter(config, self.settings, self.lengths, self.device)
+        return Counter(config, self.settings, self.lengths, self.device, paying=self.paying)
 
     def stage(self, name: str) -> Count:
         """The largest of what a stage does.
@@ -235,8 +243,8 @@ class Counter:
         config = self.config.ppo
         new, prompt = config.max_new_tokens, self.lengths.prompts["ppo"]
         learners = 1 if config.value_model == "shared" else 2
-        # The reward model's, the learners', and a copy of the best checkpoint's.
-        held = self._adapters(1 + 2 * learners)
+        # Those that pay, the learners', and a copy of the best checkpoint's.
+        held = self._adapters(self.paying + 2 * learners)
         resting = held | self._learning(learners, gradients=False)
         learning = held | self._learning(learners)
         at_once = min(config.rollout_batch_size or config.batch_size, config.batch_size)
@@ -409,8 +417,8 @@ def memory_there(device: torch.device) -> float:
     return float(psutil.virtual_memory().available)
 
 
-def outline_counter(config: RunConfig, suite: Any) -> Counter:
-    """The counter of a run whose model is not loaded.
+def outline_counter(config: RunConfig, suite: Any, paying: int = 1) -> Counter:
+    """The counter of a run whose model is not loaded; arguments as of `Counter`.
 
     Raises:
         UserError: the model's configuration or its tokenizer cannot be read.
@@ -423,7 +431,7 @@ def outline_counter(config: RunConfig, suite: Any) -> Counter:
     tokens = Tokens.chosen(tokenizer, config.model, suite.prompt_template)
     settings = load_outline(path, config.model).config
     device = pick_device(config.model.device)
-    return Counter(config, settings, Lengths.of(config, suite, tokens), device)
+    return Counter(config, settings, Lengths.of(config, suite, tokens), device, paying=paying)
 
 
 def refusal(counter: Counter, counts: Iterable[Count], there: float) -> str | None:

@@ -253,7 +253,7 @@ def _needs_tables(planned: Plan, suite: Any, missing: set[str]) -> tuple[list[Gr
     names = [name for name in budget.STAGES if name in missing]
     if not names:
         return [], None
-    counter = budget.outline_counter(config, suite)
+    counter = budget.outline_counter(config, suite, planned.paying)
     try:
         counts = [counter.stage(name) for name in names]
     except budget.Uncountable as error:

@@ -109,6 +109,11 @@ class Plan:
         own = [] if self.rm_evaluation is None else [self.rm_evaluation]
         return [*own, *self.segment_evaluations]
 
+    @property
+    def paying(self) -> int:
+        """How many models the policy's stage reads beside the SFT model, as a token source does."""
+        return max(0, len(self.policy.inputs) - 1)
+
     @cached_property
     def targets(self) -> list[Stage]:
         """What has to be executed.

@@ -8,6 +8,7 @@ import pytest
 import torch
 from transformers import LlamaConfig
 
+from bench.config.loading import load_config
 from bench.config.run import (
     LoRAConfig,
     ModelConfig,
@@ -28,6 +29,7 @@ from bench.doctor.budget import (
 )
 from bench.doctor.footprint import Footprint
 from bench.models import processes
+from bench.running.runner import make_plan
 from tests.tiny import LORA, tiny_backbone
 
 LENGTHS = Lengths(
@@ -65,6 +67,21 @@ def test_weights_are_counted_by_hand() -> None:
     assert ppo.doing == "an update"
     assert ppo.parts["adapters"] == 5 * an_adapter
     assert ppo.parts["optimiser"] == 4 * an_adapter
+
+
+@pytest.mark.parametrize(
+    ("method", "models"),
+    [("gold_ppo", 0), ("token_ppo", 1), ("rto", 2), ("fine_grained_rlhf", 3), ("best_of_n", 0)],
+)
+def test_every_model_that_pays_is_counted(method: str, models: int) -> None:
+    planned, _ = make_plan(load_config(method=method))
+    assert planned.paying == models
+    one, all_ = (
+        Counter(SMALL, tiny_backbone().model.config, LENGTHS, CPU, paying=n).stage("ppo")
+        for n in (1, models)
+    )
+    an_adapter = one.parts["adapters"] / 5
+    assert all_.parts["adapters"] == (4 + models) * an_adapter
 
 
 def test_rollouts_of_a_server_take_no_memory_here() -> None:
