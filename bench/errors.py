@@ -23,6 +23,10 @@ class UserError(Exception):
         return [f"{type(self).__name__}: {self}"]
 
 
+_ROOM = 700  # characters for the names in a message
+_NEAREST = 8
+
+
 class Diverged(RuntimeError):
     """Training produced a NaN or an infinity."""
 
@@ -40,4 +44,8 @@ def unknown(kind: str, name: str, valid: Iterable[str]) -> str:
     options = sorted(valid)
     near = difflib.get_close_matches(name, options, n=1, cutoff=0.5)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    return f"unknown {kind} {name!r}{hint} (one of: {', '.join(options) or 'none'})"
+    shown = options
+    if len(", ".join(options)) > _ROOM:  # run ids are long
+        alike = difflib.get_close_matches(name, options, n=_NEAREST, cutoff=0.0)
+        shown = [*sorted(alike), f"{len(options) - len(alike)} more"]
+    return f"unknown {kind} {name!r}{hint} (one of: {', '.join(shown) or 'none'})"

@@ -112,7 +112,7 @@ class FineGrainedRLHF:
                 kinds=kinds,
                 hidden_by=[kind for other in others for kind in groups.get(other, ())],
                 segmenter=self._of("segmenters", category),
-                segmenter_options=options.segmenter_options.get(category),
+                segmenter_options=self._of("segmenter_options", category),
             )
             value = self._of("values", category)
             sources.append(stages.source("segment_classes", model, value=value))
@@ -129,19 +129,37 @@ class FineGrainedRLHF:
         Raises:
             UserError: naming the option.
         """
-        for field in ("values", "segmenters", "segmenter_options", "hidden_by"):
-            for name in getattr(self.options, field):
-                if name not in {*groups, *VALUES}:
+        self._check_kinds(groups, known)
+        usual = self.Options()
+        for field in ("values", "segmenters", "segmenter_options"):
+            said, usually = getattr(self.options, field), getattr(usual, field)
+            used = {name if name in said else "errors" for name in groups}
+            for name in said:
+                if name not in used and said[name] != usually.get(name):
                     raise UserError(f"reward.{field}: {unknown('category', name, groups)}")
+        for name, others in self.options.hidden_by.items():
+            for other in (name, *others):
+                if other not in {*groups, *VALUES}:
+                    raise UserError(f"reward.hidden_by: {unknown('category', other, groups)}")
+
+    @staticmethod
+    def _check_kinds(groups: Mapping[str, Sequence[str]], known: Sequence[str]) -> None:
+        """Of `_check` what is about kinds."""
+        owner: dict[str, str] = {}
         for name, kinds in groups.items():
             for kind in kinds:
                 if known and kind not in known:
                     raise UserError(f"reward.kinds.{name}: {unknown('kind', kind, known)}")
+                if owner.setdefault(kind, name) != name:
+                    raise UserError(
+                        f"reward.kinds: {kind!r} is in {owner[kind]} and in {name}: an error would "
+                        "be paid for twice"
+                    )
 
     def _of(self, field: str, category: str) -> Any:
-        """What an option says of a category, or of all others as "errors"."""
+        """What an option says of a category, or of all others as "errors"; None: nothing."""
         said = getattr(self.options, field)
-        return said.get(category, said["errors"])
+        return said.get(category, said.get("errors"))
 
     def rewards(self, paid: Tensor, mask: Tensor) -> Tensor:
         """The sum of what the models pay (B, T), as it is paid."""

@@ -281,6 +281,8 @@ def validation_message(error: ValidationError, model: type[BaseModel], prefix: s
     field = holder.model_fields[name]
     if first["type"] == "missing":
         return f"{prefix}{'.'.join(keys)} has to be given: {field.description}"
+    if len(keys) > depth and get_origin(field.annotation) is dict:  # an entry of a mapping
+        return f"{prefix}{'.'.join(keys)}: {first['msg']} (given: {first['input']!r})"
     why = f", {first['ctx']['error']}" if first["type"] == "value_error" else ""
     return (
         f"{prefix}{'.'.join(keys[:depth])} must be {_expected(field)}{why}, "

@@ -7,7 +7,7 @@ is listed. `register` adds one that no package holds, for as long as the process
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
@@ -45,13 +45,20 @@ class Registry(Generic[T]):
 
     Args:
         kind: the singular that messages use, as "method".
+        has: attributes without which no plug-in of the kind can be used.
         builtins: the plug-ins that come with GrainBench.
         plural: of the kind, where it is not with an "s". Entry points are in the group
             ``grainbench.<plural>``, a space in it an underscore.
     """
 
-    def __init__(self, kind: str, builtins: Iterable[Entry] = (), plural: str = "") -> None:
-        self.kind, self.plural = kind, plural or f"{kind}s"
+    def __init__(
+        self,
+        kind: str,
+        builtins: Iterable[Entry] = (),
+        plural: str = "",
+        has: Sequence[str] = (),
+    ) -> None:
+        self.kind, self.plural, self.has = kind, plural or f"{kind}s", tuple(has)
         self.group = f"grainbench.{self.plural.replace(' ', '_')}"
         self._builtins = tuple(builtins)
         self._session: dict[str, Entry] = {}
@@ -114,7 +121,7 @@ class Registry(Generic[T]):
         """Import and return the plug-in `name`.
 
         Raises:
-            UserError: no plug-in has this name, or importing it fails.
+            UserError: no plug-in has this name, importing it fails, or it is something else.
         """
         entry = self.entry(name)
         try:
@@ -124,6 +131,12 @@ class Registry(Generic[T]):
             raise UserError(
                 f"cannot load {self.kind} {name!r} from {_where(entry)}: {what}", exit_code=1
             ) from error
+        if lacks := [name for name in self.has if not hasattr(plugin, name)]:
+            raise UserError(
+                f"{_where(entry)} is no {self.kind}: it has no {' and no '.join(lacks)} "
+                "(CONTRIBUTING.md shows one)",
+                exit_code=1,
+            )
         return plugin
 
     def is_broken(self, entry: Entry) -> bool:
@@ -153,7 +166,7 @@ def _where(entry: Entry) -> str:
 
 
 def _from_entry_point(point: metadata.EntryPoint) -> Entry:
-    target = f"{point.module}:{point.attr}"
+    target = f"{point.module}:{point.attr}" if point.attr else point.module
     if point.dist is None:
         return Entry(point.name, target, summary="", source="unknown distribution")
     about = point.dist.metadata

@@ -152,6 +152,7 @@ METHODS: Registry[Any] = Registry(
             "arXiv:2404.18922",
         ),
     ],
+    has=("Options", "plan"),
 )
 OBJECTIVES: Registry[Any] = Registry(
     "objective",
@@ -397,6 +398,7 @@ JUDGES: Registry[Any] = Registry(
             "arXiv:2210.10760",
         ),
     ],
+    has=("Options",),
 )
 EDITORS: Registry[Any] = Registry(
     "editor",
@@ -408,6 +410,7 @@ EDITORS: Registry[Any] = Registry(
             "arXiv:2406.02756",
         )
     ],
+    has=("Options",),
 )
 SUITES: Registry[Any] = Registry(
     "suite",
@@ -448,6 +451,7 @@ SUITES: Registry[Any] = Registry(
             "arXiv:2404.04475",
         ),
     ],
+    has=("Options",),
 )
 REGISTRIES: tuple[Registry[Any], ...] = (
     METHODS,

@@ -220,7 +220,8 @@ def listed(
         PlannedStage(s.name, s.key, store.find(s.name, s.key) is not None, s.summary)
         for s in planned.stages
     ]
-    _check({line.name for line in lines if not line.cached}, planned.config, suite)
+    stored = {line.key for line in lines if line.cached}
+    _check([stage for stage in planned.stages if stage.key not in stored], planned.config, suite)
     _say_notes(suite, say)
     return lines
 
@@ -257,8 +258,7 @@ def run(
         lambda: {s.key for s in planned.stages if store.find(s.name, s.key) is not None}
     )
     missing = [stage for stage in planned.stages if stage.key not in stored]
-    names = {stage.name for stage in missing}
-    processes.from_first(lambda: _check_ready(names, planned.policy, context))
+    processes.from_first(lambda: _check_ready(missing, planned.policy, context))
     # Imported now: a file that is edited during the run must not run under a key of the old code.
     for stage in missing:
         SOURCES.load(stage.roots)
@@ -306,37 +306,39 @@ def _subject(config: RunConfig, planned: Plan, folder: Path) -> Subject:
     return Subject(folder.name, planned.policy.key, folder, names, plain)
 
 
-def _check_ready(missing: set[str], policy: Stage, context: Context) -> None:
+def _check_ready(missing: Sequence[Stage], policy: Stage, context: Context) -> None:
     """Find out now, not after hours: judge or editor lacks its key, the model does not fit."""
-    config = context.config
+    config, names = context.config, {stage.name for stage in missing}
     _check(missing, config, context.suite)
-    if "judgement" in missing:
+    if "judgement" in names:
         judge_maker(config, config.evaluation.judge)(context).ready()
     # The method sft trains no policy, and evaluation.validation=last asks nobody which to keep.
-    if policy.name in missing and "judge" in policy.config:
+    if policy.name in names and "judge" in policy.config:
         judge_maker(config, config.evaluation.validation_judge)(context).ready()
-    if "edits" in missing and config.edits.editor is not None:
+    if "edits" in names and config.edits.editor is not None:
         editor_maker(config)(context).ready()
     _say_notes(context.suite, context.progress.say)
 
 
-def _check(missing: set[str], config: RunConfig, suite: Any) -> None:
+def _check(missing: Sequence[Stage], config: RunConfig, suite: Any) -> None:
     """Refuse what a stage would find out after hours. What is stored needs no check and no torch.
 
     Args:
-        missing: names of the stages that are not in the store.
+        missing: the stages that are not in the store.
         config: of the run.
         suite: its world.
 
     Raises:
-        UserError: the data, the model or a prompt does not fit.
+        UserError: the data, the model or a prompt does not fit, or an option of a plug-in.
     """
     if not missing:
         return
-    from bench.stages.checks import check_data, check_model
+    from bench.stages.checks import check_data, check_model, check_plugins
 
-    check_data(config, suite, missing)
-    check_model(config, suite, missing)
+    names = {stage.name for stage in missing}
+    check_plugins(missing)
+    check_data(config, suite, names)
+    check_model(config, suite, names)
 
 
 def _say_notes(suite: Any, say: Callable[[str], None]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,9 @@ from bench.models.context import batch_rope, context_length
 from bench.models.loading import check_weights, load_outline, load_tokenizer
 from bench.models.names import ADAPTER
 from bench.models.tokens import Tokens
+from bench.pipeline.stage import Stage
 from bench.plugins.capabilities import SimulatedMarker
+from bench.plugins.registry import ADVANTAGES, OBJECTIVES, OFFLINE_LOSSES, SEGMENTERS
 from bench.stages.chosen import uses_edits_of, uses_pairs_of
 from bench.stages.drawing import draw_demonstrations, draw_prompts, heldout_config, short_enough
 from bench.stages.given import drawn_pairs, joined_edits
@@ -31,6 +35,39 @@ SPLITS = (
     ("outputs", "test", "evaluation"),
     ("outputs", "unseen", "evaluation"),
 )
+
+
+# By the field of a stage's configuration; and how many arguments come before a plug-in's options.
+MADE = {
+    "objective": (OBJECTIVES, 0),
+    "loss": (OFFLINE_LOSSES, 0),
+    "segmenter": (SEGMENTERS, 1),
+    "advantage": (ADVANTAGES, 1),
+}
+
+
+def check_plugins(stages: Iterable[Stage]) -> None:
+    """Refuse options that a plug-in of a method's plan does not take.
+
+    Args:
+        stages: that will run.
+
+    Raises:
+        UserError: naming the stage and the plug-in.
+    """
+    for stage in stages:
+        for field, (registry, before) in MADE.items():
+            chosen = stage.config.get(field)
+            if chosen is None:
+                continue
+            made = registry.get(chosen["name"])
+            try:
+                inspect.signature(made).bind(*[None] * before, **chosen["options"])
+            except TypeError as error:
+                raise UserError(
+                    f"{stage.name}: the {registry.kind} {chosen['name']} cannot be made with "
+                    f"{chosen['options']}: {error}"
+                ) from error
 
 
 def check_model(config: RunConfig, suite: Any, missing: set[str]) -> None:

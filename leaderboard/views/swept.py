@@ -15,6 +15,10 @@ _CHOOSE = (
     "Choose by validation, from one grid for all methods (tune none alone), and quote the test of "
     "what was chosen: a test that chose is none."
 )
+_BEFORE = (
+    "Nothing of these rows was validated: say before the runs what is chosen, for a test that "
+    "chose is none."
+)
 _VALIDATION = (
     "Validation: at the step whose policy was kept; mean over seeds with the interval of seeds, "
     "which one seed has not."
@@ -39,8 +43,8 @@ def sweep_grid(rows: Sequence[SweepRow]) -> Grid:
     headers = [", ".join(["method"] * several + list(rows[0].values)), "Seeds"]
     headers += [f"Validation {_NAMES[name]}" for name in scores]
     headers += [_heading(name) for name in tests]
-    notes = [_VALIDATION] if scores else []
-    return Grid("Sweep: means and 95 % intervals", headers, cells, [*notes, _CHOOSE])
+    notes = [_VALIDATION, _CHOOSE] if scores else [_BEFORE]
+    return Grid("Sweep: means and 95 % intervals", headers, cells, notes)
 
 
 def _tests(rows: Sequence[SweepRow]) -> list[str]:

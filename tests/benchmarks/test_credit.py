@@ -6,8 +6,12 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+import typer
+
 from bench.plugins.registry import METHODS
-from benchmarks.credit.__main__ import EVERY, QUICK, as_markdown
+from benchmarks.credit.__main__ import EVERY, FIGURE, QUICK, as_markdown, main
+from benchmarks.credit.__main__ import PUBLISHED as PATH
 from benchmarks.credit.drawing import draw
 from benchmarks.credit.measuring import every_n, measure, of_methods
 from benchmarks.credit.problem import Problem
@@ -21,6 +25,11 @@ def test_what_is_published_is_one_result(tmp_path: Path) -> None:
     assert as_markdown(PUBLISHED) + "\n" == (RESULTS / "credit.md").read_text()
     draw(PUBLISHED, tmp_path / "credit.png")
     assert (tmp_path / "credit.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_quick_run_does_not_write_over_what_is_published() -> None:
+    with pytest.raises(typer.BadParameter, match="give --out"):
+        main(out=PATH, figure=FIGURE, quick=True)
 
 
 def test_every_method_that_pays_is_measured_once() -> None:

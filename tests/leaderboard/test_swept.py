@@ -77,6 +77,7 @@ def test_runs_that_ended_before_the_judge_show_their_reward_models(make_run: Mak
     grid = sweep_grid(sweep_rows([part], []))
     names = ["rm_accuracy.edited %", "rm_accuracy.original %"]
     assert grid.headers == ["ppo.lr", "Seeds", *names]
+    assert "Nothing of these rows was validated" in grid.notes[0]
 
 
 def test_a_curve_that_cannot_be_read_is_told(make_run: MakeRun, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from bench.config.loading import load_config
 from bench.errors import UserError
 from bench.running.runner import make_plan
+from bench.stages.checks import check_plugins
 from methods.fine_grained_rlhf import FineGrainedRLHF
 
 
@@ -61,6 +62,20 @@ def test_options_of_one_category_leave_the_others_as_they_are() -> None:
     segmenters = {s.name: s.config.get("segmenter") for s in cut.stages}
     assert segmenters["relevance_model"] == {"name": "ngrams", "options": {"n": 4}}
     assert segmenters["factuality_model"] == {"name": "sentences", "options": {}}
+    others = "reward.segmenters.errors=ngrams", "reward.segmenter_options.errors.n=4"
+    (own,) = [s for s in planned("reward.kinds={a: [rude]}", *others).stages if s.name == "a_model"]
+    assert own.config["segmenter"] == {"name": "ngrams", "options": {"n": 4}}
+
+
+def test_options_that_a_segmenter_does_not_take_are_found_before_anything_runs() -> None:
+    plan = planned(
+        "reward.segmenter_options.relevance={cutof: 1}", "reward.segmenters.relevance=entropy"
+    )
+    with pytest.raises(
+        UserError, match=r"relevance_model: the segmenter entropy cannot be made .*cutof"
+    ):
+        check_plugins(plan.stages)
+    check_plugins(planned().stages)
 
 
 @pytest.mark.parametrize(
@@ -71,7 +86,11 @@ def test_options_of_one_category_leave_the_others_as_they_are() -> None:
         ("reward.kinds={manners: [rud]}", "reward.kinds.manners: .*did you mean 'rude'"),
         ("reward.segmenters.relevance=sentence", "did you mean 'sentences'"),
         ("reward.kinds={Manners: [rude]}", "lower-case letters, digits and _"),
-        ("reward.kinds={reward: [rude]}", "named 'reward': choose another name"),
+        ("reward.kinds={reward: [rude]}", "named 'reward': .*; choose another"),
+        ("reward.kinds={a: [rude], b: [rude]}", "'rude' is in a and in b"),
+        ("reward.hidden_by.factuality=[relevnce]", "did you mean 'relevance'"),
+        ("reward.values.errors=2.0", "reward.values: unknown category 'errors'"),
+        ("reward.values.relevance=-1", r"reward.values.relevance: .*greater than .* 0 .*-1"),
         ("reward.kinds={manners: []}", "manners has no kinds of errors"),
         ("reward.values=1", "reward.values"),
     ],

@@ -14,7 +14,7 @@ from bench.plugins.registry import JUDGES, METHODS, REGISTRIES, SUITES
 
 
 def install(
-    folder: Path, name: str, group: str, plugin: str, body: str = "class Plugin: ..."
+    folder: Path, name: str, group: str, plugin: str, body: str = "class Plugin: Options = plan = None"
 ) -> None:
     """Lay a distribution out as pip does: a module, its metadata, and an entry point."""
     (folder / f"{name}.py").write_text(body)
@@ -108,6 +108,16 @@ def test_a_plugin_that_raises_is_called_broken_and_named(body: str, tmp_path, mo
     assert result.exit_code == 0
     (line,) = [line for line in result.stdout.splitlines() if "raising" in line]
     assert "broken" in line
+
+
+def test_what_is_no_method_is_called_broken_and_says_what_it_lacks(tmp_path, monkeypatch) -> None:
+    install(tmp_path, "hasty_lab", "grainbench.methods", "hasty", "Plugin = object()")
+    monkeypatch.syspath_prepend(tmp_path)
+    said = r"hasty_lab:Plugin \(hasty_lab 1\.2\) is no method: it has no Options and no plan"
+    with pytest.raises(UserError, match=said) as e:
+        METHODS.get("hasty")
+    assert e.value.exit_code == 1
+    assert METHODS.is_broken(METHODS.entry("hasty"))
 
 
 def test_a_missing_attribute_is_one_line() -> None:

@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from bench.config.loading import judge_options
+from bench.errors import UserError
 from bench.pipeline.stage import Stage
 from bench.plugins.capabilities import Gold, require
 from bench.plugins.registry import (
@@ -71,7 +72,12 @@ class PolicyStages(RewardModelStages):
         Args:
             n: responses to each prompt.
             scored_by: the token source whose scores choose; a reward model as of `ppo`.
+
+        Raises:
+            UserError: n is not at least 1.
         """
+        if n < 1:
+            raise UserError(f"the best of {n} responses: give 1 at least", exit_code=1)
         return BestOf(self.sft(), n, self._source(scored_by))
 
     def best_responses(self, best: BestOf) -> Stage:

@@ -148,7 +148,10 @@ class RewardModelStages(DataStages):
                 the run's own reward model.
         """
         if category in ("reward", "rm"):
-            raise UserError(f"a category of errors named {category!r}: choose another name")
+            raise UserError(
+                f"a category of errors named {category!r}: its model would have the name of the "
+                "run's own; choose another, as in reward.kinds"
+            )
         learned = {"kinds": list(kinds), "hidden_by": list(hidden_by)}
         return self._trained_reward_model(
             f"{category}_model",
