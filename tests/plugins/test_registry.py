@@ -14,7 +14,11 @@ from bench.plugins.registry import JUDGES, METHODS, REGISTRIES, SUITES
 
 
 def install(
-    folder: Path, name: str, group: str, plugin: str, body: str = "class Plugin: Options = plan = None"
+    folder: Path,
+    name: str,
+    group: str,
+    plugin: str,
+    body: str = "class Plugin: Options = plan = None",
 ) -> None:
     """Lay a distribution out as pip does: a module, its metadata, and an entry point."""
     (folder / f"{name}.py").write_text(body)
