@@ -7,6 +7,11 @@ SCORES = {
     "validation_heldout_rm": "held-out reward model's score",
     "validation_win_rate": "win rate",
 }
+METRICS = {  # the same, as a metric has its unit and its bounds
+    "validation_gold": "gold_score",
+    "validation_heldout_rm": "heldout_rm",
+    "validation_win_rate": "win_rate",
+}
 
 
 def curve_of(run: Run, problems: list[str]) -> list[CurvePoint]:

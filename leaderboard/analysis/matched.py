@@ -12,6 +12,7 @@ from statistics import fmean, median
 from bench.records.files import CurvePoint
 
 KLPath = Sequence[tuple[float, float]]
+_Steps = Mapping[int, Mapping[str, float | None]]
 
 AROUND = 2  # steps on each side whose rollouts are averaged: one batch says little of a KL
 BEFORE = 5  # steps that a spike is held against
@@ -24,8 +25,11 @@ def kl_paths(points: Sequence[CurvePoint], names: Mapping[str, str]) -> dict[str
     """The path of each quantity that the curve has.
 
     KL is the validation's own (`validation_kl`) where it was measured; else that of the rollouts
-    of the policy after the step, and `AROUND` steps before and after. So is what is measured of
-    rollouts alone, as the reward mass. Step 0 is the SFT policy: its KL is 0.
+    of the policy after the step, and as many steps before as after, at most `AROUND`. After the
+    last step nothing is drawn: its validation has no KL from rollouts, and is no point. What is
+    measured of rollouts alone, as the reward mass, is read likewise, but with an own KL the last
+    validation has that of the last step's rollouts, which are one update older. Step 0 is the SFT
+    policy: its KL is 0.
 
     Args:
         points: of the curve, in the order of steps.
@@ -39,25 +43,42 @@ def kl_paths(points: Sequence[CurvePoint], names: Mapping[str, str]) -> dict[str
     found: dict[str, list[tuple[float, float]]] = {}
     for step in sorted(validated):
         own = rows[step].get("validation_kl")
-        kl = 0.0 if step == 0 else _finite(own) if own is not None else _around(rows, step, "kl")
+        if step == 0:
+            kl: float | None = 0.0
+        elif own is not None:
+            kl = finite(own)
+        else:  # never of older rollouts: the last point would seem nearer to SFT than it is
+            kl = _around(rows, step, "kl") if step < _last(rows, "kl") else None
         for quantity, name in names.items():
             is_own = name.startswith(VALIDATION)
-            value = _finite(rows[step].get(name)) if is_own else _around(rows, step, name)
+            value = finite(rows[step].get(name)) if is_own else _around(rows, step, name)
             if kl is not None and value is not None:
                 found.setdefault(quantity, []).append((kl, value))
     return dict(found)
 
 
-def _around(rows: Mapping[int, Mapping[str, float | None]], step: int, name: str) -> float | None:
-    """Mean over the rollouts around the policy after `step`, which draws those of the next step."""
-    wide = min(AROUND, step)  # as far back as forward, or the start would look like what follows
-    near = range(step + 1 - wide, step + 2 + wide)
-    known = [rows[s].get(name) for s in near if s in rows]
+def _around(rows: _Steps, step: int, name: str) -> float | None:
+    """Mean over the rollouts around the policy after `step`, which draws those of the next step.
+
+    As far back as forward, or the ends would look like what lies behind or before them.
+    """
+    last = _last(rows, name)
+    if step > last:
+        return None
+    centre = min(step + 1, last)
+    wide = min(AROUND, centre - 1, last - centre)
+    known = [rows[s].get(name) for s in range(centre - wide, centre + wide + 1) if s in rows]
     values = [value for value in known if value is not None]
-    return _finite(fmean(values)) if values else None
+    return finite(fmean(values)) if values else None
 
 
-def _finite(value: float | None) -> float | None:
+def _last(rows: _Steps, name: str) -> int:
+    """The last step whose rollouts have this value; -1 where none has."""
+    return max((step for step, row in rows.items() if row.get(name) is not None), default=-1)
+
+
+def finite(value: float | None) -> float | None:
+    """The value, or None where it is NaN or infinite."""
     return value if value is not None and math.isfinite(value) else None
 
 
@@ -74,6 +95,11 @@ def value_at(path: KLPath, level: float) -> float | None:
             return first + (value - first) * (level - start) / (kl - start)
         before = kl, value
     return None
+
+
+def on_first_stretch(path: KLPath, level: float) -> bool:
+    """Whether a value there is no validation's own: on the line from SFT to the first behind it."""
+    return len(path) > 1 and path[0][0] == 0.0 and 0.0 < level < path[1][0]
 
 
 def reach(path: KLPath) -> float:
@@ -106,7 +132,7 @@ def spike(points: Sequence[CurvePoint]) -> float | None:
 
     None where no step has five before it.
     """
-    known = [_finite(point.values.get("kl")) for point in points]
+    known = [finite(point.values.get("kl")) for point in points]
     kl = [value for value in known if value is not None]
     rises = [kl[i] - median(kl[i - BEFORE : i]) for i in range(BEFORE, len(kl))]
     return max(rises, default=None)

@@ -7,79 +7,31 @@ over seeds, by row and by how finely the reward is paid.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from statistics import fmean, median
+from statistics import median
 
 import numpy as np
 
-from bench.records.files import CurvePoint, Run
+from bench.records.files import CurvePoint
 from bench.stats import Estimate, over_seeds
-from leaderboard.analysis.bounds import clipped
-from leaderboard.analysis.curves import SCORES, curve_of
-from leaderboard.analysis.matched import (
-    KLPath,
-    kl_paths,
-    levels,
-    matched_level,
-    reach,
-    spike,
-    value_at,
+from bench.stats.intervals import student
+from leaderboard.analysis.balanced import balanced, mean_of_methods
+from leaderboard.analysis.curves import METRICS, SCORES, curve_of
+from leaderboard.analysis.lines import (
+    GRANULARITIES,
+    LENGTH,
+    MASS,
+    NOT_RECORDED,
+    NOTHING,
+    QUANTITIES,
+    SCORE,
+    Line,
+    line_of,
+    within,
 )
+from leaderboard.analysis.matched import levels, matched_level
 from leaderboard.analysis.runs import Group
 
-LENGTH, REPEATS, MASS, SCORE = "length", "repeat_share", "reward_mass", "score"
-QUANTITIES = (LENGTH, REPEATS, MASS, SCORE)
-NOTHING, NOT_RECORDED = "nothing", "not recorded"
-GRANULARITIES = ("response", "segment", "token")  # from the coarsest to the finest
-TOKENWISE = 0.5  # of its tokens: from so many rewards on a response is paid by the token
-RESPONSEWISE = 1.5  # rewards: up to so many it is paid once
 STILL = 0.25  # of the median row's reach: who stays below would hold all others at SFT
-LONGER, REPEATED = 2.0, 0.5  # from here on a policy has collapsed: see the glossary
-
-
-@dataclass(frozen=True)
-class Line:
-    """One row of the table: its seeds' paths, and how its runs fared.
-
-    Attributes:
-        granularity: one of `GRANULARITIES`, `NOTHING` or `NOT_RECORDED`.
-        paths: quantity -> seed -> path; without what no seed has.
-        spike: the worst of any seed, nats; None where no curve has the KL of rollouts.
-        runs: that ended ok or diverged.
-        diverged: of those, how many.
-        collapsed: of those, how many; None where the curves do not say.
-    """
-
-    label: str
-    granularity: str
-    paths: dict[str, dict[int, KLPath]]
-    spike: float | None
-    runs: int
-    diverged: int
-    collapsed: int | None
-
-    def values(self, quantity: str, level: float) -> dict[int, float]:
-        """Seed -> value at a KL; empty where one of the seeds does not come so far.
-
-        A mean over those that do would jump where one leaves it.
-        """
-        found = {s: value_at(p, level) for s, p in self.paths.get(quantity, {}).items()}
-        known = {seed: value for seed, value in found.items() if value is not None}
-        return known if len(known) == len(found) else {}
-
-    def at(self, quantity: str, level: float) -> Estimate | None:
-        """Mean and 95 % t interval over seeds at a KL; None where not all come so far."""
-        values = self.values(quantity, level)
-        return _over_seeds(quantity, values)
-
-    @property
-    def reach(self) -> float:
-        """The largest KL that each of its seeds reaches."""
-        return min(reach(path) for own in self.paths.values() for path in own.values())
-
-    @property
-    def furthest(self) -> float:
-        """The largest KL of any of its seeds."""
-        return max(reach(path) for own in self.paths.values() for path in own.values())
 
 
 @dataclass(frozen=True)
@@ -90,6 +42,7 @@ class Stability:
         lines: in the order of granularity, then of label.
         without: labels of ended runs without a curve by KL.
         score: what the validation score is, in words; None where no curve has one.
+        score_metric: the score as a metric, whose unit and bounds it has.
         levels: the KL values at which all rows are read.
         matched: the one that all compared rows reach.
         limited_by: the compared row that reaches no further.
@@ -99,6 +52,7 @@ class Stability:
     lines: list[Line]
     without: list[str]
     score: str | None
+    score_metric: str
     levels: list[float]
     matched: float
     limited_by: str
@@ -109,9 +63,23 @@ class Stability:
         """The rows that are compared at `matched`."""
         return [line for line in self.lines if line.label not in self.apart]
 
+    def metric(self, quantity: str) -> str:
+        """The name that a quantity's numbers are written by."""
+        return self.score_metric if quantity == SCORE else quantity
+
     def lacking(self, quantity: str) -> list[str]:
-        """The labels of which no curve has this quantity."""
-        return [line.label for line in self.lines if quantity not in line.paths]
+        """The labels of which no curve has this quantity, although there was one."""
+        unpaid = self.unpaid(quantity)
+        return [
+            line.label
+            for line in self.lines
+            if quantity not in line.paths and line.label not in unpaid
+        ]
+
+    def unpaid(self, quantity: str) -> list[str]:
+        """The labels that cannot have this quantity: of a reward, where nothing is paid."""
+        unpaid = [line for line in self.lines if line.granularity == NOTHING]
+        return [line.label for line in unpaid if quantity == MASS and MASS not in line.paths]
 
     def slope(self, line: Line, quantity: str = LENGTH) -> Estimate | None:
         """By how much it grows a nat, over seeds: least squares over the levels up to `matched`.
@@ -132,34 +100,51 @@ class Stability:
         }
         return {name: lines for name, lines in found.items() if lines}
 
-    def group_at(self, lines: Iterable[Line], quantity: str) -> Estimate | None:
-        """Mean of some rows at `matched`, over seeds; None where one row lacks it."""
-        return _over_seeds(quantity, self._means(lines, quantity))
+    def group_at(self, lines: Sequence[Line], quantity: str) -> Estimate | None:
+        """Mean of some rows' methods at `matched`, over seeds; None where no row has a number.
+
+        Rows that lack the others' seeds are left out: `left_out` names them.
+        """
+        (kept,), seeds = balanced([lines], quantity, self.matched)
+        means = mean_of_methods(kept, quantity, self.matched, seeds)
+        return lines[0].estimate(quantity, means) if means else None
 
     def difference(
-        self, lines: Iterable[Line], others: Iterable[Line], quantity: str
+        self, lines: Sequence[Line], others: Sequence[Line], quantity: str, among: int = 1
     ) -> Estimate | None:
         """The rows' mean less the others' at `matched`, paired by seed.
 
-        None where a row lacks the quantity or no seed is common to all of them.
+        Args:
+            lines: averaged as in `group_at`, over seeds that they share with the others.
+            others: likewise.
+            quantity: of `QUANTITIES`.
+            among: of so many differences it was chosen; together their intervals hold at 95 %
+                (Bonferroni, which needs no equal spread between rows).
+
+        Returns:
+            None where no seed is common to a row of each.
         """
-        first, second = (self._means(own, quantity) for own in (lines, others))
-        common = sorted(first.keys() & second.keys())
-        return over_seeds([first[s] - second[s] for s in common]) if common else None
+        sides, seeds = balanced([lines, others], quantity, self.matched)
+        first, second = (mean_of_methods(own, quantity, self.matched, seeds) for own in sides)
+        if not first or not second:
+            return None
+        found = over_seeds([first[seed] - second[seed] for seed in seeds])
+        if found.standard_error is not None:
+            level = 1 - 0.05 / among
+            ends = student(found.mean, found.standard_error, found.n - 1, level)
+            found = replace(found, ci95=ends)
+        least, most = lines[0].limits[quantity]
+        return within(found, (least - most, most - least))
 
-    def _means(self, lines: Iterable[Line], quantity: str) -> dict[int, float]:
-        """Seed -> mean over the rows, of the seeds that all of them have."""
-        values = [line.values(quantity, self.matched) for line in lines]
-        common = sorted(set.intersection(*(set(own) for own in values))) if values else []
-        return {seed: fmean(own[seed] for own in values) for seed in common}
-
-
-def _over_seeds(quantity: str, values: dict[int, float]) -> Estimate | None:
-    """Mean and interval, which ends where the quantity does; None where there is no seed."""
-    if not values:
-        return None
-    found = over_seeds(list(values.values()))
-    return found if found.ci95 is None else replace(found, ci95=clipped("", quantity, found.ci95))
+    def left_out(self, *groups: Sequence[Line]) -> list[str]:
+        """The labels that a mean of these groups is without, of any quantity that they have."""
+        out = []
+        for quantity in QUANTITIES:
+            having = [[line for line in g if quantity in line.paths] for g in groups]
+            sides, _ = balanced(having, quantity, self.matched)
+            kept = [line.label for own in sides for line in own]
+            out += [line.label for own in having for line in own if line.label not in kept]
+        return list(dict.fromkeys(out))
 
 
 def stability(groups: Sequence[Group], problems: list[str]) -> Stability | None:
@@ -174,8 +159,11 @@ def stability(groups: Sequence[Group], problems: list[str]) -> Stability | None:
         for group in groups
     }
     score = _score(points for own in curves.values() for points in own.values())
+    metric = METRICS[score] if score else SCORE
     lines = [
-        line for group in groups if (line := _line(group, curves[group.label], score)) is not None
+        line
+        for group in groups
+        if (line := line_of(group, curves[group.label], score, metric)) is not None
     ]
     if not lines:
         return None
@@ -189,7 +177,8 @@ def stability(groups: Sequence[Group], problems: list[str]) -> Stability | None:
     return Stability(
         lines=lines,
         without=[group.label for group in groups if group.ok and group.label not in shown],
-        score=SCORES.get(score) if score else None,
+        score=SCORES[score] if score else None,
+        score_metric=metric,
         levels=levels(max(line.furthest for line in lines), matched),
         matched=matched,
         limited_by=last.label,
@@ -203,52 +192,3 @@ def _score(curves: Iterable[list[CurvePoint]]) -> str | None:
         name for points in curves for p in points for name, v in p.values.items() if v is not None
     }
     return next((name for name in SCORES if name in known), None)
-
-
-def _line(group: Group, curves: dict[int, list[CurvePoint]], score: str | None) -> Line | None:
-    names = {q: f"validation_{q}" for q in (LENGTH, REPEATS)} | {MASS: MASS}
-    names |= {SCORE: score} if score else {}
-    paths: dict[str, dict[int, KLPath]] = {}
-    for seed, points in sorted(curves.items()):
-        for quantity, path in kl_paths(points, names).items():
-            paths.setdefault(quantity, {})[seed] = path
-    if not paths:
-        return None
-    spikes = [found for points in curves.values() if (found := spike(points)) is not None]
-    ended = [run for run in group.runs if run.record.status in ("ok", "diverged")]
-    return Line(
-        label=group.label,
-        granularity=_granularity([point for points in curves.values() for point in points]),
-        paths=paths,
-        spike=max(spikes, default=None),
-        runs=len(ended),
-        diverged=sum(_has_diverged(run) for run in ended),
-        collapsed=_collapsed(paths),
-    )
-
-
-def _has_diverged(run: Run) -> bool:
-    return run.record.status == "diverged"
-
-
-def _granularity(points: Sequence[CurvePoint]) -> str:
-    """How finely a response is paid, from how many rewards it had in training (`payments`)."""
-    known = [p.values for p in points if p.values.get("payments") is not None]
-    if known:
-        rewards = fmean(row["payments"] or 0.0 for row in known)
-        tokens = fmean(row.get("length") or 0.0 for row in known)
-        if rewards <= RESPONSEWISE:
-            return "response" if rewards else NOTHING
-        return "token" if rewards >= TOKENWISE * tokens else "segment"
-    is_paid = any("reward" in p.values or MASS in p.values for p in points)
-    return NOT_RECORDED if is_paid else NOTHING
-
-
-def _collapsed(paths: dict[str, dict[int, KLPath]]) -> int | None:
-    """How many seeds end with answers of another order of length than SFT's, or that repeat."""
-    length, repeats = paths.get(LENGTH, {}), paths.get(REPEATS, {})
-    if not length and not repeats:
-        return None
-    ends = {seed: own[-1][1] / own[0][1] for seed, own in length.items() if own[0][1] > 0}
-    odd = {seed for seed, ratio in ends.items() if not 1 / LONGER <= ratio <= LONGER}
-    return len(odd | {seed for seed, own in repeats.items() if own[-1][1] > REPEATED})

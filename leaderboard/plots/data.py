@@ -24,6 +24,8 @@ ROLLOUTS = {
     "reward_mass": ("reward-mass", "Reward mass", "sum of |reward| over tokens"),
     "length": ("length", "Response length", "tokens a response, of the rollouts"),
 }
+DAGGER = "†"
+STRETCHED = "On the straight line between SFT and the seed's first validation, not measured there"
 _IDS = ("label", "seed", "step")
 
 
@@ -31,7 +33,8 @@ _IDS = ("label", "seed", "step")
 class Point:
     """A mean over seeds with its 95 % interval.
 
-    `step` is one of training, a KL at which rows are compared, or a bar's metric.
+    `step` is one of training, a KL at which rows are compared, or a bar's metric. Of its seeds
+    `stretched` lie on the line from SFT to their first validation: it is marked.
     """
 
     label: str
@@ -41,6 +44,7 @@ class Point:
     low: float
     high: float
     seeds: int
+    stretched: int = 0
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,8 @@ class Plot:
         if many == 1:
             return "one seed: no interval" if not self.bars else "95 % interval, one seed"
         count = f"{many} seeds" if few == many else f"{few} to {many} seeds"
-        return f"mean and 95 % interval, {count}"
+        marked = f"; {DAGGER} before a first validation" * any(p.stretched for p in self.points)
+        return f"mean and 95 % interval, {count}{marked}"
 
 
 def make_plots(groups: "list[Group]", rows: "list[Row]", problems: list[str]) -> list[Plot]:

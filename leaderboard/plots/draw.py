@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.errors import UserError
-from leaderboard.plots.data import Plot, bar_label
+from leaderboard.plots.data import DAGGER, Plot, bar_label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -111,6 +111,12 @@ def _curves(figure: "Figure", plot: Plot, look: Look) -> "Axes":
     )  # fmt: skip
     for label in plot.labels:
         x, low, high = zip(*((p.x, p.low, p.high) for p in plot.of(label)), strict=True)
+        for point in plot.of(label):
+            if point.stretched:
+                axes.annotate(
+                    DAGGER, (point.x, point.mean), (0, 4), textcoords="offset points",
+                    ha="center", fontsize="small", color=look.colours[label],
+                )  # fmt: skip
         if plot.path:
             axes.vlines(x, low, high, color=look.colours[label], alpha=0.35)
         else:

@@ -1,6 +1,7 @@
 """Length, repeats, reward mass and score as functions of KL: a line a row."""
 
-from leaderboard.analysis.stability import LENGTH, MASS, QUANTITIES, REPEATS, Line, Stability
+from leaderboard.analysis.lines import LENGTH, MASS, QUANTITIES, REPEATS, Line
+from leaderboard.analysis.stability import Stability
 from leaderboard.plots.data import Plot, Point
 
 NAMES = {
@@ -34,7 +35,10 @@ def _plot(found: Stability, quantity: str) -> Plot:
 def _points(found: Stability, line: Line, quantity: str) -> list[Point]:
     read = [(level, line.at(quantity, level)) for level in found.levels]
     return [
-        Point(line.label, level, level, e.mean, *(e.ci95 or (e.mean, e.mean)), e.n)
+        Point(
+            line.label, level, level, e.mean, *(e.ci95 or (e.mean, e.mean)), e.n,
+            line.stretched(quantity, level),
+        )
         for level, e in read
         if e is not None
-    ]
+    ]  # fmt: skip

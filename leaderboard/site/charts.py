@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from leaderboard.plots import Look, Plot, dark, save
-from leaderboard.plots.data import Point, bar_label
+from leaderboard.plots.data import DAGGER, STRETCHED, Point, bar_label
 from leaderboard.plots.draw import COLOURS
 from leaderboard.site.sheets import EMPTY, Column, Field, Sheet
 
@@ -101,18 +101,26 @@ def numbers(plot: Plot) -> Sheet:
     columns = [Column("Method", numeric=False), *(Column(_name(step, plot.by)) for step in steps)]
     placed = any(p.x != p.step for p in plot.points) and not plot.bars
     notes = [f"@: {plot.x_label}, mean over seeds."] if placed else []
+    notes += [f"{DAGGER}: {STRETCHED}."] if any(p.stretched for p in plot.points) else []
     return Sheet(f"Numbers: {plot.title}", columns, rows, notes)
 
 
 def curve_data(plot: Plot, look: Look) -> str:
-    """Each line's (step, x, mean, low, high), with the place of its colour among `COLOURS`."""
+    """Each line's (step, x, mean, low, high), with the place of its colour among `COLOURS`.
+
+    A sixth number where a point is marked: of how many seeds.
+    """
     places = [light for light, _ in COLOURS]
     lines = [
         {
             "label": label,
             "colour": places.index(look.colours[label]),
             "points": [
-                [p.step, *(float(f"{v:.{DIGITS}g}") for v in (p.x, p.mean, p.low, p.high))]
+                [
+                    p.step,
+                    *(float(f"{v:.{DIGITS}g}") for v in (p.x, p.mean, p.low, p.high)),
+                    *([p.stretched] if p.stretched else []),
+                ]
                 for p in plot.of(label)
             ],
         }
@@ -128,7 +136,11 @@ def curve_data(plot: Plot, look: Look) -> str:
 def _cell(point: Point, text: Callable[[float], str]) -> Field:
     is_place = isinstance(point.step, str) or point.x == point.step
     place = "" if is_place else f" @ {point.x:.2f}"
-    return Field(text(point.mean), f"{_interval(point, text)}{place}".strip(), key=point.mean)
+    note = f"{_interval(point, text)}{place}".strip()
+    if not point.stretched:
+        return Field(text(point.mean), note, key=point.mean)
+    seeds = f"{DAGGER} {point.stretched} of {point.seeds} seeds"
+    return Field(f"{text(point.mean)}{DAGGER}", f"{note} {seeds}".strip(), key=point.mean)
 
 
 def _interval(point: Point, text: Callable[[float], str]) -> str:

@@ -7,23 +7,18 @@ from pathlib import Path
 from markupsafe import Markup
 
 from bench.stats import Estimate
-from leaderboard.analysis.rows import Row, interval, number
-from leaderboard.analysis.stability import (
-    LENGTH,
-    MASS,
-    NOT_RECORDED,
-    QUANTITIES,
-    REPEATS,
-    Line,
-    Stability,
-)
+from leaderboard.analysis.lines import LENGTH, MASS, NOT_RECORDED, QUANTITIES, REPEATS, SCORE, Line
+from leaderboard.analysis.rows import Row, interval, is_percent, number
+from leaderboard.analysis.stability import Stability
 from leaderboard.plots import Look
+from leaderboard.plots.data import DAGGER, STRETCHED
 from leaderboard.plots.matched import matched_plots, named
 from leaderboard.site.charts import Chart, write_chart
 from leaderboard.site.sheets import EMPTY, Column, Field, Sheet
 from leaderboard.site.steady import steady_finding
 from leaderboard.views.glossary import COLUMNS, METRICS, method_term
 
+NOTHING_PAID = "nothing is paid"
 HEADERS = {LENGTH: "Length", REPEATS: "Repeats %", MASS: "Reward mass"}
 
 
@@ -78,11 +73,12 @@ def stability_page(
 
 
 def _missing(found: Stability, quantity: str) -> str:
-    """Which rows have no number of a quantity; "" where all have."""
-    lacking = found.lacking(quantity)
-    if len(lacking) == len(found.lines):
-        return "Not recorded in any of these runs."
-    return f"Not recorded: {', '.join(lacking)}." if lacking else ""
+    """Which rows have no number of a quantity, and why; "" where all have."""
+    reasons = {"Not recorded": found.lacking(quantity), "Nothing is paid": found.unpaid(quantity)}
+    for reason, labels in reasons.items():
+        if len(labels) == len(found.lines):
+            return f"{reason} in any of these runs."
+    return " ".join(f"{why}: {', '.join(labels)}." for why, labels in reasons.items() if labels)
 
 
 def _at_matched(found: Stability, rows: dict[str, Row]) -> Sheet:
@@ -96,8 +92,9 @@ def _at_matched(found: Stability, rows: dict[str, Row]) -> Sheet:
     ]
     columns = [_column("Method", numeric=False), _column("Paid by", numeric=False)]
     note = f"The largest KL that all compared rows reach; {found.limited_by} reaches no further."
+    notes = [note, *_stretched(found.lines, found)]
     title = f"At a KL of {found.matched:g} nats a response"
-    return Sheet(title, [*columns, *_quantities(found)], lines, [note])
+    return Sheet(title, [*columns, *_quantities(found)], lines, notes)
 
 
 def _by_granularity(found: Stability) -> list[Sheet]:
@@ -108,17 +105,33 @@ def _by_granularity(found: Stability) -> list[Sheet]:
     lines = [
         [
             Field(f"by the {name}", ", ".join(line.label for line in own)),
-            *(_estimated(quantity, found.group_at(own, quantity)) for quantity in QUANTITIES),
+            *(_mean(found, own, quantity) for quantity in QUANTITIES),
         ]
         for name, own in groups.items()
     ]
     columns = [replace(_column("Paid by"), numeric=False), *_quantities(found)]
-    note = "Means over the rows that are named, which differ in their reward models, too."
-    return [
-        Sheet(
-            f"By how finely the reward is paid, at {found.matched:g} nats", columns, lines, [note]
-        )
-    ]
+    note = (
+        "Means over the methods that are named, which differ in their reward models, too; a "
+        "method's variants are averaged first."
+    )
+    notes = [note]
+    if out := dict.fromkeys(label for own in groups.values() for label in found.left_out(own)):
+        notes.append(f"Left out of a mean, for want of the others' seeds: {', '.join(out)}.")
+    notes += _stretched([line for own in groups.values() for line in own], found)
+    title = f"By how finely the reward is paid, at {found.matched:g} nats"
+    return [Sheet(title, columns, lines, notes)]
+
+
+def _mean(found: Stability, lines: Sequence[Line], quantity: str) -> Field:
+    field = _estimated(found.metric(quantity), found.group_at(lines, quantity))
+    straight = any(line.stretched(quantity, found.matched) for line in lines)
+    return replace(field, text=f"{field.text}{DAGGER}") if straight else field
+
+
+def _stretched(lines: Sequence[Line], found: Stability) -> list[str]:
+    """What the dagger means, where one stands."""
+    some = any(line.stretched(quantity, found.matched) for line in lines for quantity in QUANTITIES)
+    return [f"{DAGGER}: {STRETCHED}."] if some else []
 
 
 def _training(found: Stability, rows: dict[str, Row]) -> Sheet:
@@ -156,9 +169,10 @@ def _collapsed(line: Line) -> Field:
 
 
 def _quantities(found: Stability) -> list[Column]:
-    score = found.score or "validation score"
+    score = (found.score or "validation score").capitalize()
+    score += " %" if is_percent(found.metric(SCORE)) else ""
     meanings = {quantity: METRICS[quantity].meaning for quantity in HEADERS}
-    names = {quantity: HEADERS.get(quantity, score.capitalize()) for quantity in QUANTITIES}
+    names = {quantity: HEADERS.get(quantity, score) for quantity in QUANTITIES}
     return [Column(name, meaning=meanings.get(q, "")) for q, name in names.items()]
 
 
@@ -176,13 +190,19 @@ def _paid_by(line: Line) -> Field:
 
 def _at(found: Stability, line: Line, quantity: str) -> Field:
     if quantity not in line.paths:
-        return Field(NOT_RECORDED)
-    return _estimated(quantity, line.at(quantity, found.matched))
+        is_unpaid = line.label in found.unpaid(quantity)
+        return Field(NOTHING_PAID if is_unpaid else NOT_RECORDED)
+    field = _estimated(found.metric(quantity), line.at(quantity, found.matched))
+    straight, seeds = line.stretched(quantity, found.matched), len(line.paths[quantity])
+    if not straight or field.key is None:
+        return field
+    note = f"{field.note}; {DAGGER} {straight} of {seeds} seeds"
+    return replace(field, text=f"{field.text}{DAGGER}", note=note)
 
 
-def _estimated(quantity: str, estimate: Estimate | None) -> Field:
+def _estimated(metric: str, estimate: Estimate | None) -> Field:
     """Mean and interval, which one seed has not."""
     if estimate is None:
         return EMPTY
-    ends = interval(quantity, estimate.ci95) if estimate.ci95 else "one seed"
-    return Field(number(quantity, estimate.mean), ends, key=estimate.mean)
+    ends = interval(metric, estimate.ci95) if estimate.ci95 else "one seed"
+    return Field(number(metric, estimate.mean), ends, key=estimate.mean)

@@ -1,20 +1,15 @@
 """What the page of stability says first: differences at equal KL, with their uncertainty."""
 
+import math
 from collections.abc import Sequence
 
 from markupsafe import Markup
 
 from bench.stats import Estimate
-from leaderboard.analysis.rows import number
-from leaderboard.analysis.stability import (
-    LENGTH,
-    MASS,
-    NOT_RECORDED,
-    QUANTITIES,
-    REPEATS,
-    Line,
-    Stability,
-)
+from leaderboard.analysis.lines import LENGTH, MASS, NOT_RECORDED, QUANTITIES, REPEATS, SCORE, Line
+from leaderboard.analysis.rows import is_percent, number
+from leaderboard.analysis.stability import Stability
+from leaderboard.plots.data import STRETCHED
 
 _MORE = {
     LENGTH: ("writes {} {} tokens a response", "more", "fewer"),
@@ -27,8 +22,9 @@ _UNIT = {LENGTH: "tokens a response", REPEATS: "% of 4-grams repeated", MASS: "r
 def steady_finding(found: Stability) -> list[Markup]:
     """The sentence, and what must be read with it."""
     if found.matched <= 0:
-        return [Markup("No row has moved away from SFT: there is no KL to compare them at.")]
-    return [*_comparison(found), *_apart(found)]
+        text = "No row has moved away from SFT where its KL is known: there is none to compare at."
+        return [Markup(text)]
+    return [*_comparison(found), *_stretched(found), *_apart(found)]
 
 
 def _comparison(found: Stability) -> list[Markup]:
@@ -37,15 +33,37 @@ def _comparison(found: Stability) -> list[Markup]:
         coarse, *finer = groups
         said = [_compared(found, coarse, fine) for fine in reversed(finer)]
         caveat = Markup(
-            "Rows of one granularity are averaged, although they differ in what their reward "
-            "models learned from, too. Intervals are of this one difference each."
+            "Methods of one granularity are averaged, a method's variants first, although they "
+            "differ in what their reward models learned from, too. Intervals are of this one "
+            "difference each."
         )
-        return [*said, caveat]
+        return [*said, caveat, *_left_out(found)]
     unknown = [line.label for line in found.compared if line.granularity == NOT_RECORDED]
     if len(unknown) == len(found.compared):
         return [_extremes(found), Markup("How finely a response is paid is not in these records.")]
     more = Markup("How finely a response is paid is not in the records of {}.")
     return [_extremes(found), *([more.format(_listed(unknown))] if unknown else [])]
+
+
+def _left_out(found: Stability) -> list[Markup]:
+    """The rows that a comparison of granularities is without."""
+    coarse, *finer = found.groups.values()
+    labels = [label for fine in finer for label in found.left_out(coarse, fine)]
+    text = Markup("Left out of a comparison, for want of the others' seeds: {}.")
+    return [text.format(_listed(list(dict.fromkeys(labels))))] if labels else []
+
+
+def _stretched(found: Stability) -> list[Markup]:
+    """The rows whose values are no validation's own, with how many of their seeds."""
+    rows = []
+    for line in found.compared:
+        straight = max(line.stretched(quantity, found.matched) for quantity in QUANTITIES)
+        seeds = max(map(len, line.paths.values()))
+        if straight:
+            said = Markup("{} ({} of {} seeds)").format(_strong(line.label), straight, seeds)
+            rows.append(said)
+    text = Markup("{}: {}.").format(STRETCHED, Markup(", ").join(rows))
+    return [text] if rows else []
 
 
 def _apart(found: Stability) -> list[Markup]:
@@ -76,12 +94,12 @@ def _difference(quantity: str, estimate: Estimate) -> Markup:
     return Markup("{} ({})").format(text, _sure(quantity, estimate, sign))
 
 
-def _sure(quantity: str, estimate: Estimate, sign: float) -> str:
+def _sure(metric: str, estimate: Estimate, sign: float, how: str = "") -> str:
     """The interval in the direction that the sentence speaks of, and whether it holds 0."""
     if estimate.ci95 is None:
         return "one seed: no interval"
     low, high = sorted(sign * end for end in estimate.ci95)
-    ends = f"95 % interval {number(quantity, low)} to {number(quantity, high)}"
+    ends = f"95 % interval {number(metric, low)} to {number(metric, high)}{how}"
     return ends if low > 0 else f"{ends}: not shown"
 
 
@@ -98,22 +116,31 @@ def _extremes(found: Stability) -> Markup:
     }
     ordered = sorted(found.compared, key=lambda line: means[line.label].mean)
     least, most = ordered[0], ordered[-1]
-    unit = _UNIT.get(quantity, found.score or "")
+    metric, unit = found.metric(quantity), _unit(found, quantity)
     if least is most:
-        text = number(quantity, means[least.label].mean)
+        text = number(metric, means[least.label].mean)
         return Markup("{}{} is at {} {}.").format(_start(found), _strong(least.label), text, unit)
     apart = _paired(found, most, least, quantity)
-    low, high = (number(quantity, means[line.label].mean) for line in (least, most))
+    low, high = (number(metric, means[line.label].mean) for line in (least, most))
     return Markup("{}rows go from {} ({}) to {} {} ({}){}.").format(
         _start(found), low, _strong(least.label), high, unit, _strong(most.label), apart
     )
 
 
+def _unit(found: Stability, quantity: str) -> str:
+    score = found.score or ""
+    return _UNIT.get(quantity, f"% {score}" if is_percent(found.metric(SCORE)) else score)
+
+
 def _paired(found: Stability, most: Line, least: Line, quantity: str) -> str:
-    estimate = found.difference([most], [least], quantity)
+    """How far apart the two rows are that were chosen for being farthest apart."""
+    pairs = math.comb(len(found.compared), 2)
+    estimate = found.difference([most], [least], quantity, among=pairs)
     if estimate is None:
         return ", without a seed in common"
-    return f", {number(quantity, estimate.mean)} apart ({_sure(quantity, estimate, 1.0)})"
+    how = f", Bonferroni's over all {pairs} pairs of rows" if pairs > 1 else ""
+    metric = found.metric(quantity)
+    return f", {number(metric, estimate.mean)} apart ({_sure(metric, estimate, 1.0, how)})"
 
 
 def _start(found: Stability) -> Markup:

@@ -35,7 +35,7 @@
     constructor(figure) {
       const data = JSON.parse(figure.dataset.curves);
       this.lines = data.lines.map((line) => ({
-        ...line, points: line.points.map(([step, x, mean, low, high]) => ({ step, x, mean, low, high })),
+        ...line, points: line.points.map(([step, x, mean, low, high, marked = 0]) => ({ step, x, mean, low, high, marked })),
       }));
       [this.x, this.y, this.isPath, this.by] = [data.x, data.y, data.path, data.by];
       const points = this.lines.flatMap((line) => line.points);
@@ -138,7 +138,11 @@
         group.append(svg("path", { d: path(line), class: "other" }));
       }
       for (const line of box.own) {
-        group.append(this.band(box, line), svg("path", { d: path(line), class: this.look(line, box.own.length === 1) }));
+        const daggers = line.points.filter((p) => p.marked).map((p) => {
+          const [x, y] = this.at(box, p.x, p.mean);
+          return svg("text", { x, y: y - 3, "text-anchor": "middle" }, "†");
+        });
+        group.append(this.band(box, line), ...daggers, svg("path", { d: path(line), class: this.look(line, box.own.length === 1) }));
       }
       return group;
     }
@@ -177,7 +181,7 @@
         const point = line.points.find((p) => p.step === step);
         const ends = point && point.low < point.high ? ` [${text(point.low)}, ${text(point.high)}]` : "";
         const place = point && this.isPath ? ` at ${text(point.x)}` : "";
-        line.value.textContent = point ? `${text(point.mean)}${ends}${place}` : "–";
+        line.value.textContent = point ? `${text(point.mean)}${point.marked ? "†" : ""}${ends}${place}` : "–";
       }
       const image = this.holder.firstElementChild;
       image.querySelectorAll("circle").forEach((dot) => dot.remove());

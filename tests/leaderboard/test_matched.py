@@ -7,6 +7,7 @@ from leaderboard.analysis.matched import (
     kl_paths,
     levels,
     matched_level,
+    on_first_stretch,
     reach,
     spike,
     value_at,
@@ -48,15 +49,39 @@ def test_nothing_is_extended_before_the_first_kl():
 def test_kl_is_that_of_the_rollouts_around_a_validation():
     """After step 3 the policy draws step 4's rollouts: the mean over steps 2 to 6.
 
-    Step 0 is SFT, whatever was measured; of what rollouts have, its own are step 1's. At step 6,
-    the last, there are steps 5 and 6 alone.
+    Step 0 is SFT, whatever was measured; of what rollouts have, its own are step 1's. After step
+    5 there is step 6 alone, for none follows it. After step 6, the last, nothing was drawn: no KL.
     """
     rows = {step: {"kl": float(step), "reward_mass": 10.0 * step} for step in range(1, 7)}
     rows = {0: {"validation_length": 20.0}, **rows}
-    rows[3]["validation_length"], rows[6]["validation_length"] = 25.0, 30.0
+    for step, length in ((3, 25.0), (5, 30.0), (6, 40.0)):
+        rows[step]["validation_length"] = length
     found = kl_paths(points(rows), {"length": "validation_length", "mass": "reward_mass"})
-    assert found["length"] == [(0.0, 20.0), (4.0, 25.0), (5.5, 30.0)]
-    assert found["mass"] == [(0.0, 10.0), (4.0, 40.0), (5.5, 55.0)]
+    assert found["length"] == [(0.0, 20.0), (4.0, 25.0), (6.0, 30.0)]
+    assert found["mass"] == [(0.0, 10.0), (4.0, 40.0), (6.0, 60.0)]
+
+
+def test_a_last_validation_with_a_kl_of_its_own_counts():
+    """Its reward mass is that of the last step's rollouts, and of none before them."""
+    rows = {step: {"kl": float(step), "reward_mass": 10.0 * step} for step in range(1, 7)}
+    rows[6] |= {"validation_length": 30.0, "validation_kl": 8.0}
+    found = kl_paths(points(rows), {"length": "validation_length", "mass": "reward_mass"})
+    assert found == {"length": [(8.0, 30.0)], "mass": [(8.0, 60.0)]}
+
+
+@pytest.mark.parametrize(
+    ("path", "level", "is_straight"),
+    [
+        (PATH, 1.9, True),
+        (PATH, 2.0, False),  # the validation's own
+        (PATH, 3.0, False),  # between two validations
+        (PATH, 0.0, False),  # SFT's own
+        (PATH[1:], 1.9, False),  # no SFT: not read at all
+        (PATH[:1], 0.5, False),
+    ],
+)
+def test_only_what_lies_before_the_first_validation_was_not_measured(path, level, is_straight):
+    assert on_first_stretch(path, level) is is_straight
 
 
 def test_the_validations_own_kl_comes_first():
@@ -69,7 +94,7 @@ def test_what_is_not_finite_or_not_there_is_no_point():
     nan = math.nan
     rows = {0: {"validation_length": 20.0}, 1: {"kl": nan}, 2: {"kl": 1.0},
             5: {"kl": 1.0, "validation_length": nan}, 9: {"kl": 2.0, "validation_length": 30.0},
-            20: {"validation_length": 40.0}}  # fmt: skip
+            10: {"kl": 2.0}, 20: {"validation_length": 40.0}}  # fmt: skip
     names = {"length": "validation_length", "repeats": "validation_repeat_share"}
     assert kl_paths(points(rows), names) == {"length": [(0.0, 20.0), (2.0, 30.0)]}
 

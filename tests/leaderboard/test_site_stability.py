@@ -1,5 +1,6 @@
 """The page of stability: of the published records, and of rows whose granularity is recorded."""
 
+import json
 import re
 from pathlib import Path
 
@@ -7,9 +8,10 @@ import pytest
 from markupsafe import Markup
 
 from leaderboard.analysis.aggregate import make_tables
+from leaderboard.analysis.lines import LENGTH, MASS, QUANTITIES
 from leaderboard.analysis.rows import interval, number
 from leaderboard.analysis.runs import load
-from leaderboard.analysis.stability import LENGTH, MASS, QUANTITIES, stability
+from leaderboard.analysis.stability import stability
 from leaderboard.plots import Look
 from leaderboard.site import write_site
 from leaderboard.site.stability import stability_page
@@ -67,8 +69,10 @@ def test_the_published_numbers_are_those_of_the_analysis(published):
             estimate = line.at(quantity, found.matched)
             field = shown[line.label][header]
             assert field.key == estimate.mean
-            assert field.text == number(quantity, estimate.mean)
-            assert field.note == interval(quantity, estimate.ci95)
+            straight = line.stretched(quantity, found.matched)
+            assert field.text == number(quantity, estimate.mean) + "†" * bool(straight)
+            more = f"; † {straight} of 5 seeds" if straight else ""
+            assert field.note == interval(quantity, estimate.ci95) + more
         assert cells(training)[line.label]["Length a nat"].key == found.slope(line).mean
     assert "sft" in training.notes[0]
 
@@ -97,11 +101,11 @@ def test_what_no_record_has_is_said_and_not_drawn(published):
 
 
 def test_the_published_finding_names_both_ends_with_its_interval():
-    first, second = said(RESULTS)
+    first, second, third = said(RESULTS)
     found = re.fullmatch(
         r"At a KL of \S+ nats a response, the largest that every row reaches, rows go from "
         r"(\S+) \(ppo_rlhf\) to (\S+) tokens a response \(token_ppo\), (\S+) apart "
-        r"\(95 % interval (\S+) to (\S+)\)\.",
+        r"\(95 % interval (\S+) to (\S+), Bonferroni's over all 21 pairs of rows\)\.",
         first,
     )
     assert found
@@ -109,6 +113,56 @@ def test_the_published_finding_names_both_ends_with_its_interval():
     assert high - low == pytest.approx(apart, abs=0.11)
     assert ends[0] < apart < ends[1]
     assert second == "How finely a response is paid is not in these records."
+    assert third.endswith("first validation, not measured there: token_ppo (4 of 5 seeds).")
+
+
+def test_the_published_curves_are_marked_before_a_first_validation(published):
+    """token_ppo's first validations lie at a KL of 2.12 in seed 0, and behind 1.5 in three more."""
+    _, _, (page, _) = published
+    length = page.charts[0]
+    assert cells(page.sheets[0])["token_ppo"]["Length"].note.endswith("; † 4 of 5 seeds")
+    assert page.sheets[0].notes[-1].startswith("†: On the straight line between SFT")
+    assert any("†" in f.text for f in cells(length.numbers)["token_ppo"].values())
+    assert length.caption.endswith("† before a first validation")
+    line = next(x for x in json.loads(length.data)["lines"] if x["label"] == "token_ppo")
+    assert [p[5:] for p in line["points"][:4]] == [[], [5], [5], [4]]
+
+
+def test_a_win_rate_is_in_percent(make_run, tmp_path):
+    for label, win in (("low", 0.25), ("high", 0.5)):
+        curve = straight(end=2.0, length=30.0)
+        for step in (0, 5, 10):
+            curve[step] = {
+                k: v for k, v in curve[step].items() if "gold" not in k and "length" not in k
+            }
+            curve[step]["validation_win_rate"] = win
+        write_curve(make_run(label), curve)
+    assert (
+        "rows go from 25.0 (low) to 50.0 % win rate (high), 25.0 apart"
+        in (said(tmp_path / "results")[0])
+    )
+    _, (page, _) = page_of(tmp_path / "results", tmp_path)
+    assert cells(page.sheets[0])["high"]["Win rate %"].text == "50.0"
+
+
+def test_rows_that_a_comparison_is_without_are_named(make_run, tmp_path):
+    granular(make_run, once=(1, 20.0, 23.0), each=(30, 30.0, 32.0), single=(30, 90.0))
+    assert "writes 9.5 more tokens" in said(tmp_path / "results")[0]
+    assert said(tmp_path / "results")[2] == (
+        "Left out of a comparison, for want of the others' seeds: single."
+    )
+    _, (page, _) = page_of(tmp_path / "results", tmp_path)
+    assert "Left out of a mean, for want of the others' seeds: single." in page.sheets[1].notes
+
+
+def test_where_nothing_is_paid_no_mass_is_missed(make_run, tmp_path):
+    granular(make_run, once=(1, 20.0, 23.0))
+    offline = {s: {k: v for k, v in row.items() if k not in ("reward", "kl")}
+               for s, row in straight(end=2.0, length=30.0).items()}  # fmt: skip
+    write_curve(make_run("offline"), offline)
+    _, (page, _) = page_of(tmp_path / "results", tmp_path)
+    assert cells(page.sheets[0])["offline"]["Reward mass"].text == "nothing is paid"
+    assert ("Reward mass at equal KL", "Nothing is paid: offline.") in page.missing
 
 
 def test_granularities_are_compared_with_the_coarsest(make_run, tmp_path):
@@ -156,7 +210,7 @@ def test_a_row_that_stays_at_sft_holds_no_other_there(make_run, tmp_path):
 def test_where_no_row_has_moved_nothing_is_compared(make_run, tmp_path):
     write_curve(make_run("still"), straight(end=0.0, length=20.0))
     assert said(tmp_path / "results") == [
-        "No row has moved away from SFT: there is no KL to compare them at."
+        "No row has moved away from SFT where its KL is known: there is none to compare at."
     ]
     _, (page, _) = page_of(tmp_path / "results", tmp_path)
     assert [sheet.title for sheet in page.sheets] == ["In training"]

@@ -3,8 +3,9 @@ import math
 import pytest
 
 from bench.stats import over_seeds
+from leaderboard.analysis.lines import LENGTH, MASS, REPEATS, SCORE
 from leaderboard.analysis.runs import load
-from leaderboard.analysis.stability import LENGTH, MASS, REPEATS, SCORE, stability
+from leaderboard.analysis.stability import stability
 
 from .curves import straight, write_curve
 
@@ -79,6 +80,102 @@ def test_a_difference_is_paired_by_seed(table):
     assert difference.mean == pytest.approx(expected.mean)
     assert difference.ci95 == pytest.approx(expected.ci95)
     assert found.group_at(each, LENGTH).mean == pytest.approx((60 + 55.2) / 2)
+
+
+def test_one_of_many_differences_has_a_wider_interval(table):
+    """Bonferroni of 21: t of 1 degree of freedom at 1 - .05 / 42 is 267.4, where one has 12.7."""
+    found = found_in(table)
+    once, each = found.groups["response"], found.groups["token"]
+    difference = found.difference(each, once, LENGTH, among=21)
+    assert difference.ci95 == pytest.approx((45 - 267.38 * 5, 45 + 267.38 * 5), rel=1e-3)
+
+
+@pytest.fixture
+def add(make_run):
+    """A row that is paid by the token, which has some seeds."""
+
+    def write(label, lengths):
+        for seed, length in lengths.items():
+            curve = straight(end=4.0, length=length, payments=30.0)
+            curve = {s: {**row, "length": 30.0} if s else row for s, row in curve.items()}
+            write_curve(make_run(label, seed), curve)
+
+    return write
+
+
+@pytest.mark.parametrize("seeds", [(0,), (7, 8)])
+def test_a_row_with_other_seeds_is_left_out_and_named(table, add, seeds):
+    add("other", dict.fromkeys(seeds, 500.0))
+    found = found_in(table)
+    once, each = found.groups["response"], found.groups["token"]
+    assert [line.label for line in each] == ["each", "other"]
+    assert found.left_out(once, each) == ["other"]
+    difference = found.difference(each, once, LENGTH)
+    assert (difference.mean, difference.n) == (pytest.approx(45.0), 2)
+    assert found.left_out(once, found.groups["segment"]) == []
+
+
+def test_a_row_that_alone_is_so_fine_keeps_its_one_seed(table, make_run):
+    """Else nothing would be said of its granularity; the others' comparison is not touched."""
+    for seed in range(2):
+        make_run("each", seed, status="failed")
+    write_curve(make_run("parts", 1), {})
+    found = found_in(table)
+    once, parts = found.groups["response"], found.groups["segment"]
+    assert found.difference(parts, once, LENGTH).n == 1
+    assert found.left_out(once, parts) == []
+
+
+def test_variants_of_a_method_count_as_one_in_a_mean(table, add):
+    """At 4 nats: `each` has 60 and 55.2; `varied` (100 + 200) / 2 in seed 0 and 150 in seed 1."""
+    add("varied", {0: 100.0, 1: 100.0})
+    add("varied more=1", {0: 200.0, 1: 200.0})
+    found = found_in(table)
+    mean = found.group_at(found.groups["token"], LENGTH).mean
+    assert mean == pytest.approx(((60 + 55.2) / 2 + 150) / 2)
+
+
+def test_a_win_rate_stays_between_0_and_1(make_run, tmp_path):
+    for label, wins in {"low": (0.0, 0.3), "high": (0.8, 1.0)}.items():
+        for seed, win in enumerate(wins):
+            curve = straight(end=2.0, length=30.0, reward_mass=1.0)
+            for step in (0, 5, 10):
+                del curve[step]["validation_gold"]
+                curve[step]["validation_win_rate"] = win
+            write_curve(make_run(label, seed), curve)
+    found = found_in(tmp_path / "results")
+    lines = by_label(found)
+    assert (found.score, found.metric(SCORE)) == ("win rate", "win_rate")
+    assert lines["low"].at(SCORE, 1.0).ci95[0] == 0.0
+    assert lines["high"].at(SCORE, 1.0).ci95[1] == 1.0
+    assert found.difference([lines["high"]], [lines["low"]], SCORE, among=99).ci95 == (-1.0, 1.0)
+
+
+def test_seeds_whose_first_validation_lies_behind_a_kl_are_counted(table):
+    """The first validations are at 2 nats and at 2.5."""
+    line = by_label(found_in(table))["each"]
+    assert [line.stretched(LENGTH, kl) for kl in (0.0, 1.5, 2.0, 2.2, 2.5)] == [0, 2, 1, 1, 0]
+
+
+def test_where_nothing_is_paid_no_reward_mass_is_lacking(table, make_run):
+    offline = {s: {k: v for k, v in row.items() if k not in ("reward", "kl")}
+               for s, row in straight(end=4.0, length=30.0).items()}  # fmt: skip
+    write_curve(make_run("offline"), offline)
+    write_curve(make_run("old"), straight(end=4.0, length=30.0))
+    found = found_in(table)
+    assert (found.lacking(MASS), found.unpaid(MASS)) == (["old"], ["offline"])
+    assert "offline" in found.lacking(REPEATS)
+
+
+def test_a_last_validation_without_kl_still_tells_a_collapse(make_run, tmp_path):
+    curve = {s: {"kl": s / 10} for s in range(1, 11)}
+    lengths = {0: 20.0, 5: 20.0, 10: 90.0}
+    curve = {s: curve.get(s, {}) for s in range(11)}
+    for step, length in lengths.items():
+        curve[step]["validation_length"] = length
+    write_curve(make_run("late"), curve)
+    line = found_in(tmp_path / "results").lines[0]
+    assert (line.reach, line.collapsed) == (0.6, 1)
 
 
 def test_one_seed_has_no_interval(make_run, tmp_path):
