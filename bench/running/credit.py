@@ -15,7 +15,7 @@ from bench.models.names import POLICY
 from bench.pipeline.stage import Context, Stage, execute
 from bench.plugins.capabilities import Gold, Spans, require
 from bench.records.files import read_record
-from bench.running.rerun import recorded_config
+from bench.running.rerun import config_of, recorded_config, run_command
 from bench.running.runner import Plan, make_plan
 from bench.stages.credit import paid_and_learned
 from bench.stages.monte_carlo import Continued, read_continued
@@ -110,7 +110,7 @@ def _find(folder: Path, asked: Asked, store: Store) -> _Run | TokenCredit:
     truth = stages.monte_carlo(
         plan.policy if asked.policy else stages.sft(),
         responses=-(-asked.tokens // asked.positions),
-        positions=asked.positions,
+        positions=min(asked.positions, asked.tokens),
         continuations=asked.continuations,
         seed=asked.seed,
     )
@@ -134,9 +134,26 @@ def _check_stored(run: _Run, store: Store) -> None:
     if gone := [s.name for s in needed if store.find(s.name, s.key) is None]:
         raise UserError(
             f"{run.record.run_id}: the store {store.root} does not have its {', '.join(gone)} as "
-            "today's code makes them: give the store in which they are with --store, or make them: "
+            f"today's code makes them: {_how_to_make(run, store)}"
+        )
+
+
+def _how_to_make(run: _Run, store: Store) -> str:
+    """What brings a run's stages into the store; `rerun` would end where the run ended."""
+    record = run.record
+    if record.status == "diverged":
+        return "it diverged and has no policy to measure, give a run that did not"
+    early = record.status == "partial"
+    trained = run.plan.policy.name in {stage.name for stage in record.stages}
+    if record.status == "ok" or (early and trained):
+        return (
+            "give the store in which they are with --store, or make them: "
             f"python -m bench rerun {run.folder} --store {store.root}"
         )
+    results = run.folder.absolute().parent.parent
+    command = run_command(config_of(record), store=store.root, results=results)
+    ended = f"it ended behind {record.until}" if early else f"its status is {record.status}"
+    return f"{ended}, run it to its end: {command}"
 
 
 def _measured(

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import ValidationError
 
-from bench.config.loading import config_sha, describe, validation_message
+from bench.config.loading import config_sha, describe, load_config, validation_message
+from bench.config.presets import default_preset, preset_names
 from bench.config.run import RunConfig
+from bench.config.sweeping import overrides_of, swept
 from bench.errors import UserError
 from bench.records.files import CURVES, ITEMS, METHOD, Record, Run, read_curves, read_items
 from bench.records.labels import folder_of
+from bench.running.jobs import run_options
 
 if TYPE_CHECKING:
     from bench.pipeline.progress import Progress
@@ -68,6 +72,20 @@ def recorded_config(record: Record) -> tuple[RunConfig, list[str]]:
         config = config.model_copy(update={"model": model})
         notes.append("model.device is cpu, as it was then: auto would take the GPU")
     return config, notes
+
+
+def run_command(config: RunConfig, *, store: Path, results: Path) -> str:
+    """The command line that runs a configuration to its end, into its folder below `results`.
+
+    A preset that was a file may be gone: what it said is then spelled out.
+    """
+    own = config.preset in preset_names()
+    preset = config.preset if own else default_preset(config.suite)
+    usual = load_config(preset, method=config.method, suite=config.suite)
+    names = {"preset": preset, "suite": config.suite, "method": config.method, "seed": config.seed}
+    options = names | {"store": store, "results": results}
+    changed = overrides_of(config, [], swept([usual, config]))
+    return shlex.join(["python", "-m", "bench", "run", *run_options(options, changed)])
 
 
 def _holds(config: object, path: list[str]) -> bool:

@@ -21,6 +21,7 @@ from bench.stats.intervals import BOOTSTRAP_SEED, Floats, Interval
 Index = NDArray[np.intp] | slice
 
 RESAMPLES = 1000
+NOT_SHOWN = 0.025  # of the resamples: from so many without a ceiling on, its interval reaches 0
 SPLITS = 10  # random halves of the continuations, over which a reliability is averaged
 
 
@@ -69,9 +70,9 @@ class Correlation:
         value: as measured; None: see `note`.
         ci95: 95 % interval over clusters; None where there is one cluster.
         corrected: `value` by the ceiling, an estimate for advantages without noise, which noise may
-            carry beyond 1; None where the ceiling is not known.
+            carry beyond 1; None where the ceiling is not told from 0, whose `note` then says so.
         corrected_ci95: likewise.
-        note: why there is no number; "" where there is.
+        note: why there is no number, or nothing to be corrected by; "" where there is.
     """
 
     value: float | None
@@ -146,7 +147,10 @@ class Truth:
 
     @cached_property
     def _ceilings(self) -> dict[bool, tuple[float, Floats]]:
-        """By `ranks`: the ceiling, and that of each resample (R,); NaN where there is none."""
+        """By `ranks`: the ceiling, and that of each resample (R,); 0 where there is none.
+
+        Left out, such resamples would leave an interval that no noise brings down to 0.
+        """
         return {
             ranks: (
                 _root(self.reliability(ranks=ranks)),
@@ -158,9 +162,9 @@ class Truth:
     def ceiling(self, *, ranks: bool = False) -> Correlation:
         """What the true advantages themselves would correlate with these: root of reliability."""
         value, drawn = self._ceilings[ranks]
-        if math.isnan(value):
+        if value == 0:
             return Correlation(None, note="the continuations show no more than noise")
-        return Correlation(value, self._interval(drawn))
+        return Correlation(value, self._interval(drawn), note=self._doubt(drawn))
 
     def correlation(self, values: Floats, *, ranks: bool = False) -> Correlation:
         """Of (N,) values with these advantages: Pearson's, or with `ranks` Spearman's."""
@@ -175,10 +179,11 @@ class Truth:
 
         value, (ceiling, ceilings) = of(slice(None)), self._ceilings[ranks]
         drawn = np.array([of(index) for index in self._draws])
-        if math.isnan(ceiling):
+        if ceiling == 0 or self._doubt(ceilings):
             return Correlation(value, self._interval(drawn))
-        corrected = self._interval(drawn / ceilings)
-        return Correlation(value, self._interval(drawn), value / ceiling, corrected)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            shares = drawn / ceilings  # infinite where a resample has no ceiling: it counts
+        return Correlation(value, self._interval(drawn), value / ceiling, self._interval(shares))
 
     def mean(self, values: Floats, where: NDArray[np.bool_]) -> Mean | None:
         """Of the (N,) values where (N,) is True; None: nowhere."""
@@ -192,6 +197,13 @@ class Truth:
         drawn = np.array([of(index) for index in self._draws])
         error = float(np.nanstd(drawn)) if self._several else None
         return Mean(float(values[where].mean()), error, self._interval(drawn))
+
+    def _doubt(self, ceilings: Floats) -> str:
+        """Why nothing is to be divided by the ceiling; "": it is told from 0."""
+        none = float((ceilings == 0).mean())
+        if none < NOT_SHOWN:
+            return ""
+        return f"no r / ceiling: {none:.1%} of the resamples show no more than noise"
 
     @property
     def _several(self) -> bool:
@@ -230,7 +242,7 @@ class TokenCredit:
 
 
 def _root(reliability: float) -> float:
-    return math.sqrt(reliability) if reliability > 0 else math.nan
+    return math.sqrt(reliability) if reliability > 0 else 0.0  # NaN, too: nothing varies
 
 
 def _correlations(x: Floats, y: Floats, ranks: bool) -> Floats:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from bench.stats.intervals import Floats
 
 
+FEW = 10  # instructions: a bootstrap over fewer is too narrow
+
+
 @dataclass(frozen=True)
 class Correlations:
     """Of one thing with the true advantage: Pearson's and Spearman's."""
@@ -109,11 +112,17 @@ def _kind(truth: Truth, shares: Floats, where: NDArray[np.bool_]) -> Kind:
 
 
 def notes(rows: Sequence[CreditRow]) -> list[str]:
-    """Why a number is missing, a line each."""
+    """Why a number is missing or an interval says little, a line each."""
     lines = [f"{row.run}: {row.note}." for row in rows if row.note]
     for row in rows:
         parts = {"paid": row.shares, "advantage": row.advantages, "ceiling": row.ceiling}
         for name, part in parts.items():
             if part is not None and part.pearson.note:
                 lines.append(f"{row.run}: {name}: {part.pearson.note}.")
+    fewest = min((row.instructions for row in rows if row.ceiling), default=FEW)
+    if fewest < FEW:
+        lines.append(
+            f"Too few instructions for an interval to be trusted: {fewest}, at least {FEW} are "
+            "needed; ask for more --states, or fewer --positions."
+        )
     return lines

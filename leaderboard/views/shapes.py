@@ -350,9 +350,11 @@ class Correlation(Shape):
 
     value: Number = Field(description="null: there is none, see note")
     ci95: Interval = Field(description="95 % interval, bootstrap over instructions")
-    corrected: Number = Field(description="value by the ceiling; noise may carry it beyond 1")
+    corrected: Number = Field(
+        description="value by the ceiling, beyond 1 by noise; null: see the ceiling's note"
+    )
     corrected_ci95: Interval
-    note: str = Field(description='why there is no number; "" where there is')
+    note: str = Field(description='why there is no number, or no correction; "": nothing lacks')
 
 
 class Correlations(Shape):

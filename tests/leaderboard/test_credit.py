@@ -37,6 +37,14 @@ def test_a_row_is_measured_against_its_truth() -> None:
     assert kinds[3] == "8"
 
 
+def test_few_instructions_are_said() -> None:
+    few = Truth(TRUTH.before, TRUTH.after, [i // 5 for i in range(40)])
+    rows = [credit_row(TokenCredit("a", "a", one, TRUTH.advantages)) for one in (TRUTH, few)]
+    assert notes(rows[:1]) == []
+    (line,) = notes(rows)
+    assert line.startswith("Too few instructions for an interval to be trusted: 8, at least 10")
+
+
 def test_what_is_constant_or_missing_is_none_with_its_reason() -> None:
     flat = TokenCredit("b-s0", "b", TRUTH, np.zeros(40), None, None, 10, "no advantages")
     unpaid = TokenCredit("sft-s0", "sft", note="pays no token")

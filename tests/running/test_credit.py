@@ -134,6 +134,40 @@ def test_what_cannot_be_measured_is_one_line(ran: Ran, tmp_path: Path) -> None:
     assert credit(ran, "rloo", few=("--continuations", "1")).exit_code == 2
 
 
+def at_status(ran: Ran, place: Path, **changes: object) -> Path:
+    """A copy of the record of `rloo`, where it would be below `place`, with another end."""
+    folder = place / "testbed" / ran[0]["rloo"].name
+    write_record(read_record(ran[0]["rloo"]).model_copy(update=changes), folder)
+    return folder
+
+
+@pytest.mark.slow
+def test_a_run_without_an_end_is_run_and_not_repeated(ran: Ran, tmp_path: Path) -> None:
+    """`rerun` would end where the run ended, or refuse."""
+    elsewhere = tmp_path / "store"
+    end = ("run it to its end: python -m bench run --preset=", f"--results={tmp_path} ")
+    stages = read_record(ran[0]["rloo"]).stages
+    (trained,) = (i for i, stage in enumerate(stages) if stage.name == "ppo")
+    whole = at_status(ran, tmp_path, status="partial", until="policy")
+    refused(credit(ran, whole, "--store", elsewhere), "or make them: python -m bench rerun")
+    part = stages[:trained]
+    early = at_status(ran, tmp_path, status="partial", until="reward_model", stages=part)
+    refused(credit(ran, early, "--store", elsewhere), "it ended behind reward_model, ", *end)
+    failed = at_status(ran, tmp_path, status="failed")
+    refused(credit(ran, failed, "--store", elsewhere), "its status is failed, ", *end)
+    diverged = at_status(ran, tmp_path, status="diverged")
+    refused(credit(ran, diverged, "--store", elsewhere), "it diverged and has no policy")
+
+
+@pytest.mark.slow
+def test_a_response_has_no_more_positions_than_tokens_are_asked_for(ran: Ran) -> None:
+    few = ("--states", "2", "--positions", "8", "--continuations", "2")
+    result = credit(ran, "rloo", "--format", "json", few=few)
+    assert result.exit_code == 0, result.output
+    (row,) = document(result, "credit")["rows"]
+    assert (row["tokens"], row["responses"]) == (2, 1)
+
+
 @pytest.mark.slow
 def test_a_suite_without_gold_is_refused(ran: Ran, tmp_path: Path) -> None:
     folders, store = ran

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
@@ -9,16 +10,34 @@ from typing import Any
 import pytest
 import torch
 
-from bench.config.loading import config_sha
+from bench.config.loading import config_sha, load_config
 from bench.config.run import RunConfig
 from bench.errors import UserError
 from bench.pipeline.progress import Progress
 from bench.pipeline.store import Store
 from bench.records.files import RecordError, Run, read_record
 from bench.running import runner
-from bench.running.rerun import recorded_config, repeat
+from bench.running.rerun import recorded_config, repeat, run_command
 from leaderboard.regression.rerun import Equality, compare_runs
 from tests.integration.test_run import config
+
+
+@pytest.mark.parametrize("preset", ["smollm2", "gone/mine.yaml"])
+def test_the_command_of_a_run_makes_its_configuration(preset: str) -> None:
+    """With options of plug-ins, a text that needs quotes, and the values of a file that is gone."""
+    asked = ["ppo.lr=3e-4", "reward.loss=eq4", "suite.config='a b.yaml'", "sft.path='null'"]
+    settings = load_config("smollm2", asked, method="token_ppo", suite="jsonl", seed=3)
+    settings = settings.model_copy(update={"preset": preset})
+    words = shlex.split(run_command(settings, store=Path("my store"), results=Path("r")))
+    assert words[:4] == ["python", "-m", "bench", "run"]
+    pairs = [word.removeprefix("--").partition("=")[::2] for word in words[4:]]
+    named = {name: value for name, value in pairs if name != "set"}
+    assert (named.pop("store"), named.pop("results")) == ("my store", "r")
+    direct = {name: named.pop(name) for name in ("suite", "method")}
+    seed = int(named.pop("seed"))
+    overrides = [value for name, value in pairs if name == "set"]
+    again = load_config(overrides=overrides, seed=seed, **direct, **named)
+    assert config_sha(again) == config_sha(settings)
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 """Credit: advantages by hand, what noise does to a correlation, and its ceiling."""
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -93,6 +94,36 @@ def test_noise_alone_has_no_ceiling_and_nothing_is_corrected_by_it() -> None:
     found = truth.correlation(np.arange(4.0))
     assert found.value is not None
     assert found.corrected is None
+
+
+def test_the_interval_of_noise_reaches_0_and_nothing_is_corrected_by_it() -> None:
+    """96 tokens of 12 instructions, K = 9: nearly all data sets, not half of them."""
+    above = 0
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        before, after = rng.normal(size=(2, 96, 9))
+        truth = Truth(before, after, [i // 8 for i in range(96)])
+        ceiling = truth.ceiling()
+        told = ceiling.ci95 is not None and ceiling.ci95[0] > 0
+        above += told
+        own = truth.correlation(rng.normal(size=96))
+        if not told:
+            assert (own.corrected, own.corrected_ci95) == (None, None)
+            assert ceiling.note
+    assert above <= 6
+
+
+def test_a_ceiling_that_few_resamples_lack_says_how_many() -> None:
+    """Signal of 1/16 of the noise's variance: the halves of some resamples show none."""
+    _, truth = noisy(4, noise=4.0, n=160)
+    found, own = truth.ceiling(), truth.correlation(truth.advantages)
+    assert found.value is not None
+    assert found.ci95 is not None
+    assert found.ci95[0] == 0
+    said = r"no r / ceiling: \d+\.\d% of the resamples show no more than noise"
+    assert re.fullmatch(said, found.note)
+    assert own.value == pytest.approx(1.0)
+    assert (own.corrected, own.corrected_ci95, own.note) == (None, None, "")
 
 
 def test_one_instruction_has_no_interval() -> None:
