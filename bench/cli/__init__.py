@@ -8,6 +8,7 @@ import sys
 from bench.cli import runs, models, records, credit, submissions  # isort: skip (the order of the verbs in the help)
 from bench.cli.app import app
 from bench.cli.terminal import answer, exit_code, signals_end
+from bench.models.processes import leave
 from bench.running.quiet import libraries_quiet
 
 __all__ = ["app", "credit", "main", "models", "records", "runs", "submissions"]
@@ -22,4 +23,5 @@ def main() -> None:
         code = exit_code(error)
     finally:
         signals_end()
+        leave()
     sys.exit(code)

@@ -16,6 +16,7 @@ Process 0 alone writes to the store, asks judges and prints (`bench.pipeline.sta
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -63,6 +64,16 @@ def join() -> None:
     state = PartialState(cpu=not torch.cuda.is_available(), timeout=_PATIENCE)
     _here.rank, _here.count = state.process_index, state.num_processes
     _here.world = _here.count
+
+
+def leave() -> None:
+    """Undo `join` before the process ends; nothing where there was none.
+
+    Left to the end of the interpreter, the threads of its connections sometimes abort the process.
+    """
+    distributed = sys.modules.get("torch.distributed")
+    if distributed is not None and distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 def count() -> int:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.config.section import NoOptions
 from bench.plugins.capabilities import Measure
 from bench.plugins.entries import Entry
 from bench.plugins.registry import SUITES
@@ -19,6 +20,7 @@ from leaderboard.views.render import leaderboard
 
 
 class Zoo:
+    Options = NoOptions
     probe_kinds = ("lost_hat", "torn_sleeve")
     measures = (
         Measure("barks", "barks", greedy="shown"),
