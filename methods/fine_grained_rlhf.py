@@ -30,13 +30,13 @@ response weighs the same in the loss.
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, field_validator
 
 from bench.config.section import Section
 from bench.errors import UserError, unknown
+from bench.stages.categories import check_kinds, check_named, check_used, said_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -86,11 +86,7 @@ class FineGrainedRLHF:
         @field_validator("kinds")
         @classmethod
         def _can_name_a_stage(cls, given: dict[str, list[str]]) -> dict[str, list[str]]:
-            for name, kinds in given.items():
-                if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
-                    raise ValueError(f"{name!r}: a category has lower-case letters, digits and _")
-                if not kinds:
-                    raise ValueError(f"{name} has no kinds of errors")
+            check_named(given)
             return given
 
     def __init__(self, options: FineGrainedRLHF.Options) -> None:
@@ -111,55 +107,24 @@ class FineGrainedRLHF:
                 category,
                 kinds=kinds,
                 hidden_by=[kind for other in others for kind in groups.get(other, ())],
-                segmenter=self._of("segmenters", category),
-                segmenter_options=self._of("segmenter_options", category),
+                segmenter=said_of(options.segmenters, category),
+                segmenter_options=said_of(options.segmenter_options, category),
             )
-            value = self._of("values", category)
+            value = said_of(options.values, category)
             sources.append(stages.source("segment_classes", model, value=value))
         weights = [options.completeness, *[1.0] * (len(sources) - 1)]
         return stages.ppo(self, stages.source("sum", *sources, weights=weights))
 
     def _check(self, groups: Mapping[str, Sequence[str]], known: Sequence[str]) -> None:
-        """Refuse a category, or a kind of errors, that there is none of.
-
-        Args:
-            groups: kinds by category.
-            known: all kinds of the suite; none where it does not name them.
-
-        Raises:
-            UserError: naming the option.
-        """
-        self._check_kinds(groups, known)
-        usual = self.Options()
+        """Refuse a category, or a kind of errors, that there is none of; it would do nothing."""
+        check_kinds(groups, known)
+        usual, options = self.Options(), self.options
         for field in ("values", "segmenters", "segmenter_options"):
-            said, usually = getattr(self.options, field), getattr(usual, field)
-            used = {name if name in said else "errors" for name in groups}
-            for name in said:
-                if name not in used and said[name] != usually.get(name):
-                    raise UserError(f"reward.{field}: {unknown('category', name, groups)}")
-        for name, others in self.options.hidden_by.items():
+            check_used(field, getattr(options, field), getattr(usual, field), groups)
+        for name, others in options.hidden_by.items():
             for other in (name, *others):
                 if other not in {*groups, *VALUES}:
                     raise UserError(f"reward.hidden_by: {unknown('category', other, groups)}")
-
-    @staticmethod
-    def _check_kinds(groups: Mapping[str, Sequence[str]], known: Sequence[str]) -> None:
-        """Of `_check` what is about kinds."""
-        owner: dict[str, str] = {}
-        for name, kinds in groups.items():
-            for kind in kinds:
-                if known and kind not in known:
-                    raise UserError(f"reward.kinds.{name}: {unknown('kind', kind, known)}")
-                if owner.setdefault(kind, name) != name:
-                    raise UserError(
-                        f"reward.kinds: {kind!r} is in {owner[kind]} and in {name}: an error would "
-                        "be paid for twice"
-                    )
-
-    def _of(self, field: str, category: str) -> Any:
-        """What an option says of a category, or of all others as "errors"; None: nothing."""
-        said = getattr(self.options, field)
-        return said.get(category, said.get("errors"))
 
     def rewards(self, paid: Tensor, mask: Tensor) -> Tensor:
         """The sum of what the models pay (B, T), as it is paid."""
