@@ -102,7 +102,7 @@ class Best:
         """Ids and score of a response to each prompt."""
         ids = [self.backbone.tokens.prompt(text) for text in prompts]
         drawn = draw_responses(self.backbone, None, ids, self.sampling, rng)
-        rollout = Rollout.of(self.backbone, prompts, drawn)
+        rollout = Rollout.drawn(self.backbone, prompts, ids, drawn)
         who = f"the token source {self.source.name!r}"
         scores = checked_scores(self.source.scores(rollout), rollout.batch.mask, who)
         return [draw.ids for draw in drawn], scores.tolist()

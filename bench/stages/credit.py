@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -95,18 +96,13 @@ def _rollout(
     rng = generator("credit", seed)
     drawn = iter(drawn_as_trained(context, backbone, adapter, others, rng) if others else ())
     responses = [ids for row in rows for ids in (row.ids, *(next(drawn) for _ in range(group - 1)))]
-    tokens, device = backbone.tokens, backbone.device
-    batch = tokens.join([tokens.prompt(text) for text in prompts], responses).to(device)
-    return Rollout(
-        prompts=prompts,
-        outputs=[tokens.text(ids) for ids in responses],
-        batch=batch,
-        finished=torch.tensor([ids[-1] in tokens.eos_ids for ids in responses], device=device),
-        logprobs=map_rows(
-            lambda part: backbone.logprobs(part, adapter, context.config.ppo.temperature), batch
-        ),
-        entropies=None,
+    prompt_ids = [backbone.tokens.prompt(text) for text in prompts]
+    rollout = Rollout.of(backbone.tokens, prompts, prompt_ids, responses, backbone.device)
+    logprobs = map_rows(
+        lambda part: backbone.logprobs(part, adapter, context.config.ppo.temperature),
+        rollout.batch,
     )
+    return replace(rollout, logprobs=logprobs)
 
 
 @torch.no_grad()

@@ -7,7 +7,7 @@ differently is one field of `PPOConfig` (docs/training.md).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 import torch
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from bench.config.run import PPOConfig
     from bench.models.backbone import Backbone
     from bench.models.rollout import Draw
+    from bench.models.tokens import Tokens
+
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -49,34 +52,60 @@ class Rollout:
     @classmethod
     def of(
         cls,
+        tokens: Tokens,
+        prompts: Sequence[str],
+        prompt_ids: Sequence[list[int]],
+        responses: Sequence[list[int]],
+        device: torch.device = CPU,
+    ) -> Rollout:
+        """A response to each prompt; nobody has told how likely it was: log-probabilities are 0.
+
+        Args:
+            tokens: of the model.
+            prompts: (B,) texts.
+            prompt_ids: (B,) the same as ids.
+            responses: (B,) ids.
+            device: where the tensors are.
+        """
+        batch = tokens.join(list(prompt_ids), list(responses)).to(device)
+        return cls(
+            prompts=list(prompts),
+            outputs=[tokens.text(response) for response in responses],
+            batch=batch,
+            finished=torch.tensor([r[-1] in tokens.eos_ids for r in responses], device=device),
+            logprobs=torch.zeros(batch.mask.shape, device=device),
+            entropies=None,
+        )
+
+    @classmethod
+    def drawn(
+        cls,
         backbone: Backbone,
         prompts: Sequence[str],
+        prompt_ids: Sequence[list[int]],
         drawn: Sequence[Draw],
         *,
         entropies: bool = True,
         values: bool = False,
     ) -> Rollout:
-        """A response to each prompt, as it was drawn.
+        """A response to each prompt, with what was told when it was drawn.
 
         Args:
             backbone: whose tokens they are.
             prompts: (B,) texts.
+            prompt_ids: (B,) the same as ids.
             drawn: (B,) their responses.
             entropies: whether who drew them told the distributions' entropies.
             values: whether generation read values.
         """
-        tokens, device = backbone.tokens, backbone.device
-        responses = [draw.ids for draw in drawn]
+        device, responses = backbone.device, [draw.ids for draw in drawn]
 
         def padded(rows: list[list[float]]) -> Tensor:
             """(B, T), 0 behind a row's end."""
             return pad_sequence([torch.tensor(row) for row in rows], batch_first=True).to(device)
 
-        return cls(
-            prompts=list(prompts),
-            outputs=[tokens.text(response) for response in responses],
-            batch=tokens.join([tokens.prompt(text) for text in prompts], responses).to(device),
-            finished=torch.tensor([r[-1] in tokens.eos_ids for r in responses], device=device),
+        return replace(
+            cls.of(backbone.tokens, prompts, prompt_ids, responses, device),
             logprobs=padded([draw.logprobs for draw in drawn]),
             entropies=padded([draw.entropies for draw in drawn]) if entropies else None,
             values=padded([draw.values for draw in drawn]) if values else None,

@@ -164,9 +164,10 @@ class PPO:
         value = self.value
         read = value.read if value is not None and self._values_from_generation() else None
         asked = [self.prompt_ids[i] for i in index]
-        return Rollout.of(
+        return Rollout.drawn(
             self.backbone,
             [self.prompts[i] for i in index],
+            asked,
             self.sampler.draw(asked, POLICY, sampling, self.rng, read),
             entropies=config.engine == "ours",  # a server tells neither entropies nor values
             values=read is not None,

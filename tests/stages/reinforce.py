@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from torch.nn.utils.rnn import pad_sequence
 
 from bench.config.section import Section
 from bench.models.names import POLICY
@@ -109,16 +108,7 @@ class Reinforce:
         prompts = [backbone.tokens.prompt(text) for text in texts]
         sampling = Sampling(options.max_new_tokens, 1.0)
         drawn = draw_responses(backbone, POLICY, prompts, sampling, self.rng)
-        responses = [draw.ids for draw in drawn]
-        numbers = [pad_sequence([torch.tensor(d.logprobs) for d in drawn], batch_first=True)] * 2
-        return Rollout(
-            prompts=texts,
-            outputs=[backbone.tokens.text(response) for response in responses],
-            batch=backbone.tokens.join(prompts, responses),
-            finished=torch.tensor([r[-1] in backbone.tokens.eos_ids for r in responses]),
-            logprobs=numbers[0],
-            entropies=numbers[1],
-        )
+        return Rollout.drawn(backbone, texts, prompts, drawn)
 
     def state(self) -> dict[str, Any]:
         return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, get_args
 
 import torch
@@ -38,15 +39,9 @@ def rollouts_to_check(
         "cut off": [ids[:-1] for ids in whole],
         "one token": [whole[0], *(ids[:1] for ids in whole[1:])],
     }
-    return {name: _rollout(tokens, prompts, responses) for name, responses in forms.items()}
-
-
-def _rollout(tokens: Tokens, prompts: Sequence[str], responses: list[list[int]]) -> Rollout:
-    batch = tokens.join([tokens.prompt(text) for text in prompts], responses)
-    nothing = torch.zeros(batch.mask.shape)
-    finished = torch.tensor([ids[-1] in tokens.eos_ids for ids in responses])
-    outputs = [tokens.text(ids) for ids in responses]
-    return Rollout(list(prompts), outputs, batch, finished, nothing, nothing)
+    prompt_ids = [tokens.prompt(text) for text in prompts]
+    made = {name: Rollout.of(tokens, prompts, prompt_ids, ids) for name, ids in forms.items()}
+    return {name: replace(one, entropies=one.logprobs) for name, one in made.items()}
 
 
 def check_token_source(
