@@ -28,10 +28,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pydantic import Field
-
-from bench.config.section import Section
-from bench.stages.scorers import BY, By, scorer
+from bench.stages.scorers import BestOfOptions, best_of
 
 if TYPE_CHECKING:
     from bench.stages.planned_best import BestOf
@@ -43,15 +40,11 @@ class BestOfN:
 
     name = "best_of_n"
 
-    class Options(Section):
-        """How many are drawn, and what scores them."""
+    Options = BestOfOptions
 
-        n: int = Field(16, ge=1, description="responses drawn for each that is given")
-        by: By = Field("pairs", description=BY)
-
-    def __init__(self, options: BestOfN.Options) -> None:
+    def __init__(self, options: BestOfOptions) -> None:
         self.options = options
 
     def plan(self, stages: Stages) -> BestOf:
         """What scores -> the best of n."""
-        return stages.best_of(self.options.n, scorer(stages, self.options.by))
+        return best_of(stages, self.options)

@@ -26,10 +26,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pydantic import Field
-
-from bench.config.section import Section
-from bench.stages.scorers import BY, By, scorer
+from bench.stages.scorers import BestOfOptions, best_of
 
 if TYPE_CHECKING:
     from bench.pipeline.stage import Stage
@@ -41,16 +38,11 @@ class ExpertIteration:
 
     name = "expert_iteration"
 
-    class Options(Section):
-        """How many are drawn, and what scores them."""
+    Options = BestOfOptions
 
-        n: int = Field(16, ge=1, description="responses drawn to each prompt")
-        by: By = Field("pairs", description=BY)
-
-    def __init__(self, options: ExpertIteration.Options) -> None:
+    def __init__(self, options: BestOfOptions) -> None:
         self.options = options
 
     def plan(self, stages: Stages) -> Stage:
         """What scores -> the best of n to each prompt -> policy."""
-        best = stages.best_of(self.options.n, scorer(stages, self.options.by))
-        return stages.imitation(stages.best_responses(best))
+        return stages.imitation(stages.best_responses(best_of(stages, self.options)))

@@ -1,21 +1,40 @@
-"""What scores responses where a method only chooses among them: a reward model, or the truth."""
+"""What scores responses where a method only chooses among them: a reward model, or the truth.
+
+Methods that choose have these options, and `best_of` in their plans.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from pydantic import Field
+
+from bench.config.section import Section
 from bench.plugins.capabilities import Gold, require
 
 if TYPE_CHECKING:
     from bench.pipeline.stage import Stage
+    from bench.stages.planned_best import BestOf
     from bench.stages.planned_source import PlannedSource
     from bench.stages.planning import Stages
 
 By = Literal["pairs", "edits", "token", "gold"]
-BY = (
-    "what scores: the reward model of ppo_rlhf (pairs), of fine_grained_ppo (edits), of token_ppo "
-    "(token: R, the mean over tokens), or the suite's gold score (gold)"
-)
+
+
+class BestOfOptions(Section):
+    """How many are drawn, and what scores them."""
+
+    n: int = Field(16, ge=1, description="responses drawn, of which the best one is kept")
+    by: By = Field(
+        "pairs",
+        description="what scores: the reward model of ppo_rlhf (pairs), of fine_grained_ppo "
+        "(edits), of token_ppo (token: R, the mean over tokens), or the suite's gold score (gold)",
+    )
+
+
+def best_of(stages: Stages, options: BestOfOptions) -> BestOf:
+    """What scores -> the best of n; errors as of `scorer`."""
+    return stages.best_of(options.n, scorer(stages, options.by))
 
 
 def scorer(stages: Stages, by: By) -> Stage | PlannedSource:
