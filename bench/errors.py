@@ -5,6 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+_ROOM = 700  # characters for the names in a message
+_NEAREST = 8
+
 
 class UserError(Exception):
     """What is wrong, where, and how to mend it, in one or two lines.
@@ -21,10 +24,6 @@ class UserError(Exception):
     def _render_traceback_(self) -> list[str]:
         """What a notebook shows of it, in the place of a traceback."""
         return [f"{type(self).__name__}: {self}"]
-
-
-_ROOM = 700  # characters for the names in a message
-_NEAREST = 8
 
 
 class Diverged(RuntimeError):

@@ -45,10 +45,10 @@ class Registry(Generic[T]):
 
     Args:
         kind: the singular that messages use, as "method".
-        has: attributes without which no plug-in of the kind can be used.
         builtins: the plug-ins that come with GrainBench.
         plural: of the kind, where it is not with an "s". Entry points are in the group
             ``grainbench.<plural>``, a space in it an underscore.
+        has: attributes without which no plug-in of the kind can be used.
     """
 
     def __init__(

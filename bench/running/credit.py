@@ -226,6 +226,5 @@ def _wrong(suite: Any, backbone: Backbone, rows: list[Continued]) -> NDArray[np.
         if spans is None:
             return None
         kinds = token_kinds(backbone.tokens.offsets(output, row.ids), spans)
-        wrong = [bool(own) for own in kinds]
-        found += [t < len(wrong) and wrong[t] for t in row.tokens]  # no span is at EOS
+        found += [t < len(kinds) and bool(kinds[t]) for t in row.tokens]  # no span is at EOS
     return np.array(found)

@@ -61,8 +61,7 @@ def detection(
         return None
     batch = tokens.join([group.prompt for group in groups], [g.responses[0] for g in groups])
     batch = batch.to(model.backbone.device)
-    logits = map_rows(lambda part: model.outputs(part, model.read(part)), batch)
-    read = model.read(batch)
+    logits, read = map_rows(model.outputs, batch), model.read(batch)
     wrong = tokens_of_kinds(groups, kinds, batch.mask.shape[1]).to(batch.mask.device)
     bad = segments_with(wrong, read, batch.mask)
     scores = [(-own[there]).tolist() for own, there in zip(logits, read, strict=True)]

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from bench.models.heads import RewardModel, map_rows
+from bench.models.heads import map_rows
 from bench.rl import masked_sum, segment_label_rewards
 from bench.stages.sources.making import our_reward_model
+from bench.stages.sources.scores import OfRewardModel
 
 if TYPE_CHECKING:
     from bench.plugins.protocols import RowSum, SourceInputs
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class SegmentClasses:
+class SegmentClasses(OfRewardModel):
     """Pays +v or -v at the end of each segment (arXiv:2306.01693).
 
     A row without error sums to K v, K its segments: what is longer, or cut into more segments, is
@@ -29,7 +30,6 @@ class SegmentClasses:
         value: v, reward units.
     """
 
-    model: RewardModel
     value: float
     name: str = "segment classes"
     row_sum: RowSum = "nothing in particular"
@@ -37,8 +37,7 @@ class SegmentClasses:
     def paid(self, rollout: Rollout) -> Tensor:
         """(B, T); see `segment_label_rewards`."""
         batch = rollout.batch
-        logits = map_rows(lambda rows: self.model.outputs(rows, self.model.read(rows)), batch)
-        ends = self.model.segment_ends(batch)
+        logits, ends = map_rows(self.model.outputs, batch), self.model.segment_ends(batch)
         return segment_label_rewards(logits, ends, batch.mask, value=self.value)
 
     def scores(self, rollout: Rollout) -> Tensor:
