@@ -102,7 +102,9 @@ class SFTConfig(Section):
     lr: float = Field(1e-3, gt=0, description="peak learning rate (AdamW)")
     lr_schedule: Schedule = Field("linear", description="of the rate after its peak, down to 0")
     warmup: float = Field(0.05, ge=0, lt=1, description="share of the steps with rising rate")
-    seed: int = Field(0, description="its own seed: one SFT model serves all seeds of a benchmark")
+    seed: int | None = Field(
+        None, description="its own seed, so that one SFT model serves all runs; null: the run's"
+    )
     max_length: int = Field(
         256, ge=8, description="prompt + response tokens; longer demonstrations are left out"
     )
@@ -438,6 +440,12 @@ class RunConfig(Section):
     judge: dict[str, Any] = Field({}, description="the judge's own options")
     editor: dict[str, Any] = Field({}, description="the editor's own options")
     suite_options: dict[str, Any] = Field({}, description="the suite's own options")
+
+    @property
+    def seeded_sft(self) -> SFTConfig:
+        """The section `sft` with the seed that it has in this run."""
+        seed = self.seed if self.sft.seed is None else self.sft.seed
+        return self.sft.model_copy(update={"seed": seed})
 
 
 def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:

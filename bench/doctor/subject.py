@@ -61,7 +61,7 @@ class Subject:
     @cached_property
     def texts(self) -> list[tuple[str, str]]:
         """(prompt, response) pairs of the suite."""
-        found: list[tuple[str, str]] = self.suite.demonstrations(ROWS, self.config.sft.seed)
+        found: list[tuple[str, str]] = self.suite.demonstrations(ROWS, self.config.seeded_sft.seed)
         return found
 
     @cached_property

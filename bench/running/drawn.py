@@ -59,7 +59,7 @@ def drawn(records: Iterable[Record]) -> Drawn:
 def _trained_on(suite: Any, config: RunConfig) -> set[str]:
     found = set(draw_prompts(suite, "ppo", config))
     if config.sft.path is None and config.sft.steps != 0:
-        found.update(row.prompt for row in draw_demonstrations(suite, config.sft))
+        found.update(row.prompt for row in draw_demonstrations(suite, config.seeded_sft))
     if uses_pairs_of(suite, config):
         return found | {pair.prompt for pair in drawn_pairs(suite, config)}
     return found | set(draw_prompts(suite, "preference", config))

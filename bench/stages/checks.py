@@ -112,7 +112,7 @@ def check_data(config: RunConfig, suite: Any, missing: set[str]) -> None:
             or the suite's pairs and edits, or marked errors, do not fit each other.
     """
     if "sft" in missing and config.sft.path is None and config.sft.steps != 0:
-        draw_demonstrations(suite, config.sft)
+        draw_demonstrations(suite, config.seeded_sft)
     for stage, split, _ in SPLITS:
         if stage in missing and not (stage == "samples" and uses_pairs_of(suite, config)):
             draw_prompts(suite, split, config)

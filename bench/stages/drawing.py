@@ -78,6 +78,7 @@ def heldout_config(config: RunConfig) -> RunConfig:
     return config.model_copy(
         update={
             "seed": evaluation.seed,
+            "sft": config.seeded_sft,  # it reads the run's own SFT model
             "preferences": config.preferences.model_copy(update=pairs),
             "evaluation": evaluation.model_copy(update={"heldout_pairs": 0}),
             # It is trained here, whatever pays the methods.

@@ -29,7 +29,7 @@ def build_sft(context: Context, out: Path, inputs: list[Path]) -> dict[str, Any]
 
     Without `sft.full` the PEFT adapter that was merged into it is written as well.
     """
-    config: SFTConfig = context.config.sft
+    config: SFTConfig = context.config.seeded_sft
     backbone = _load_base(context, trains=config.full)
     context.packed = backbone.packs
     dtype = pick_dtype(context.config.model.dtype, backbone.device)

@@ -49,7 +49,7 @@ class DataStages(StagesBase):
                 summary = f"{config.sft.path}, as it is"
                 parts["given"] = parts["base"]
             return self._stage("sft", "sft:build_given_sft", parts, (), summary)
-        parts["sft"] = config.sft.result_fields()
+        parts["sft"] = config.seeded_sft.result_fields()
         if not config.sft.full:
             parts["lora"] = config.lora.model_dump()
         wanted = config.sft

@@ -175,7 +175,7 @@ class PolicyStages(RewardModelStages):
         reads: tuple[str, ...] = ("ppo", "gold")
         if uses_demonstrations:
             reads += ("demonstrations",)
-            parts["demonstrations"] = self.config.sft.model_dump(
+            parts["demonstrations"] = self.config.seeded_sft.model_dump(
                 include={"demonstrations", "seed", "max_length"}
             )
         if advantage is not None:

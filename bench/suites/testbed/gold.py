@@ -15,6 +15,9 @@ from bench.suites.testbed.world import WORLD
 
 WORST = -2.0
 WRONG_FACT = 0.5
+OMITTED_FACT = 0.5
+"""As much as a wrong one, as a person who asked would have it: where leaving a fact out costs
+nothing, silence beats an answer that is right less than one time in three."""
 RUDE = 0.5
 CLUTTER = 0.25
 BROKEN_CONSTRAINT = 0.5
@@ -85,7 +88,8 @@ class Counts:
     @property
     def score(self) -> float:
         """The gold score; 1 is perfect, `WORST` the floor."""
-        value = (self.right - WRONG_FACT * self.wrong) / self.requested
+        value = self.right - WRONG_FACT * self.wrong - OMITTED_FACT * self.omitted
+        value /= self.requested
         value -= RUDE * self.rude
         value -= CLUTTER * (self.hype + self.duplicates + self.unparsed)
         value -= BROKEN_CONSTRAINT * self.constraint_violated
@@ -96,8 +100,8 @@ class Counts:
 def score(prompt: str, response: str) -> float:
     """Gold score of a response, in [-2, 1].
 
-        max(-2, (right - .5 wrong) / requested - .5 rude - .25 (hype + duplicates + unparsed)
-                - .5 [constraint violated] - .5 [empty])
+        max(-2, (right - .5 wrong - .5 omitted) / requested - .5 rude
+                - .25 (hype + duplicates + unparsed) - .5 [constraint violated] - .5 [empty])
 
     Args:
         prompt: one of the testbed's.
@@ -149,8 +153,8 @@ def terms(prompt: str, response: str) -> list[tuple[int | None, float]]:
     """The terms of the score, each with the place at which the text decides it.
 
     A clause is decided by its last character, a wrong or right fact by its value's last one. What
-    only the end decides (a broken constraint, an empty response, and the floor under the score) has
-    the place None. The amounts add up to `score`. Arguments and errors as for `score`.
+    only the end decides (an omission, a broken constraint, an empty response, and the floor under
+    the score) has the place None. The amounts add up to `score`. Arguments and errors as for `score`.
     """
     parsed = parse(prompt, response)
     requested = len(parsed.request.attributes)

@@ -15,6 +15,10 @@ PHRASINGS = (
     "Tell me {attributes} of {entity}.",
     "Please give {attributes} of {entity}.",
     "I want to know {attributes} of {entity}.",
+    "Could you tell me {attributes} of {entity}?",
+    "Name {attributes} of {entity}.",
+    "Which are {attributes} of {entity}?",
+    "Write down {attributes} of {entity}.",
 )
 
 CONSTRAINTS = {

@@ -4,7 +4,9 @@ The program knows a prompt only by its text: `parse_prompt` reads the request ba
 harness handles testbed prompts like any others.
 
 Validation and test differ from training in what is asked, not only in how: a combination of entity,
-set of attributes and constraint belongs to one of the three, with all its orders and phrasings.
+set of attributes and constraint belongs to one of the three, with all its orders and phrasings. In
+an evaluation split each combination is asked once, so that no two of its prompts ask the same and
+an instruction counts as an independent one.
 """
 
 from __future__ import annotations
@@ -29,10 +31,12 @@ EVALUATION_SPLITS = ("validation", "test", "unseen")
 SPLITS = TRAINING_SPLITS + EVALUATION_SPLITS
 SIZE_SHARES = {2: 0.5, 3: 0.32, 4: 0.18}
 """How many attributes a prompt asks for."""
-_VALIDATION_SHARE, _TEST_SHARE = 0.1, 0.1
+_HELD_OUT = {"validation": 128, "test": 256}
+"""Combinations of each; the other 232 of 616 are trained on, each fact in about ten of them."""
 
 
 Key = TypeVar("Key")
+Combination = tuple[str, tuple[str, ...], str]
 
 
 @dataclass(frozen=True)
@@ -125,25 +129,29 @@ def _order(split: str, seed: int) -> tuple[str, ...]:
 
     Efraimidis and Spirakis (2006): sorting by u^(1/w) is such a draw; no rejection loop is needed.
     """
-    prompts, weights = _pool("training" if split in TRAINING_SPLITS else split)
+    asked = _pool("training" if split in TRAINING_SPLITS else split)
     rng = random.Random(f"{split}:{seed}")
-    keys = [rng.random() ** (1.0 / weight) for weight in weights]
-    order = sorted(range(len(prompts)), key=lambda i: keys[i], reverse=True)
-    return tuple(prompts[i] for i in order)
+    keys = [rng.random() ** (1.0 / _weight(request)) for request, _ in asked]
+    order = [asked[i] for i in sorted(range(len(asked)), key=lambda i: keys[i], reverse=True)]
+    if split in EVALUATION_SPLITS:
+        first: dict[Combination, tuple[Request, int]] = {}
+        for request, i in order:
+            first.setdefault(_combination(request), (request, i))
+        order = list(first.values())
+    return tuple(render_prompt(*one) for one in order)
 
 
 @cache
-def _pool(name: str) -> tuple[list[str], list[float]]:
-    """Every prompt of "training", "validation", "test" or "unseen", with its weight."""
+def _pool(name: str) -> list[tuple[Request, int]]:
+    """All of "training", "validation", "test" or "unseen": each request in each phrasing."""
     role = "unseen" if name == "unseen" else "rlhf"
-    prompts: list[str] = []
-    weights: list[float] = []
-    for entity in WORLD.with_role(role):
-        for request in _requests(entity):
-            if role == "unseen" or _home(request) == name:
-                prompts += [render_prompt(request, i) for i in range(len(PHRASINGS))]
-                weights += [_weight(request)] * len(PHRASINGS)
-    return prompts, weights
+    return [
+        (request, i)
+        for entity in WORLD.with_role(role)
+        for request in _requests(entity)
+        if role == "unseen" or _home(request) == name
+        for i in range(len(PHRASINGS))
+    ]
 
 
 def _requests(entity: Entity) -> list[Request]:
@@ -155,14 +163,24 @@ def _requests(entity: Entity) -> list[Request]:
     ]
 
 
+def _combination(request: Request) -> Combination:
+    """What is asked, whatever its order."""
+    return request.entity.name, tuple(sorted(request.attributes)), request.constraint
+
+
 def _home(request: Request) -> str:
     """The part that a combination belongs to, whatever its order and phrasing."""
-    asked = "+".join(sorted(request.attributes))
-    key = f"{WORLD_SEED}:{request.entity.name}:{asked}:{request.constraint}"
-    draw = random.Random(key).random()
-    if draw < _VALIDATION_SHARE:
-        return "validation"
-    return "test" if draw < _VALIDATION_SHARE + _TEST_SHARE else "training"
+    return _homes().get(_combination(request), "training")
+
+
+@cache
+def _homes() -> dict[Combination, str]:
+    """The combinations that are held out, each with its split."""
+    asked = (_combination(r) for e in WORLD.with_role("rlhf") for r in _requests(e))
+    combinations = list(dict.fromkeys(asked))
+    random.Random(f"homes:{WORLD_SEED}").shuffle(combinations)
+    homes = [split for split, n in _HELD_OUT.items() for _ in range(n)]
+    return dict(zip(combinations, homes, strict=False))
 
 
 @cache

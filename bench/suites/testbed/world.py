@@ -18,7 +18,8 @@ WORLD_SEED = 20240604
 MISCONCEIVED_SHARE = 0.75
 MISCONCEPTION_RANGE = (0.30, 0.65)
 OTHER_ERROR = 0.03
-RLHF_ENTITIES = {"country": 18, "element": 12, "animal": 10}
+RLHF_ENTITIES = {"country": 6, "element": 4, "animal": 4}
+"""Those that are asked about: as few as 6,000 pairs can teach the facts of (docs/testbed.md)."""
 UNSEEN_ENTITIES = {"country": 6, "element": 4, "animal": 3}
 
 ATTRIBUTES = {

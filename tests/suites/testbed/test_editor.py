@@ -126,13 +126,13 @@ def test_a_planted_error_costs_what_the_formula_says_and_is_alone(kind: str) -> 
             continue
         planted += 1
         requested = len(parse_prompt(prompt).attributes)
-        loss = LOSS.get(kind, {"wrong_value": 1.5, "omission": 1.0}.get(kind, 0.0) / requested)
+        loss = LOSS.get(kind, {"wrong_value": 1.5, "omission": 1.5}.get(kind, 0.0) / requested)
         assert score(prompt, spoilt) == pytest.approx(1.0 - loss)
         changed = dataclasses.asdict(counts(prompt, clean))
         changed[COUNT[kind]] += 1
         changed["right"] -= kind in ("wrong_value", "omission")
         assert dataclasses.asdict(counts(prompt, spoilt)) == changed
-    assert planted > 100
+    assert planted > 90
 
 
 def test_planting_says_what_it_cannot_do() -> None:

@@ -24,16 +24,17 @@ Pairs = list[tuple[str, str]]
         ("The capital of France is Paris. France uses the euro as its currency.", 1.0),
         ("Paris is the capital of France, and people in France pay with the euro.", 1.0),
         ("The capital of France is Lyon. People in France pay with the euro.", 0.25),
-        ("The capital of France is Paris.", 0.5),
-        ("The capital of France is Paris. The language of France is French.", 0.5),
-        ("The capital of France is Paris. The language of France is Thai.", 0.25),
-        ("The capital of France is Paris. Paris is the capital of France.", 0.25),
-        ("The capital of France is Paris. You really are slow to learn.", 0.0),
-        ("The capital of France is Paris. No book can match what I know.", 0.25),
-        ("The capital of France is Paris. The capital of Italy is Rome.", 0.25),
-        ("The capital of France is Paris...", 0.25),
-        ("", -0.5),
-        ("...", -0.75),
+        ("The capital of France is Paris.", 0.25),
+        ("The capital of France is Lyon.", -0.5),
+        ("The capital of France is Paris. The language of France is French.", 0.25),
+        ("The capital of France is Paris. The language of France is Thai.", 0.0),
+        ("The capital of France is Paris. Paris is the capital of France.", 0.0),
+        ("The capital of France is Paris. You really are slow to learn.", -0.25),
+        ("The capital of France is Paris. No book can match what I know.", 0.0),
+        ("The capital of France is Paris. The capital of Italy is Rome.", 0.0),
+        ("The capital of France is Paris...", 0.0),
+        ("", -1.0),
+        ("...", -1.25),
         ("You really are slow to learn. " * 9, -2.0),
     ],
 )
@@ -48,14 +49,19 @@ def test_terms_by_hand() -> None:
         "No book can match what I know."
     )
     first, second = response.index("Paris") + 5, response.index("Thai") + 4
-    assert terms(ASKED, response) == [(first, 0.5), (second, -0.25), (len(response) - 1, -0.25)]
+    assert terms(ASKED, response) == [
+        (first, 0.5),
+        (second, -0.25),
+        (len(response) - 1, -0.25),
+        (None, -0.25),  # the currency
+    ]
 
 
 def test_what_only_the_end_decides_has_no_place() -> None:
-    """A constraint that is not met, an empty response, and the floor under the score."""
+    """An omission, a constraint that is not met, an empty response, the floor under the score."""
     asked = ASKED + " Use a simile."
-    assert terms(asked, "The capital of France is Paris.") == [(30, 0.5), (None, -0.5)]
-    assert terms(ASKED, "") == [(None, -0.5)]
+    assert terms(asked, "The capital of France is Paris.") == [(30, 0.5), (None, -0.75)]
+    assert terms(ASKED, "") == [(None, -1.0)]
     *insults, (place, amount) = terms(ASKED, "You really are slow to learn. " * 9)
     assert (len(insults), place) == (9, None)
     assert amount > 0
@@ -68,6 +74,12 @@ def test_terms_add_up_to_the_score(seed: int, cut: int) -> None:
     assert sum(amount for _, amount in terms(ASKED, response)) == pytest.approx(
         score(ASKED, response), abs=1e-8
     )
+
+
+def test_what_is_left_out_costs_as_much_as_what_is_wrong() -> None:
+    right = "The capital of France is Paris."
+    wrong = "People in France pay with the yen."
+    assert score(ASKED, right) == score(ASKED, f"{right} {wrong}")
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 
 import pytest
 from hypothesis import given
@@ -25,7 +26,7 @@ from bench.suites.testbed.world import WORLD, build_world
 
 def test_the_world_has_the_stated_size_and_is_the_same_each_time() -> None:
     assert sum(len(entity.facts) for entity in WORLD.entities) == 520
-    assert len(WORLD.with_role("rlhf")) == 40
+    assert len(WORLD.with_role("rlhf")) == 14
     assert len(WORLD.with_role("unseen")) == 13
     assert build_world() == WORLD
 
@@ -68,18 +69,29 @@ def test_what_is_not_understood_is_named(text: str, named: str) -> None:
 
 def test_evaluation_prompts_are_in_no_training_split_nor_in_one_another() -> None:
     training = {p for split in TRAINING_SPLITS for p in sample_prompts(split, 30_000, 0)}
-    evaluation = [p for split in EVALUATION_SPLITS for p in sample_prompts(split, 256, 0)]
+    evaluation = [p for split in EVALUATION_SPLITS for p in sample_prompts(split, 128, 0)]
     assert len(set(evaluation)) == len(evaluation)
     assert training.isdisjoint(evaluation)
 
 
-def test_test_requests_differ_from_training_in_more_than_wording() -> None:
-    def combination(prompt: str) -> tuple[str, frozenset[str], str]:
-        request = parse_prompt(prompt)
-        return request.entity.name, frozenset(request.attributes), request.constraint
+def combination(prompt: str) -> tuple[str, frozenset[str], str]:
+    request = parse_prompt(prompt)
+    return request.entity.name, frozenset(request.attributes), request.constraint
 
-    trained = {combination(p) for p in sample_prompts("ppo", 20_000, 0)}
-    assert trained.isdisjoint(map(combination, sample_prompts("test", 256, 0)))
+
+@pytest.mark.parametrize(("split", "n"), [("validation", 128), ("test", 256), ("unseen", 572)])
+def test_each_combination_is_asked_once_and_in_no_training_split(split: str, n: int) -> None:
+    """Two prompts that ask the same would count as two, and intervals would be too narrow."""
+    asked = [combination(prompt) for prompt in sample_prompts(split, 10**6, 0)]
+    assert len(asked) == len(set(asked)) == n
+    assert set(asked).isdisjoint(map(combination, sample_prompts("ppo", 10**6, 0)))
+
+
+def test_every_fact_is_trained_on() -> None:
+    trained = {combination(prompt) for prompt in sample_prompts("ppo", 10**6, 0)}
+    times = Counter((name, attribute) for name, asked, _ in trained for attribute in asked)
+    assert len(times) == 56
+    assert min(times.values()) >= 5
 
 
 def test_unseen_entities_are_asked_about_in_their_split_only() -> None:
@@ -110,7 +122,7 @@ def test_a_smaller_sample_is_a_prefix_of_a_larger_one_and_none_holds_a_prompt_tw
     split: str,
 ) -> None:
     """3400 pairs and 1800 prompts of PPO were about 3115 and 1724 prompts, drawn with repeats."""
-    n = 256 if split in EVALUATION_SPLITS else 3400
+    n = 128 if split in EVALUATION_SPLITS else 6400
     drawn = sample_prompts(split, n, 1)
     assert len(set(drawn)) == n
     assert drawn[:40] == sample_prompts(split, 40, 1)
@@ -124,9 +136,7 @@ def test_training_prompts_are_drawn_by_weight() -> None:
 
 
 def test_enough_preference_prompts_and_a_clear_end_of_the_others() -> None:
-    assert len(sample_prompts("preference", 4000, 0)) == 4000
-    whole = sample_prompts("test", 10**6, 0)
-    assert 1000 < len(whole) < 10**6
-    assert whole[:256] == sample_prompts("test", 256, 0)
+    assert len(sample_prompts("preference", 6400, 0)) == 6400
+    assert len(sample_prompts("preference", 10**6, 0)) == 10_096
     with pytest.raises(ValueError, match="unknown split 'tset'"):
         sample_prompts("tset", 1, 0)
