@@ -391,6 +391,12 @@ class EvaluationConfig(Section):
         description="nats a response from the SFT model beyond which heldout_rm chooses no "
         "checkpoint; null: no limit",
     )
+    matched_kl: float | None = Field(
+        None,
+        gt=0,
+        description="nats a response from the SFT model at which a second checkpoint is kept and "
+        "judged, so that methods are compared as far from it as each other; null: none",
+    )
     validation_judge: str = Field(
         "gold", description="judge of the validations: asked at every one, so free of cost"
     )

@@ -90,7 +90,9 @@ class Lengths:
         """Those of the suite's texts."""
         needs = context_needs(config, suite, tokens)
         reads = config.sft.path is None or config.ppo.ptx_coef > 0
-        shown = suite.demonstrations(config.sft.demonstrations, config.seeded_sft.seed) if reads else []
+        shown = (
+            suite.demonstrations(config.sft.demonstrations, config.seeded_sft.seed) if reads else []
+        )
         longest = sorted(shown, key=lambda row: len(row[0]) + len(row[1]))[-LONGEST:]
         found = [(len(tokens.prompt(p)), len(tokens.response(r))) for p, r in longest]
         kept = [pair for pair in found if sum(pair) <= config.sft.max_length]

@@ -225,10 +225,13 @@ class _Stages:
     def _outputs(self) -> Iterator[Part]:
         wanted, most = self.config.evaluation, self.counter.lengths
         row = most.prompts["test"], wanted.max_new_tokens
-        n = wanted.test_prompts * (wanted.samples + wanted.greedy + 1) + wanted.unseen_prompts
+        # Of each checkpoint one more sample, and what policy and reference say of it: the KL.
+        matched = wanted.matched_kl is not None
+        samples = wanted.samples + wanted.greedy + matched + (1 + matched)
+        n = wanted.test_prompts * samples + wanted.unseen_prompts
         yield self._drawn("outputs", n, self.counter.decoded, row, adapted=not self.exact)
-        # One more sample, above, and what policy and reference say of it: the KL.
-        yield self._scored("outputs", wanted.test_prompts, row, "the KL", heads=2, states=0)
+        n = wanted.test_prompts * (1 + matched)
+        yield self._scored("outputs", n, row, "the KL", heads=2, states=0)
 
     def _best(self, stage: str, k: int) -> Iterator[Part]:
         """k draws of the SFT model for each response, and their scores by a reward model."""

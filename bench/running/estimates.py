@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from bench.grid import Grid
     from bench.pipeline.store import Store
 
-OUTPUTS = "outputs.json"  # named here again: `bench.stages.outputs` imports torch
+# Named here again: the stages that write them import torch.
+OUTPUTS = "outputs.json"
+OTHERS = ("greedy", "matched")
 _STAND_IN = "the responses are not there yet: taken to be as long as the references"
 
 Texts = tuple[list[str], list[str], list[str]]  # prompts, outputs, references
@@ -57,8 +59,9 @@ def _judged(planned: Plan, context: Context, store: Store) -> Grid | None:
         return _table("judge", judge, _joined(_drawn(drawn, context.suite)))
     wanted, suite = context.config.evaluation, context.suite
     test = draw_prompts(suite, "test", context.config)
-    greedy = outputs.config["evaluation"].get("greedy", False)  # the best of n has none
-    parts = [test] * (wanted.samples + greedy)
+    asked = outputs.config["evaluation"]  # the best of n has neither of the two
+    others = asked.get("greedy", False) + ("matched_kl" in asked)
+    parts = [test] * (wanted.samples + others)
     parts.append(draw_prompts(suite, "unseen", context.config))
     return _table("judge", judge, _joined(_expected(parts, suite)), said=_STAND_IN)
 
@@ -108,7 +111,7 @@ def _drawn(outputs: dict[str, Any], suite: Any) -> Iterator[Texts]:
     """Of an artifact `outputs`, what is judged at once."""
     for split, texts in (
         *(("test", sample) for sample in outputs["sampled"]),
-        ("test", outputs.get("greedy", [])),
+        *(("test", outputs.get(name, [])) for name in OTHERS),
         ("unseen", outputs.get("unseen", [])),
     ):
         if texts:

@@ -22,6 +22,7 @@ from bench.plugins.protocols import Verdict
 from bench.preference import win
 from bench.records.schema import JudgeRecord, Metric, prompt_sha, texts_sha
 from bench.stages.judging import ask, check_missing, say_marks
+from bench.stages.matched import MATCHED
 from bench.stages.measures import Metrics, mean_metric, to_json
 from bench.stages.outputs import OUTPUTS
 from bench.stages.sft import load_sft
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from bench.pipeline.stage import Context
     from bench.plugins.protocols import Judge
 
+OTHERS = ("greedy", MATCHED)
 SHOWN_SAMPLES = 16  # of each kind, sampled and greedy
 
 
@@ -57,21 +59,24 @@ def build_judgement(
         judge.use_reward_model(RewardModel.load(backbone, HELDOUT, folder))
     compare = partial(ask, judge, together=held_out)
     sampled = [compare(prompts, texts, references) for texts in outputs["sampled"]]
-    greedy = compare(prompts, outputs["greedy"], references) if "greedy" in outputs else None
-    rates = {"win_rate": sampled} | ({} if greedy is None else {"win_rate_greedy": [greedy]})
+    # One response an instruction each, of another decoding or of another checkpoint.
+    others = {
+        name: compare(prompts, outputs[name], references) for name in OTHERS if name in outputs
+    }
+    greedy = others.get("greedy")
+    rates = {"win_rate": sampled} | {f"win_rate_{name}": [own] for name, own in others.items()}
     judged_unseen = []
     if unseen:
         judged_unseen = compare(unseen, outputs["unseen"], suite.references(unseen))
         rates["win_rate_unseen"] = [judged_unseen]
     most = context.config.evaluation.max_missing
     processes.after_first(lambda: check_missing(judge, rates, most))
-    items = _items(prompts, outputs, sampled, greedy)
+    items = _items(prompts, outputs, sampled, others)
     if isinstance(suite, Measures):
         _add_measures(suite, items, prompts, outputs)
     metrics: Metrics = {name: mean_metric([row[name] for row in items]) for name in _numeric(items)}
-    for name in ("win_rate", "win_rate_greedy"):
-        if name in rates:
-            metrics[name] = _with_outcomes(metrics[name], rates[name])
+    for name in ("win_rate", *(f"win_rate_{other}" for other in others)):
+        metrics[name] = _with_outcomes(metrics[name], rates[name])
     metrics["win_rate_unseen"] = mean_metric([_share(v) for v in judged_unseen])
     metrics["gold_score_unseen"] = mean_metric([v.score for v in judged_unseen])
     if "kl_bound" in outputs:  # of no instruction, but of how all were drawn
@@ -81,7 +86,7 @@ def build_judgement(
         metrics |= _score_with(context, inputs, outputs, sampled, shown)
     if held_out:
         backbone.drop_adapter(HELDOUT)
-    statuses = Counter(v.status for judged in (*sampled, greedy or ()) for v in judged)
+    statuses = Counter(v.status for judged in (*sampled, *others.values()) for v in judged)
     details = processes.from_first(judge.about)
     judged_by = JudgeRecord(
         name=judge.name,
@@ -126,9 +131,9 @@ def _items(
     prompts: list[str],
     outputs: dict[str, Any],
     sampled: list[list[Verdict]],
-    greedy: list[Verdict] | None,
+    others: dict[str, list[Verdict]],
 ) -> list[dict[str, Any]]:
-    """One row an instruction, averaged over its samples; of greedy responses, if there are any."""
+    """One row an instruction, averaged over its samples; of others by name, if there are any."""
     items = []
     for i, prompt in enumerate(prompts):
         row: dict[str, Any] = {
@@ -141,11 +146,13 @@ def _items(
         }
         if sampled[0][i].score is not None:
             row["gold_score"] = _mean([judged[i].score for judged in sampled])
-        if greedy is not None:
-            row["win_rate_greedy"] = _share(greedy[i])
-            row["length_greedy"] = float(len(outputs["greedy_ids"][i]))
-            if greedy[i].score is not None:
-                row["gold_score_greedy"] = greedy[i].score
+        for name, judged in others.items():
+            row[f"win_rate_{name}"] = _share(judged[i])
+            row[f"length_{name}"] = float(len(outputs[f"{name}_ids"][i]))
+            if judged[i].score is not None:
+                row[f"gold_score_{name}"] = judged[i].score
+        if "kl_matched" in outputs:
+            row["kl_matched"] = outputs["kl_matched"][i]
         items.append(row)
     return items
 

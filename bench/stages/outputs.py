@@ -13,6 +13,7 @@ from bench.models.names import POLICY
 from bench.models.rollout import Sampling, sample
 from bench.stages.distance import sampled_kl
 from bench.stages.drawing import draw_prompts
+from bench.stages.matched import MATCHED
 from bench.stages.sft import load_sft
 from bench.training.checkpoints import Checkpoints
 from bench.training.optimisation import generator
@@ -28,9 +29,9 @@ Responses = list[list[int]]  # ids of a response to each prompt
 
 
 def build_outputs(context: Context, out: Path, inputs: list[Path]) -> dict[str, Any]:
-    """Responses to the test prompts, sampled and, if asked for, greedy; to unseen ones, likewise.
+    """Responses to the test prompts, sampled and, if asked for, greedy; and to unseen ones.
 
-    And the KL at T = 1, on the test prompts.
+    And the KL at T = 1, on the test prompts; and both of the checkpoint at matched KL, if any.
 
     Inputs: SFT and, unless SFT itself is evaluated, the policy.
     """
@@ -65,9 +66,17 @@ def build_outputs(context: Context, out: Path, inputs: list[Path]) -> dict[str, 
         kl = sampled_kl(backbone, adapter, splits["test"], Sampling.of(*limits), rng)
         task.advance(1)
     sampled, rest = drawn[: config.samples], drawn[config.samples :]
-    named = dict(zip(more, rest, strict=True))
-    cut = write_outputs(out, backbone.tokens, splits, sampled, named, {"kl": kl})
+    named, measured = dict(zip(more, rest, strict=True)), {"kl": kl}
     backbone.drop_adapter(POLICY)
+    if adapter is not None and config.matched_kl is not None:
+        backbone.add_adapter(POLICY, folder=inputs[1] / MATCHED)
+        rng = generator("evaluate_matched", context.config.seed, config.seed)
+        named[MATCHED] = _responses(backbone, adapter, splits["test"], warm, rng)
+        measured["kl_matched"] = sampled_kl(
+            backbone, adapter, splits["test"], Sampling.of(*limits), rng
+        )
+        backbone.drop_adapter(POLICY)
+    cut = write_outputs(out, backbone.tokens, splits, sampled, named, measured)
     return {"tokens": sum(len(ids) for part in sampled for ids in part)} | cut
 
 
@@ -102,7 +111,8 @@ def write_outputs(
         tokens: make texts of ids.
         splits: the prompts.
         sampled: ids of a response to each test prompt, of each sample.
-        more: of greedy responses and of those to unseen prompts, by name, likewise.
+        more: of greedy responses, of those to unseen prompts and of those of the checkpoint at
+            matched KL, by name, likewise.
         measured: what else is known of them.
 
     Returns:

@@ -64,7 +64,11 @@ def _training_inputs(
     """All that an algorithm may train from; what it takes of it is its own affair."""
     config, chosen = context.config, algorithm.advantage
     model = getattr(source, "model", None)  # a third party's source need not have one
-    shown = draw_demonstrations(context.suite, config.seeded_sft) if algorithm.uses_demonstrations else []
+    shown = (
+        draw_demonstrations(context.suite, config.seeded_sft)
+        if algorithm.uses_demonstrations
+        else []
+    )
     return TrainingInputs(
         backbone=backbone,
         options=algorithm.options,

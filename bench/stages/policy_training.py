@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.models.heads import RewardModel
 from bench.models.names import HELDOUT, POLICY, VALUE
+from bench.stages.matched import MatchedCheckpoint
 from bench.stages.sft import load_sft
 from bench.stages.validating import NOT_CHOSEN, validator
 from bench.training.checkpoints import Checkpoints
@@ -50,7 +51,8 @@ class PolicyTraining:
     ) -> dict[str, Any]:
         """Train to the end, from a checkpoint if there is one; write the adapter and its curve.
 
-        Beside the adapter stands the value function, if the trainer has one to save.
+        Beside the adapter stands the value function, if the trainer has one to save, and the
+        checkpoint at `evaluation.matched_kl`, if one is asked for.
 
         Args:
             trainer: of the policy.
@@ -60,14 +62,15 @@ class PolicyTraining:
             kl: whether a validation measures the distance from the SFT model.
 
         Returns:
-            Statistics: "tokens", "steps", "best_step".
+            Statistics: "tokens", "steps", "best_step", perhaps "matched_step".
         """
         checkpoints, curve = Checkpoints(out, self.context.progress.say), self.context.curve()
-        if state := checkpoints.read():
+        state = checkpoints.read()
+        if state:
             trainer.restore(state)
             for row in state["rows"]:
                 curve.add(row)
-        rows = curve.rows
+        rows, matched = curve.rows, self._matched(steps, out, state)
         # The seconds of an interrupted run go on where its last row stood.
         began = time.perf_counter() - (rows[-1]["seconds"] if rows else 0.0)
         with self.context.progress.task(name.upper(), total=steps) as task:
@@ -76,10 +79,13 @@ class PolicyTraining:
             def on_row(row: dict[str, float]) -> None:
                 row = {k: x for k, x in row.items() if not (k == _SCORE and x == NOT_CHOSEN)}
                 curve.add(row | {"seconds": round(time.perf_counter() - began, 2)})
+                if matched is not None:
+                    matched.look(row)
                 task.advance(int(row["step"] > 0), note=_note(row))
 
             def on_checkpoint(state: dict[str, Any]) -> None:
-                checkpoints.write(state | {"rows": rows})
+                step = None if matched is None else matched.step
+                checkpoints.write(state | {"rows": rows, "matched_step": step})
 
             best = trainer.run(self._validator(kl=kl), on_row, on_checkpoint)
         self.backbone.save_adapter(POLICY, out / "policy")
@@ -88,7 +94,16 @@ class PolicyTraining:
         curve.write(out)
         for adapter in self.backbone.adapters - self._there:
             self.backbone.drop_adapter(adapter)
-        return {"tokens": trainer.tokens, "steps": steps, "best_step": best.step}
+        stats = {"tokens": trainer.tokens, "steps": steps, "best_step": best.step}
+        return stats if matched is None else stats | {"matched_step": matched.step}
+
+    def _matched(
+        self, steps: int, out: Path, state: dict[str, Any] | None
+    ) -> MatchedCheckpoint | None:
+        kl = self.context.config.evaluation.matched_kl
+        if kl is None:
+            return None
+        return MatchedCheckpoint(self.backbone, kl, steps, out, (state or {}).get("matched_step"))
 
     def _validator(self, *, kl: bool) -> Callable[[], dict[str, float]]:
         make = self.validation.make_judge

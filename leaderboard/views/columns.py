@@ -59,6 +59,12 @@ def sections(table: Table) -> dict[str, dict[str, str]]:
             "repeat_share": "repeated 4-grams %",
             "reward_mass": "reward mass",
         },
+        "Policy at matched KL": {
+            "win_rate_matched": "win %, matched",
+            "gold_score_matched": "gold, matched",
+            "kl_matched": "KL, matched",
+            "length_matched": "length, matched",
+        },
         "Policy, greedy, and on unseen entities": {
             "gold_score_greedy": "gold, greedy",
             "win_rate_greedy": "win %, greedy",

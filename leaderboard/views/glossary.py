@@ -63,6 +63,10 @@ _PAIRS = {
 }
 _ENDS = {
     "_greedy": (", greedy", "Of greedy answers: the likeliest token each time."),
+    "_matched": (
+        ", at matched KL",
+        "Of the checkpoint where training first reached evaluation.matched_kl, or else its last.",
+    ),
     "_unseen": (", unseen", "On entities that no training prompt speaks of."),
 }
 COLUMNS = {

@@ -71,6 +71,26 @@ def run(settings: RunConfig, store: Store, results: Path) -> Any:
     return runner.run(settings, store=store, results=results, progress=Progress())
 
 
+@pytest.mark.parametrize("method", ["ppo_rlhf", "dpo"])
+def test_a_checkpoint_at_matched_kl_is_judged_beside_the_chosen_one(
+    store: Store, tmp_path: Path, method: str
+) -> None:
+    record = run(config(f"method={method}", "evaluation.matched_kl=1e-6"), store, tmp_path)
+    items = [
+        json.loads(line)
+        for line in (tmp_path / "testbed" / record.run_id / "items.jsonl").read_text().splitlines()
+    ]
+    assert record.metrics["win_rate_matched"].n == record.metrics["win_rate"].n == 8
+    assert record.metrics["kl_matched"].mean == pytest.approx(
+        sum(row["kl_matched"] for row in items) / 8
+    )
+
+
+def test_without_a_kl_to_match_there_is_one_checkpoint(store: Store, tmp_path: Path) -> None:
+    record = run(config("method=ppo_rlhf", "evaluation.matched_kl=null"), store, tmp_path)
+    assert not [name for name in record.metrics if "matched" in name]
+
+
 def test_a_run_leaves_a_whole_record(store: Store, tmp_path: Path) -> None:
     record = run(config("method=token_ppo"), store, tmp_path)
     folder = tmp_path / "testbed" / record.run_id

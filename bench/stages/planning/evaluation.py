@@ -35,6 +35,8 @@ class Stages(PolicyStages):
         }
         if isinstance(policy, BestOf):
             names.remove("greedy")
+        elif policy.name != "sft" and wanted.matched_kl is not None:
+            names.add("matched_kl")
         parts = {"seed": self.config.seed, "evaluation": wanted.model_dump(include=names)}
         asked = {"test": wanted.test_prompts, "unseen": wanted.unseen_prompts}
         reads = tuple(split for split, n in asked.items() if n)

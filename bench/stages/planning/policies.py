@@ -272,6 +272,8 @@ class PolicyStages(RewardModelStages):
             "lora": config.lora.model_dump(),
             "validation": wanted.model_dump(include=names),
         }
+        if wanted.matched_kl is not None:
+            parts["matched_kl"] = wanted.matched_kl
         heldout: tuple[Stage, ...] = ()
         if wanted.validation_prompts:
             reads += ("validation",)

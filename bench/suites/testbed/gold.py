@@ -154,7 +154,8 @@ def terms(prompt: str, response: str) -> list[tuple[int | None, float]]:
 
     A clause is decided by its last character, a wrong or right fact by its value's last one. What
     only the end decides (an omission, a broken constraint, an empty response, and the floor under
-    the score) has the place None. The amounts add up to `score`. Arguments and errors as for `score`.
+    the score) has the place None. The amounts add up to `score`, whose arguments and errors these
+    are.
     """
     parsed = parse(prompt, response)
     requested = len(parsed.request.attributes)
