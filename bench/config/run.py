@@ -136,12 +136,12 @@ class PreferenceConfig(Section):
         description="sampled: two responses of the SFT model, between which the suite's annotator "
         "chooses; files: the suite's own pairs; auto: files where it has any",
     )
-    pairs: int = Field(3000, ge=1, description="training pairs")
+    pairs: int = Field(6000, ge=1, description="training pairs")
     held_out: int = Field(400, ge=2, description="pairs kept back to measure the reward model")
     responses: int = Field(
         2, ge=2, description="sampled to each prompt; more than 2 are ranked, the first 2 a pair"
     )
-    temperature: float = Field(1.2, gt=0, description="of the SFT model's samples")
+    temperature: float = Field(1.0, gt=0, description="of the SFT model's samples")
     max_new_tokens: int = Field(80, ge=1, description="response tokens at most, EOS included")
     flip: float = Field(0.1, ge=0, le=0.5, description="share of labels that are wrong (noise)")
 
@@ -189,12 +189,12 @@ class RewardModelConfig(Section):
         description="a reward model that is taken instead of training one: the folder of one that "
         "a run made here, or a sequence classifier with one output: folder or hub id (ID@REVISION)",
     )
-    epochs: int = Field(1, ge=1, description="passes over the pairs")
-    batch_size: int = Field(32, ge=1, description="pairs, or rankings, a step")
+    epochs: int = Field(2, ge=1, description="passes over the pairs")
+    batch_size: int = Field(16, ge=1, description="pairs, or rankings, a step")
     microbatch_size: int | None = Field(
         None, ge=1, description="pairs, or rankings, a forward pass (gradients add up); null: all"
     )
-    lr: float = Field(3e-3, gt=0, description="peak learning rate (AdamW)")
+    lr: float = Field(2e-3, gt=0, description="peak learning rate (AdamW)")
     lr_schedule: Schedule = Field("linear", description="of the rate after its peak, down to 0")
     head_scale: float = Field(
         10.0, gt=0, description="factor on the head's output, std 1/sqrt(d+1) at initialisation"
@@ -224,13 +224,13 @@ class PPOConfig(Section):
     operational: ClassVar = frozenset({"engine_url", "engine_folder"})
     steps: int = Field(60, ge=0, description="policy steps")
     value_warmup_steps: int = Field(4, ge=0, description="value-only steps before them")
-    batch_size: int = Field(48, ge=1, description="prompts a step, one response each")
+    batch_size: int = Field(64, ge=1, description="prompts a step, one response each")
     rollout_batch_size: int | None = Field(
         None,
         ge=1,
         description="responses decoded at once; decides no draw; null: all",
     )
-    minibatch_size: int = Field(8, ge=1, description="responses an optimiser step")
+    minibatch_size: int = Field(16, ge=1, description="responses an optimiser step")
     minibatch_tokens: int | None = Field(
         None, ge=1, description="response tokens an optimiser step at most, instead of responses"
     )
@@ -258,7 +258,7 @@ class PPOConfig(Section):
         0.2, gt=0, description="of the value's move; null: not clipped"
     )
     value_model: Literal["separate", "shared"] = Field(
-        "separate", description="an adapter of its own, or a head on the policy's hidden states"
+        "shared", description="an adapter of its own, or a head on the policy's hidden states"
     )
     value_init: Literal["reward_model", "reward_trunk", "zero"] = Field(
         "reward_trunk",
@@ -392,7 +392,7 @@ class EvaluationConfig(Section):
         "checkpoint; null: no limit",
     )
     matched_kl: float | None = Field(
-        None,
+        2.0,
         gt=0,
         description="nats a response from the SFT model at which a second checkpoint is kept and "
         "judged, so that methods are compared as far from it as each other; null: none",

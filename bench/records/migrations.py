@@ -59,6 +59,9 @@ _CONFIG_OF_3: Body = {
     "evaluation": {"validation": "judge", "greedy": True},
 }
 
+# Likewise of schema 4: one checkpoint was judged.
+_CONFIG_OF_4: Body = {"evaluation": {"matched_kl": None}}
+
 # What schema 4 has moved into the section `edits`, by its dotted name of before.
 _MOVED_IN_4 = {
     "preferences.editor": "edits.source",
@@ -144,6 +147,13 @@ def to_4(body: Body) -> Body:
     return body
 
 
+def to_5(body: Body) -> Body:
+    """Schema 5 may have a second checkpoint, at matched KL."""
+    config = body.get("config")
+    filled = _fill(config, _CONFIG_OF_4) if isinstance(config, dict) else config
+    return body | {"schema_version": 5, "config": filled}
+
+
 def label_of_4(label: str) -> str:
     """The row of schema 4 for one of 3: what differs from a preset is sorted, at its end."""
     parts = label.split(" ")
@@ -207,4 +217,4 @@ def _fill(values: Mapping[str, Any], missing: Mapping[str, Any]) -> Body:
     return filled
 
 
-MIGRATIONS: dict[int, Callable[[Body], Body]] = {1: to_2, 2: to_3, 3: to_4}
+MIGRATIONS: dict[int, Callable[[Body], Body]] = {1: to_2, 2: to_3, 3: to_4, 4: to_5}

@@ -17,7 +17,7 @@ from pydantic import (
     model_validator,
 )
 
-SCHEMA_VERSION: Final = 4
+SCHEMA_VERSION: Final = 5
 
 # "partial": it ended well where it was told to, before anything was judged (`Record.until`).
 Status = Literal["ok", "partial", "diverged", "out_of_memory", "failed", "interrupted"]
@@ -235,7 +235,7 @@ class Brought(_Strict):
 class Record(_Strict):
     """One run of one method with one seed."""
 
-    schema_version: Literal[4] = SCHEMA_VERSION
+    schema_version: Literal[5] = SCHEMA_VERSION
     run_id: str
     suite: str
     method: str

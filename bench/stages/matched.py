@@ -11,7 +11,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from torch import Tensor
+
 from bench.models.names import POLICY
+from bench.training.optimisation import set_values
 
 if TYPE_CHECKING:
     from bench.models.backbone import Backbone
@@ -20,13 +23,12 @@ MATCHED = "matched"  # its adapter's folder in a policy's artifact, and its outp
 
 
 class MatchedCheckpoint:
-    """Keeps adapter "policy" as it is at the first row of the curve that reaches a KL.
+    """Keeps adapter "policy" as it was when a KL was first reached.
 
-    A run that never does keeps its last step, which is at least as near as it came. An algorithm
-    that draws responses tells their KL in every row; one that draws none, at every validation.
+    A run that never gets there keeps its last step, whose KL is told beside its verdicts.
 
     Args:
-        backbone: with the adapter.
+        backbone: with the adapter, as the next row's responses will be drawn from it.
         kl: nats a response.
         steps: how many the run takes.
         out: the stage's folder.
@@ -38,12 +40,29 @@ class MatchedCheckpoint:
     ) -> None:
         self.backbone, self.kl, self.steps = backbone, kl, steps
         self.folder, self.step = out / MATCHED, step
+        self._drawn_from = self._weights()
 
     def look(self, row: Mapping[str, float]) -> None:
-        """Keep the policy if this row is the one; called when the step behind it is done."""
-        kl = row.get("kl", row.get("validation_kl"))
-        reached = kl is not None and kl >= self.kl
-        if self.step is None and (reached or row["step"] == self.steps):
-            self.step = int(row["step"])
-            shutil.rmtree(self.folder, ignore_errors=True)  # of an attempt that was cut off
-            self.backbone.save_adapter(POLICY, self.folder)
+        """Keep the policy if this row of the curve is the one; called when its step is done.
+
+        "kl" is of the responses that the step drew, from the policy before it. An algorithm that
+        draws none knows the KL at its validations alone, which are behind the step.
+        """
+        if self.step is not None:
+            return
+        now, drawn = self._weights(), row.get("kl")
+        if drawn is not None and drawn >= self.kl:
+            self._keep(int(row["step"]) - 1, self._drawn_from)
+            set_values(self.backbone.parameters(POLICY), now)
+        elif row.get("validation_kl", 0.0) >= self.kl or row["step"] == self.steps:
+            self._keep(int(row["step"]), now)
+        self._drawn_from = now
+
+    def _weights(self) -> list[Tensor]:
+        return [p.detach().clone() for p in self.backbone.parameters(POLICY)]
+
+    def _keep(self, step: int, weights: list[Tensor]) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)  # of an attempt that was cut off
+        set_values(self.backbone.parameters(POLICY), weights)
+        self.backbone.save_adapter(POLICY, self.folder)
+        self.step = step

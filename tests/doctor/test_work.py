@@ -86,6 +86,7 @@ def small(*overrides: str, **best_of: int) -> dict[tuple[str, str], Part]:
     ours = [
         "ppo.steps=4", "ppo.value_warmup_steps=1", "ppo.batch_size=6", "ppo.minibatch_size=3",
         "ppo.max_new_tokens=3", "sft.steps=2", "sft.batch_size=4", "model.dtype=float32",
+        "ppo.value_model=separate",
     ]  # fmt: skip
     settings = llama_config(Work(hidden=8, layers=2, heads=2, ffn=12, vocabulary=16))
     lengths = Lengths(dict.fromkeys(scale.PROMPTS, 5), (5, 3))

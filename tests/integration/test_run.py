@@ -144,7 +144,8 @@ def test_methods_and_seeds_share_what_they_share(store: Store) -> None:
     seed = keys("method=token_ppo", "seed=1")
     assert token["edits"] == edits["edits"] == rlhf["edits"]
     assert len({token["reward_model"], edits["reward_model"], rlhf["reward_model"]}) == 3
-    assert token["sft"] == seed["sft"]
+    shared = keys("method=token_ppo", "seed=1", "sft.seed=0")
+    assert token["sft"] == rlhf["sft"] == shared["sft"] != seed["sft"]
     assert token["samples"] != seed["samples"]
     mean = keys("method=token_ppo", "reward.paid_at=end")
     assert mean["reward_model"] == token["reward_model"]

@@ -89,7 +89,7 @@ def test_a_mean_that_is_not_finite_is_refused(tmp_path, value):
         (("status",), "fine", "status"),
         (("sed",), 1, "sed: Extra inputs"),
         (("schema_version",), "2", "schema_version: expected a whole number"),
-        (("schema_version",), 5, "newer than 4, .*: update GrainBench"),
+        (("schema_version",), 5, "newer than 5, .*: update GrainBench"),
         (("metrics", "win_rate", "ci95"), [0.7, 0.1], "begins at 0.7"),
         (("metrics", "win_rate", "wins"), "many", "metrics.win_rate.wins"),
         (("reference",), None, "reference"),
@@ -170,7 +170,7 @@ def test_a_record_of_schema_1_has_no_digest_and_is_migrated(tmp_path):
     path = write_record(make(), tmp_path)
     rewritten(path, lambda body: (body.pop("digest"), body.update(schema_version=1)))
     record = read_record(path)
-    assert record.schema_version == 4
+    assert record.schema_version == 5
     assert record.config["ppo"]["kl_penalty"] == "reward"
     rewritten(path, lambda body: body.pop("schema_version"))
     assert read_record(path) == record

@@ -85,7 +85,7 @@ def test_an_unknown_version_is_refused(version):
 
 
 def test_a_newer_version_asks_for_an_update():
-    with pytest.raises(ValueError, match=r"99 is newer than 4, .* update GrainBench"):
+    with pytest.raises(ValueError, match=r"99 is newer than 5, .* update GrainBench"):
         migrate({"schema_version": 99})
 
 
@@ -155,7 +155,7 @@ def test_the_digest_of_schema_2_is_still_verified(tmp_path):
     path = tmp_path / "record.json"
     path.write_text(text)
     assert edits(path) == []
-    assert read_record(path).schema_version == 4
+    assert read_record(path).schema_version == 5
     path.write_text(text.replace("granularity=sequence", "granularity=token"))
     with pytest.raises(RecordError, match="label: edited or removed"):
         read_record(path)

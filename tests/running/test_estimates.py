@@ -33,6 +33,7 @@ ASKED = [
     "evaluation.validation_prompts=0",
     "evaluation.unseen_prompts=0",
     "evaluation.greedy=false",
+    "evaluation.matched_kl=null",
     "evaluation.samples=1",
     "evaluation.max_new_tokens=2",
     "sft.demonstrations=8",
@@ -108,6 +109,8 @@ def test_every_part_that_is_judged_is_in_the_estimate(tmp_path: Path) -> None:
     assert estimated(config(*few, "evaluation.samples=2"), store) == {"judge": "40"}
     assert estimated(config(*few, "evaluation.greedy=true"), store) == {"judge": "40"}
     assert estimated(config(*few, "evaluation.unseen_prompts=3"), store) == {"judge": "26"}
+    matched = config(*few, "evaluation.matched_kl=2", "edits.source=files", method="ppo_rlhf")
+    assert estimated(matched, store)["judge"] == "40"
     assert estimated(config(*few, "judge.canaries=2"), store) == {"judge": "36"}
     best = config(*few, "evaluation.greedy=true", "reward.n=4", method="best_of_n")
     assert estimated(best, store)["judge"] == "20"  # none of them is greedy

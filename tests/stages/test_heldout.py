@@ -56,7 +56,8 @@ def stages(config: RunConfig) -> dict[str, Stage]:
 @pytest.mark.parametrize("suite", ["filed", "testbed"])
 def test_it_is_one_model_for_every_method_and_seed(suite: str) -> None:
     def model(*overrides: str, method: str = "token_ppo") -> str:
-        return stages(settings(*HELDOUT, *overrides, suite=suite, method=method))[BEFORE].key
+        shared = [*HELDOUT, "sft.seed=0"]  # it stands on the SFT model, which must be one too
+        return stages(settings(*shared, *overrides, suite=suite, method=method))[BEFORE].key
 
     same = {
         model(),
@@ -69,6 +70,8 @@ def test_it_is_one_model_for_every_method_and_seed(suite: str) -> None:
     assert model("evaluation.heldout_pairs=5") not in same
     assert model("evaluation.seed=1") not in same
     assert model("reward_model.lr=0.5") not in same
+    assert model("sft.seed=null") == model()
+    assert model("sft.seed=null", "seed=1") not in same
 
 
 def test_no_method_learns_from_its_pairs() -> None:
