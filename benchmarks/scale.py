@@ -321,7 +321,8 @@ def scales_table() -> str:
     rows = []
     for scale in SCALES:
         one = scale.parts()
-        many = in_table(one, METHODS, SEEDS)
+        own = load_config(scale.preset, method="token_ppo").sft.seed
+        many = in_table(one, METHODS, SEEDS, one_sft=own is not None)
         rented = [hours(many, gpu(name)) * USD[name] for name in PEAKS]
         asked = usd("judge", METHODS * SEEDS) + usd("editor") if scale.asks else 0.0
         rows.append(

@@ -306,12 +306,15 @@ class _Stages:
         return Part(stage, doing, n * sum(row), n * flops, n * again, calls=calls)
 
 
-def in_table(parts: Sequence[Part], methods: int, seeds: int) -> list[Part]:
+def in_table(
+    parts: Sequence[Part], methods: int, seeds: int, *, one_sft: bool = True
+) -> list[Part]:
     """The work of a table of methods and seeds, whose stages are shared as the store shares them.
 
-    SFT is made once for all, samples once a seed; each method and seed has the rest to itself.
+    Samples are made once a seed, SFT once for all or (not `one_sft`) once a seed, too; each method
+    and seed has the rest to itself.
     """
-    times: Mapping[str, int] = {"sft": 1, "samples": seeds}
+    times: Mapping[str, int] = {"sft": 1 if one_sft else seeds, "samples": seeds}
     return [
         replace(
             part,

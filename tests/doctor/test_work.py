@@ -188,6 +188,8 @@ def test_seconds_are_the_longer_of_products_and_reading_and_every_call() -> None
     for one in in_table([Part(name, "", 1, 1) for name in ("sft", "samples", "ppo")], 15, 5):
         times[one.stage] = one.flops
     assert times == {"sft": 1, "samples": 5, "ppo": 75}
+    (sft,) = in_table([Part("sft", "", 1, 1)], 15, 5, one_sft=False)
+    assert sft.flops == 5
     grid = table([part], [device])
     assert grid.rows[0] == ("ppo", "rollouts", "1e-06", "4e-11", "8 s")
     assert grid.rows[1] == ("all", "", "", "", "8 s")
