@@ -11,6 +11,7 @@ import numpy as np
 from bench.records.files import MAX_DRIFT, EditorRecord, JudgeRecord, Metric, Run
 from bench.stats import Estimate, TwoWay, over_seeds, rank_groups, two_way
 from leaderboard.analysis.caveats import caveats, training_pairs
+from leaderboard.analysis.common import common
 from leaderboard.analysis.rows import Cell, Row, Table, is_percent
 from leaderboard.analysis.runs import Comparability, Floats, Group, Instructions, load
 
@@ -18,23 +19,33 @@ RANKED = "win_rate"
 NO_SPREAD = 1e-12
 
 
-def tables(results: Path, suite: str | None = None) -> tuple[list[Table], list[str]]:
+def tables(
+    results: Path, suite: str | None = None, *, curves: bool = False
+) -> tuple[list[Table], list[str]]:
     """One table for all that may be compared, the largest first, and what was wrong.
+
+    Args:
+        results: a folder of records.
+        suite: this suite only.
+        curves: as of `make_tables`.
 
     Raises:
         UserError: if there is no such folder or suite.
     """
     grouped, problems = load(results, suite)
-    found = make_tables(grouped, problems)
+    found = make_tables(grouped, problems, curves=curves)
     return found, list(dict.fromkeys(problems))
 
 
-def make_tables(grouped: dict[Comparability, list[Group]], problems: list[str]) -> list[Table]:
+def make_tables(
+    grouped: dict[Comparability, list[Group]], problems: list[str], *, curves: bool = False
+) -> list[Table]:
     """The tables of what `leaderboard.analysis.runs.load` read, in its order.
 
     Args:
         grouped: labels by what may be compared.
         problems: receives a line for each thing that is wrong with the runs.
+        curves: whether the runs' curves are read, too, for what takes them (`Table.common`).
     """
     out: list[Table] = []
     first: Comparability | None = None
@@ -45,7 +56,8 @@ def make_tables(grouped: dict[Comparability, list[Group]], problems: list[str]) 
         name = next(ref.name for ref in references if ref.sha == key.reference_sha)
         rows, ranking = _rows(groups, problems)
         warnings = (*caveats(groups), *ranking)
-        out.append(Table(key.suite, name, *key[1:], RANKED, rows, reason, warnings))
+        timed = common(groups, problems) if curves else None
+        out.append(Table(key.suite, name, *key[1:], RANKED, rows, reason, warnings, timed))
     return out
 
 

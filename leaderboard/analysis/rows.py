@@ -20,6 +20,38 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class Arrival:
+    """A row on its way to a score that is common to its table.
+
+    Attributes:
+        steps: of training, mean over seeds; None: not every seed arrives.
+        seconds: likewise.
+        arrived: seeds that have the score at some validation.
+        seeds: that have validations.
+    """
+
+    steps: float | None
+    seconds: float | None
+    arrived: int
+    seeds: int
+
+
+@dataclass(frozen=True)
+class Common:
+    """A validation score by which rows are timed.
+
+    Attributes:
+        score: what it is, in words.
+        level: its value.
+        rows: label -> arrival, of the rows with validations.
+    """
+
+    score: str
+    level: float
+    rows: dict[str, Arrival]
+
+
+@dataclass(frozen=True)
 class Row:
     """One label: its runs over seeds.
 
@@ -77,6 +109,8 @@ class Table:
         base: the base or SFT model, without its folder; None: the suite's own.
         reason: why these rows stand apart from those of the first table; "" in that one.
         warnings: what a reader must know before trusting a row, such as seeds of different code.
+        common: when each row reaches one validation score; None where the curves were not read, or
+            rows have none in common.
     """
 
     suite: str
@@ -90,6 +124,7 @@ class Table:
     rows: list[Row]
     reason: str = ""
     warnings: tuple[str, ...] = ()
+    common: Common | None = None
 
     @property
     def world(self) -> str:

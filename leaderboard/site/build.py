@@ -148,7 +148,7 @@ def _holds_site(out: Path) -> bool:
 
 def _boards(results: Path, suite: str | None, problems: list[str]) -> list[Board]:
     grouped, wrong = load(results, suite)
-    found = make_tables(grouped, wrong)
+    found = make_tables(grouped, wrong, curves=True)
     problems += wrong
     slugs, ids, files = Names(), Names(), Names()
     boards = []

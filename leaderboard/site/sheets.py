@@ -4,9 +4,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from bench.grid import DASH
-from leaderboard.analysis.rows import Cell, Row, Table, interval, number, seconds, with_error
+from leaderboard.analysis.rows import (
+    Cell,
+    Common,
+    Row,
+    Table,
+    interval,
+    number,
+    seconds,
+    with_error,
+)
 from leaderboard.views.columns import PROBE, sections
-from leaderboard.views.glossary import COLUMNS, STAGES, method_term, metric_term
+from leaderboard.views.glossary import COLUMNS, COMMON, STAGES, method_term, metric_term
 
 
 @dataclass(frozen=True)
@@ -151,7 +160,13 @@ def cost_sheets(table: Table) -> list[Sheet]:
         "A shared stage counts at its full cost in each row, also where it was cached."
     )
     cost = _sheet("Convergence, memory and money", timed, _cost_columns(table))
-    return [sheet for sheet in (times, cost) if sheet.rows]
+    sheets = [times, cost]
+    if table.common is not None:
+        arrived = [row for row in table.rows if row.label in table.common.rows]
+        title = f"To a validation {table.common.score} of {table.common.level:g}"
+        sheets.append(_sheet(title, arrived, _common_columns(table.common)))
+        sheets[-1].notes.append(COMMON)
+    return [sheet for sheet in sheets if sheet.rows]
 
 
 def _sheet(
@@ -272,6 +287,19 @@ def _cost_columns(table: Table) -> list[tuple[Column, _Fill]]:
     return [
         *((Column(header), fill) for header, fill in numbers.items()),
         *((Column(header, numeric=False), fill) for header, fill in texts.items()),
+    ]
+
+
+def _common_columns(common: Common) -> list[tuple[Column, _Fill]]:
+    return [
+        (Column("Steps"), lambda row: _rounded(common.rows[row.label].steps, 0)),
+        (Column("Time"), lambda row: _time(common.rows[row.label].seconds)),
+        (
+            Column("Seeds that arrive", numeric=False),
+            lambda row: Field(
+                f"{common.rows[row.label].arrived} of {common.rows[row.label].seeds}"
+            ),
+        ),
     ]
 
 

@@ -69,6 +69,10 @@ _ENDS = {
     ),
     "_unseen": (", unseen", "On entities that no training prompt speaks of."),
 }
+COMMON = (
+    "The score that every seed of half of the rows reaches, at a validation averaged with its "
+    "neighbours. Steps and time: of this stage alone, mean over seeds; a dash where not all arrive."
+)
 COLUMNS = {
     "Group": "Methods in different groups differ significantly from some neighbour (paired, Holm "
     "over all pairs, 5 %). Within a group the order means nothing.",

@@ -7,8 +7,18 @@ from typing import TYPE_CHECKING, Literal
 
 from bench.grid import DASH, Grid, drop_empty, markdown_page, to_rich
 from leaderboard.analysis.reported import load_reported
-from leaderboard.analysis.rows import Cell, Row, Table, interval, number, seconds, with_error
+from leaderboard.analysis.rows import (
+    Cell,
+    Common,
+    Row,
+    Table,
+    interval,
+    number,
+    seconds,
+    with_error,
+)
 from leaderboard.views.columns import REWARD_MODELS, sections
+from leaderboard.views.glossary import COMMON
 from leaderboard.views.reported import reported_grids
 
 if TYPE_CHECKING:
@@ -39,7 +49,8 @@ def leaderboard(
     """
     from leaderboard.analysis.aggregate import tables
 
-    found, problems = tables(results, suite)
+    read_curves = whole or fmt in ("csv", "json")
+    found, problems = tables(results, suite, curves=read_curves)
     if not found and not problems:
         problems.append(f"{results}: no run yet; `python -m bench run --method sft` makes one")
     if fmt == "csv":
@@ -71,6 +82,7 @@ def table_grids(table: Table) -> list[Grid]:
     """The sections of one table: result, reward model, policy, cost."""
     metrics = [_metric_grid(title, table, names) for title, names in sections(table).items()]
     grids = [result_grid(table), *metrics, _time_grid(table), _cost_grid(table)]
+    grids += [] if table.common is None else [_common_grid(table, table.common)]
     return [grid for grid in grids if len(grid.headers) > 1]
 
 
@@ -203,6 +215,21 @@ def _cost_grid(table: Table) -> Grid:
     return Grid("Convergence and cost", headers, rows, [note], level=4)
 
 
+def _common_grid(table: Table, common: Common) -> Grid:
+    rows = [
+        [
+            row.label,
+            DASH if found.steps is None else f"{found.steps:.0f}",
+            seconds(found.seconds),
+            f"{found.arrived} of {found.seeds}",
+        ]
+        for row in table.rows
+        if (found := common.rows.get(row.label)) is not None
+    ]
+    title = f"To a validation {common.score} of {common.level:g}"
+    return Grid(title, ["Method", "steps", "time", "seeds"], rows, [COMMON], level=4)
+
+
 def to_csv(tables: list[Table]) -> str:
     """All rows of all tables, every metric; fractions and seconds, unrounded.
 
@@ -218,6 +245,7 @@ def to_csv(tables: list[Table]) -> str:
     header += [f"{name}{end}" for name in names for end in ("", ".se", ".ci_low", ".ci_high")]
     header += [f"seconds.{name}" for name in stages]
     header += ["seconds", "steps_to_90", "seconds_to_90", "peak_memory_gib", "judge_cost_usd"]
+    header += ["common_level", "steps_to_common", "seconds_to_common", "seeds_at_common"]
     header += ["editor_cost_usd", "pairs_fewest", "pairs_most", "devices", "warnings"]
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
@@ -237,10 +265,18 @@ def _csv_row(
         table.template_sha, row.label, row.method, row.preset, row.paper, row.status, row.group,
         len(row.seeds), row.instructions, row.missing, row.basis, *cells,
         *(row.stage_seconds.get(name) for name in stages), row.seconds, row.steps_to_90,
-        row.seconds_to_90, row.peak_memory_gib, row.cost_usd, row.editor_usd,
+        row.seconds_to_90, row.peak_memory_gib, row.cost_usd, *_csv_common(table, row),
+        row.editor_usd,
         *(row.pairs or (None, None)),
         "; ".join(row.devices), " ".join(_warnings(table)),
     ]  # fmt: skip
+
+
+def _csv_common(table: Table, row: Row) -> tuple[float | None, ...]:
+    found = None if table.common is None else table.common.rows.get(row.label)
+    if table.common is None or found is None:
+        return (None,) * 4
+    return table.common.level, found.steps, found.seconds, found.arrived
 
 
 def _csv_cell(cell: Cell | None) -> tuple[float | None, ...]:

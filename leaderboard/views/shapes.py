@@ -80,6 +80,23 @@ class Row(Shape):
     failures: list[str] = Field(description="a line for each run that did not end ok")
 
 
+class Arrival(Shape):
+    """A row on its way to the table's common score."""
+
+    steps: Number = Field(description="of training, mean over seeds; null: not every seed arrives")
+    seconds: Number
+    arrived: int = Field(description="seeds that have the score at some validation")
+    seeds: int = Field(description="that have validations")
+
+
+class Common(Shape):
+    """A validation score by which rows are timed: every seed of half of the rows reaches it."""
+
+    score: str = Field(description="what it is, in words")
+    level: Number
+    rows: dict[str, Arrival] = Field(description="by label, of the rows with validations")
+
+
 class Table(Shape):
     """Rows that may be compared: one suite, reference, judge and base model."""
 
@@ -94,6 +111,7 @@ class Table(Shape):
     reason: str = Field(description='why it is not ranked with the first table; "" there')
     warnings: list[str]
     rows: list[Row]
+    common: Common | None = Field(description="null: no curves, or no score in common")
 
 
 class Leaderboard(Shape):
