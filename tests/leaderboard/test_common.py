@@ -54,7 +54,7 @@ def test_it_is_shown_where_all_sections_are(results: Path) -> None:
     short, _ = leaderboard(results, None, "md", whole=False)
     assert "To a validation" not in short
     body, _ = leaderboard(results, None, "json", whole=True)
-    assert json.loads(body)["leaderboard"]["tables"][0]["common"]["rows"]["fast"]["steps"] == 20
+    assert json.loads(body)["data"]["tables"][0]["common"]["rows"]["fast"]["steps"] == 20
     csv, _ = leaderboard(results, None, "csv", whole=True)
     assert "steps_to_common" in csv
 
