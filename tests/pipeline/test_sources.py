@@ -31,10 +31,10 @@ APART = (
 # At most so many modules. More of them: does the import that was added decide the stage's result?
 SIZES = {
     "sft": 72, "samples": 72, "preferences": 25, "edits": 30, "reward_model": 83,
-    "rm_evaluation": 94, "offline": 88, "ppo": 93, "outputs": 74, "judgement": 93,
+    "rm_evaluation": 94, "offline": 89, "ppo": 94, "outputs": 75, "judgement": 94,
     "spans": 26, "relevance_model": 83, "relevance_evaluation": 96,
     "best_responses": 83, "best outputs": 84,
-    "edits by claude": 70, "judgement by claude": 128,
+    "edits by claude": 70, "judgement by claude": 129,
 }  # fmt: skip
 
 CODE = '''

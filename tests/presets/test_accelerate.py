@@ -12,7 +12,10 @@ from accelerate.commands.config.config_args import ClusterConfig, load_config_fr
 from bench.config.presets import FOLDER
 
 FILES = sorted((FOLDER / "accelerate").glob("*.yaml"))
-SAYS = "import os; print('rank', os.environ['RANK'], 'of', os.environ['WORLD_SIZE'], flush=True)"
+SAYS = (  # in one write, for two processes share the output
+    "import os, sys; "
+    "sys.stdout.write('rank {RANK} of {WORLD_SIZE}\\n'.format(**os.environ))"
+)
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
