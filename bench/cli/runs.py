@@ -280,7 +280,7 @@ def fetch(
         found = fetching.listed(loaded, load_suite(loaded))
         listings += [listing for listing in found if listing not in listings]
     if not listings:
-        typer.echo(f"the suite {loaded.suite} and its model are here: nothing is on the hub")
+        typer.echo(f"the suite {loaded.suite} and its model need nothing of the hub")
         return
     show(to_rich(fetching.listing_grid(listings)))
     if not dry_run:

@@ -23,8 +23,8 @@ class ModelConfig(Section):
 
     path: str | None = Field(
         None,
-        description="folder or hub id of the base, a GGUF file, or package:NAME for the one in a "
-        "Python package; null: the suite's own",
+        description="folder or hub id of the base, a GGUF file, package:NAME for the one in a "
+        "Python package, or built:MODULE/NAME for what a command builds; null: the suite's own",
     )
     revision: str | None = Field(
         None, description="on the hub; the commit that it stands for is used and recorded"

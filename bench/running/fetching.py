@@ -14,6 +14,7 @@ from bench import hub
 from bench.errors import UserError
 from bench.grid import Grid
 from bench.models import gguf
+from bench.pipeline.built import Built
 from bench.plugins.capabilities import DataSuite
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def needed(config: RunConfig, suite: Any) -> list[hub.HubRepo]:
 def _base(config: RunConfig, suite: Any) -> hub.HubRepo | None:
     """The base model, or the SFT model that takes its place; None: it is here."""
     path = config.sft.path or config.model.path or suite.model_path
-    if gguf.gguf_file(path) is not None:
+    if gguf.gguf_file(path) is not None or Built.named(path) is not None:
         return None
     if config.sft.path is not None:
         return hub.HubRepo.model(path)

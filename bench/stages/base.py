@@ -1,4 +1,4 @@
-"""The base model as a folder or a hub id; of a GGUF file, its conversion in the store."""
+"""The base model as a folder or a hub id; of what is built or converted, its place in the store."""
 
 from __future__ import annotations
 
@@ -12,14 +12,12 @@ from bench.errors import UserError
 from bench.files import FileState
 from bench.hub import HubRepo
 from bench.models import gguf
+from bench.pipeline.built import MODEL, NAME, Built
 from bench.pipeline.sources import SOURCES
 
 if TYPE_CHECKING:
     from bench.config.run import RunConfig
     from bench.pipeline.store import Store
-
-NAME = "base"  # the folder in the store
-MODEL = "model"  # of an artifact: the converted model
 
 
 def with_base(config: RunConfig, suite: Any, store: Store) -> RunConfig:
@@ -33,11 +31,14 @@ def with_base(config: RunConfig, suite: Any, store: Store) -> RunConfig:
     before it is there, and a stage's key holds the hashes of the files that it came to.
 
     Raises:
-        UserError: the file cannot be found or read, or the store cannot be written.
+        UserError: the file cannot be found or read, the store cannot be written, or a base that a
+            command builds is not there.
     """
     if config.sft.path is not None:
         config = _with_given_sft(config, config.sft.path)
     path = config.model.path or suite.model_path
+    if (built := Built.named(path)) is not None:
+        return _at(built.folder(store), config)
     file = gguf.gguf_file(path)
     if file is None:
         return config
@@ -51,7 +52,10 @@ def with_base(config: RunConfig, suite: Any, store: Store) -> RunConfig:
                     f"minute for 100 MB ({store.root / NAME / key})"
                 )
                 gguf.convert(file, build.path / MODEL)
-    folder = store.root / NAME / key / MODEL
+    return _at(store.root / NAME / key / MODEL, config)
+
+
+def _at(folder: Path, config: RunConfig) -> RunConfig:
     model = config.model.model_copy(update={"path": str(folder)})
     return config.model_copy(update={"model": model})
 

@@ -24,7 +24,7 @@ APART = (
     "bench.records.files", "bench.config.run", "bench.config.loading", "bench.config.presets",
     "bench.plugins.registry", "bench.stages.chosen", "bench.stages.planning", "bench.stages.base",
     "bench.doctor",
-    "bench.suites.testbed.base",
+    "bench.suites.testbed.base", "bench.suites.testbed.pretraining",
     "bench.editing.show", "bench.grid", "bench.llm.money.estimate", "bench.llm.money.show",
     "bench.judging.show", "bench.judging.report", "bench.judging.files",
 )  # fmt: skip

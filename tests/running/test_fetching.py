@@ -72,7 +72,7 @@ def test_what_is_here_needs_nothing_of_the_hub(hub: Hub, tmp_path: Path, setting
     setting = setting.format(here=tmp_path / "model.gguf")
     found = bench(hub, tmp_path, "fetch", "--set", setting)
     assert found.returncode == 0
-    assert "nothing is on the hub" in found.stdout
+    assert "need nothing of the hub" in found.stdout
     assert not hub.asked
 
 

@@ -1,14 +1,9 @@
-"""Rebuild the testbed's tokenizer and pretrained base from nothing: 6 to 10 minutes on two cores.
+"""Build a base of the testbed and its tokenizer: 6 to 10 minutes on two cores for the shipped one.
 
-    python -m bench.suites.testbed.base [--out DIR] [--documents N]
+    python -m bench.suites.testbed.base [--size testbed-m] [--out DIR] [--documents N] [--device D]
 
-1. Write a synthetic web: half passages, half prompt and answer, all with the web's errors. No
-   prompt of an evaluation split is in it, and no prompt at all about an "unseen" entity, which only
-   passages mention.
-2. Train a byte-level BPE of 1024 on it.
-3. Pretrain a small Llama (922,752 parameters). Batches hold documents of like length, so hardly
-   a position is padding. The learning rate ends at 15 % of its peak, not at 0: SFT finishes the
-   anneal on the demonstrations, and a network that is not quite settled learns faster there.
+The shipped one is written over itself. A larger one goes into the store, where the preset of its
+name finds it, unless `--out` names another folder (then: `--set model.path=DIR`).
 """
 
 # A script that people watch: printing is its interface.
@@ -18,203 +13,87 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
-import random
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
-import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from torch.nn.functional import cross_entropy
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
-from bench.suites.testbed.language import PHRASINGS
-from bench.suites.testbed.prompts import draw_request, render_prompt
-from bench.suites.testbed.world import WORLD, WORLD_SEED
-from bench.suites.testbed.writer import write, write_passage
+from bench.errors import UserError
+from bench.models.devices import pick_device
+from bench.pipeline.built import MODEL, Built
+from bench.pipeline.store import Store
+from bench.suites.testbed import pretraining
+from bench.suites.testbed.pretraining import DOCUMENTS, SHIPPED, SIZES
 
-PAD, EOS, USER, ASSISTANT = "<|pad|>", "<|eos|>", "<|user|>", "<|assistant|>"
 ASSETS = Path(__file__).parent / "assets"
-VOCABULARY = 1024
-MAX_LENGTH = 256
-DOCUMENTS = 110_000
-BATCH = 64
-PEAK_LR = 3e-3
-FINAL_LR_SHARE = 0.15
-WARM_UP_STEPS = 60
-BETAS = (0.9, 0.98)
-WEIGHT_DECAY = 0.01
-GRADIENT_CLIP = 1.0
+COMMAND = "bench.suites.testbed.base"
 
 
-def write_corpus(documents: int, seed: int = WORLD_SEED) -> list[str]:
-    """The synthetic web, every second document an answered prompt.
-
-    Args:
-        documents: how many.
-        seed: source of all choices.
-    """
-    rng = random.Random(f"corpus:{seed}")
-    askable = WORLD.with_role("rlhf", "other")
-    corpus = []
-    for i in range(documents):
-        if i % 2:
-            request = draw_request(rng.choice(askable), rng)
-            prompt = render_prompt(request, rng.randrange(len(PHRASINGS)))
-            corpus.append(f"{USER}{prompt}{ASSISTANT}{write(request, rng)}{EOS}")
-        else:
-            corpus.append(write_passage(rng) + EOS)
-    return corpus
-
-
-def train_tokenizer(corpus: list[str]) -> PreTrainedTokenizerFast:
-    """A byte-level BPE whose special tokens are never split or produced by plain text."""
-    bpe = Tokenizer(models.BPE())
-    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    bpe.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY,
-        special_tokens=[PAD, EOS, USER, ASSISTANT],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    bpe.train_from_iterator(corpus, trainer)
-    return PreTrainedTokenizerFast(
-        tokenizer_object=bpe,
-        pad_token=PAD,
-        eos_token=EOS,
-        additional_special_tokens=[USER, ASSISTANT],
-        model_max_length=MAX_LENGTH,
-        clean_up_tokenization_spaces=False,
-    )
-
-
-def new_model(tokenizer: PreTrainedTokenizerFast, seed: int = WORLD_SEED) -> LlamaForCausalLM:
-    """The untrained base."""
-    torch.manual_seed(seed)
-    config = LlamaConfig(
-        vocab_size=VOCABULARY,
-        hidden_size=128,
-        num_hidden_layers=4,
-        num_attention_heads=4,
-        intermediate_size=344,
-        max_position_embeddings=MAX_LENGTH,
-        tie_word_embeddings=True,
-        bos_token_id=None,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    return LlamaForCausalLM(config)
-
-
-def batches(documents: list[list[int]], pad: int, seed: int) -> Iterator[torch.Tensor]:
-    """Each document once, in random batches of like length, padded right.
-
-    Args:
-        documents: token ids, the shorter the better packed.
-        pad: id to fill with.
-        seed: of the order.
-
-    Yields:
-        ids (BATCH, S).
-    """
-    rng = random.Random(seed)
-    order = rng.sample(range(len(documents)), len(documents))
-    window = 32 * BATCH  # sorted inside a window only, so lengths stay mixed over time
-    groups: list[list[int]] = []
-    for start in range(0, len(order), window):
-        near = sorted(order[start : start + window], key=lambda i: len(documents[i]))
-        chunk = [near[i : i + BATCH] for i in range(0, len(near), BATCH)]
-        groups += rng.sample(chunk, len(chunk))
-    for group in groups:
-        width = min(MAX_LENGTH, max(len(documents[i]) for i in group))
-        rows = [(documents[i] + [pad] * width)[:width] for i in group]
-        yield torch.tensor(rows)
-
-
-def learning_rate(step: int, steps: int) -> float:
-    """Linear warm-up, then a cosine from the peak to `FINAL_LR_SHARE` of it."""
-    if step < WARM_UP_STEPS:
-        return PEAK_LR * (step + 1) / WARM_UP_STEPS
-    done = (step - WARM_UP_STEPS) / max(1, steps - WARM_UP_STEPS)
-    cosine = 0.5 * (1.0 + math.cos(math.pi * done))
-    return PEAK_LR * (FINAL_LR_SHARE + (1.0 - FINAL_LR_SHARE) * cosine)
-
-
-def pretrain(model: LlamaForCausalLM, documents: list[list[int]], pad: int) -> dict[str, float]:
-    """One epoch of next-token prediction.
-
-    Args:
-        model: trained in place.
-        documents: token ids.
-        pad: the padding id; its positions carry no loss.
+def build(
+    name: str, out: Path, documents: int = DOCUMENTS, device: str = "auto"
+) -> dict[str, float]:
+    """Pretrain the base of a size (`SIZES`) and write it to `out`; print progress.
 
     Returns:
-        tokens, steps, seconds and the mean loss (nats per token) of the last 100 steps.
+        What `pretrain` does.
+
+    Raises:
+        UserError: the device is not there.
     """
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=PEAK_LR, betas=BETAS, weight_decay=WEIGHT_DECAY
-    )
-    steps = math.ceil(len(documents) / BATCH)
-    started, tokens, losses = time.monotonic(), 0, []
-    model.train()
-    for step, ids in enumerate(batches(documents, pad, WORLD_SEED)):
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, steps)
-        targets = ids[:, 1:].masked_fill(ids[:, 1:] == pad, -100)
-        # Right padding under a causal mask is never attended to: no attention mask is needed.
-        logits = model(input_ids=ids[:, :-1]).logits
-        loss = cross_entropy(logits.flatten(0, 1), targets.flatten())
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), GRADIENT_CLIP)
-        optimizer.step()
-        tokens += int((ids != pad).sum())
-        losses.append(loss.item())
-        if step % 50 == 0 or step + 1 == steps:
-            seconds = time.monotonic() - started
-            left = seconds / (step + 1) * (steps - step - 1)
-            print(
-                f"step {step + 1}/{steps} loss {loss.item():.3f} {tokens} tokens, "
-                f"{seconds:.0f} s, {left:.0f} s left",
-                flush=True,
-            )
-    return {
-        "tokens": tokens,
-        "steps": steps,
-        "seconds": round(time.monotonic() - started, 1),
-        "final_loss": round(sum(losses[-100:]) / len(losses[-100:]), 4),
-    }
+    where, size = pick_device(device), SIZES[name]
+    corpus = pretraining.write_corpus(documents)
+    if name == SHIPPED:
+        tokenizer = pretraining.train_tokenizer(corpus[:20_000])
+    else:  # one tokenizer, so that prompts, responses and rewards a token are those of all sizes
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(ASSETS)
+    encoded = tokenizer(corpus)["input_ids"]
+    print(f"{len(encoded)} documents, {sum(map(len, encoded))} tokens", flush=True)
+    model = pretraining.new_model(tokenizer, size).to(where)
+    print(f"{model.num_parameters()} parameters on {where}", flush=True)
+    figures = pretraining.pretrain(model, encoded, tokenizer.pad_token_id, size.peak_lr)
+    pretraining.save(model, tokenizer, out)
+    return figures
 
 
-def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, out: Path) -> None:
-    """Store both under `out`: weights as fp16, to be loaded as float32 unless told otherwise."""
-    out.mkdir(parents=True, exist_ok=True)
-    tokenizer.save_pretrained(out)
-    model.half().save_pretrained(out)
-    (out / "model.safetensors").chmod(0o644)  # safetensors writes 0600
-    path = out / "config.json"
-    config = json.loads(path.read_text(encoding="utf-8"))
-    config["dtype"] = "float32"  # half the file, but no fp16 arithmetic by accident on a CPU
-    path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+def build_into_store(name: str, device: str, store: Store) -> None:
+    """The same, whole or not at all, to where the preset of that name looks for it."""
+    with Built(COMMAND, name).building(store) as made:
+        if made.artifact is None:
+            made.stats.update(build(name, made.path / MODEL, device=device))
+            print(json.dumps(made.stats), flush=True)
+    print(f"{name}: {Built(COMMAND, name).folder(store)}", flush=True)
 
 
 def main() -> None:
-    """Build everything, print progress and figures."""
-    parser = argparse.ArgumentParser(description="Rebuild the testbed's tokenizer and base model.")
-    parser.add_argument("--out", type=Path, default=ASSETS, help="folder to write")
+    """Read the arguments and build."""
+    parser = argparse.ArgumentParser(description="Build a base model of the testbed.")
+    parser.add_argument(
+        "--size", choices=SIZES, default=SHIPPED, help="which; default: %(default)s"
+    )
+    parser.add_argument(
+        "--out", type=Path, help="folder; default: the shipped one's, or of others in the store"
+    )
     parser.add_argument("--documents", type=int, default=DOCUMENTS, help="size of the corpus")
-    arguments = parser.parse_args()
-    corpus = write_corpus(arguments.documents)
-    tokenizer = train_tokenizer(corpus[:20_000])
-    documents = tokenizer(corpus)["input_ids"]
-    print(f"{len(documents)} documents, {sum(map(len, documents))} tokens", flush=True)
-    model = new_model(tokenizer)
-    print(f"{model.num_parameters()} parameters", flush=True)
-    figures = pretrain(model, documents, tokenizer.pad_token_id)
-    save(model, tokenizer, arguments.out)
-    print(json.dumps(figures), flush=True)
+    parser.add_argument(
+        "--device", default="auto", help="auto (a GPU where there is one), cpu, cuda:N"
+    )
+    parser.add_argument(
+        "--store", type=Path, help="default: BENCH_STORE, or the user's cache folder"
+    )
+    given = parser.parse_args()
+    if given.documents < 1:
+        parser.error("--documents must be at least 1")
+    out = given.out or (ASSETS if given.size == SHIPPED else None)
+    if out is None and given.documents != DOCUMENTS:
+        parser.error(
+            f"--documents: the base of the preset {given.size} has {DOCUMENTS}; give --out"
+        )
+    try:
+        if out is None:
+            build_into_store(given.size, given.device, Store(given.store))
+        else:
+            print(json.dumps(build(given.size, out, given.documents, given.device)), flush=True)
+    except UserError as error:
+        parser.exit(error.exit_code, f"{error}\n")
 
 
 if __name__ == "__main__":
