@@ -1,4 +1,4 @@
-"""Verbs that ask language models: `judge`, `agree`, `edit`."""
+"""Verbs that ask language models, and about them: `judge`, `judges`, `agree`, `edit`."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bench.cli import completion
-from bench.cli.app import app
-from bench.cli.terminal import fail, guarded, show
+from bench.cli.app import Results, app
+from bench.cli.terminal import complain, fail, guarded, show
 from bench.errors import UserError
 
 if TYPE_CHECKING:
-    from bench.records.files import Mark
+    from bench.records.schema import Mark
 
 Options = Annotated[
     list[str] | None,
@@ -82,6 +82,7 @@ def judge(
     allow_missing: AllowMissing = False,
     allow_invalid: AllowInvalid = False,
     store: Store = None,
+    results: Results = Path("results/runs"),
 ) -> None:
     """Compare outputs with a reference's, in both orders; what was answered is not asked again."""
     from bench.judging.files import judge_file, read_comparisons, try_canaries
@@ -98,7 +99,8 @@ def judge(
         tried = try_canaries(outputs, reference, made)
         show(canary_table(tried, f"{made.model} with the prompt {made.template.name}"))
         return
-    report = judge_file(outputs, reference, made, out=out, editor=_editor_of(edits))
+    known = _known_marks(made, results)
+    report = judge_file(outputs, reference, made, out=out, editor=_editor_of(edits), known=known)
     show(report_table(report))
     how = _mending(made, report.counts)
     allowed = {"missing"} if allow_missing else set()
@@ -109,6 +111,45 @@ def judge(
         _say(how)
     if problem := report.details.get("cross_check"):
         fail(f"error: the win rate is {problem}", 1)
+
+
+@app.command()
+@guarded
+def judges(
+    labels: Annotated[
+        Path, typer.Argument(help="People's labels: annotations, several rows a comparison.")
+    ],
+    judged: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Folders of `judge --out`, or files of annotations, one a judge."),
+    ] = None,
+    pairs: Annotated[
+        Path | None, typer.Option(help="Write each comparison once to this file, to be judged.")
+    ] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write the numbers to this file.")
+    ] = None,
+    results: Results = Path("results/runs"),
+) -> None:
+    """How good are judges, by people? One below the floor is marked wherever it judged."""
+    from bench.files import write_atomically, write_json_option
+    from bench.judging.people import People, pairs_to_judge, quality
+    from bench.judging.show import quality_tables
+    from bench.records.judges import write
+
+    people = People.read(labels)
+    if pairs is not None:
+        write_atomically(pairs, json.dumps(pairs_to_judge(labels), indent=1) + "\n")
+    elif not judged:
+        raise UserError("name what judges said, or --pairs FILE for what they are to be asked")
+    found = [quality(path, people, labels) for path in dict.fromkeys(judged or [])]
+    for one in found:
+        if one.judge is not None:
+            _say(f"record: {write(one, results)}")
+    if json_file is not None:
+        text = json.dumps([one.model_dump(mode="json") for one in found], indent=1)
+        write_json_option(json_file, text + "\n")
+    show(*quality_tables(found, people))
 
 
 @app.command()
@@ -164,6 +205,17 @@ def edit(
     show(*edit_tables(report))
     if how := _mending(made, report.outcomes):
         _say(how)
+
+
+def _known_marks(judge: Any, results: Path) -> list[Mark]:
+    """What people's labels said against a judge, by one's own records and the published ones."""
+    from bench.records.files import PUBLISHED
+    from bench.records.judges import marks_of, read_all
+
+    problems: list[str] = []
+    known = [one for root in {results, PUBLISHED} for one in read_all(root, problems)]
+    complain(problems)
+    return marks_of(known, judge.name, judge.model, judge.template_sha)
 
 
 def _options(plugin: Any, given: list[str] | None, who: str, section: str, **flags: Any) -> Any:

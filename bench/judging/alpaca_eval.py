@@ -80,7 +80,7 @@ def read(path: Path, kind: type[RowT]) -> list[RowT]:
     rows: list[RowT] = []
     places: dict[str, str] = {}
     for place, value in read_table(path):
-        row = _parse(value, kind, f"{path}, {place}")
+        row = parse(value, kind, f"{path}, {place}")
         if earlier := places.get(row.prompt):
             raise UserError(f"{path}, {place}: has the instruction of {earlier} once more")
         places[row.prompt] = place
@@ -137,7 +137,12 @@ def _order(order: OrderVerdict) -> dict[str, Any]:
     return row | {"raw_completion": row.pop("text")}
 
 
-def _parse(value: Any, kind: type[RowT], where: str) -> RowT:
+def parse(value: Any, kind: type[RowT], where: str) -> RowT:
+    """A row of a file.
+
+    Raises:
+        UserError: naming the place and the field of what is wrong.
+    """
     try:
         return kind.model_validate(value)
     except ValidationError as error:

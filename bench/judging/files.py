@@ -15,6 +15,7 @@ from bench.judging.pairs import Pair
 from bench.judging.references import ReferenceSet, identify, require_same
 from bench.judging.report import Report, cross_check, make_report
 from bench.plugins.protocols import Judge
+from bench.records.schema import Mark
 
 ANNOTATIONS = "annotations.json"
 REPORT = "report.json"
@@ -98,6 +99,7 @@ def judge_file(
     *,
     out: Path | None = None,
     editor: str | None = None,
+    known: Sequence[Mark] = (),
 ) -> Report:
     """Judge a file of outputs.
 
@@ -107,6 +109,7 @@ def judge_file(
         judge: who judges; a `Replay` without a file of its own reads `outputs`.
         out: folder for annotations.json, in AlpacaEval's format, and report.json.
         editor: who edited the data that the model learned from, if that is known.
+        known: what people's labels said against the judge.
 
     Returns:
         The report. Where alpaca_eval computes another win rate, or cannot be run, it says so in
@@ -129,6 +132,7 @@ def judge_file(
         comparisons.reference,
         comparisons.generator,
         editor,
+        known,
     )
     rows = annotation_rows(comparisons.rows, verdicts, judge.model or judge.name)
     if out is None or not _checked_before(out, rows, report):

@@ -89,7 +89,12 @@ class Report:
 
 
 def make_report(
-    judged: Judged, judge: Judge, reference: ReferenceSet, generator: str, editor: str | None
+    judged: Judged,
+    judge: Judge,
+    reference: ReferenceSet,
+    generator: str,
+    editor: str | None,
+    known: Sequence[Mark] = (),
 ) -> Report:
     """Sum up a judgement.
 
@@ -99,6 +104,7 @@ def make_report(
         reference: the set they were compared with.
         generator: whose outputs they are.
         editor: who edited the data that this model learned from, if that is known.
+        known: what people's labels said against the judge (`bench.judging.people`).
     """
     verdicts = [verdict for _, verdict in judged]
     rate = _win_rate([verdict.preference for verdict in verdicts])
@@ -119,7 +125,7 @@ def make_report(
         counts=counts(verdicts),
         refusals=refusals(verdicts),
         diagnostics=diagnostics,
-        marks=(*_too_many(missing, len(judged)), *marks(judged, diagnostics)),
+        marks=(*_too_many(missing, len(judged)), *marks(judged, diagnostics), *known),
         length_adjusted=adjusted,
         length_problem=problem,
         shared_family=family(editor) if same_family(who, editor) else None,

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bench.grid import Grid, words
+from bench.grid import DASH, Grid, words
 from bench.judging.agreement import SIDES, Agreement
+from bench.judging.people import People, summary
 from bench.judging.report import Report
 from bench.llm.money.prices import dollars
+from bench.records.judges import JudgeQuality
+from bench.records.schema import Metric
 from bench.stats import Estimate
 
 _RATES = {
@@ -18,6 +21,7 @@ _RATES = {
     "tie_rate": "ties",
     "refusal_rate": "refusals",
 }
+_BIASES = ("flip_rate", "first_position_rate", "longer_wins")
 Interval = tuple[float, float] | None
 
 
@@ -50,6 +54,58 @@ def agreement_tables(agreement: Agreement) -> list[Grid]:
         words(f"{a} and {b}, against {agreement.reference}", ("", ""), rows),
         words("", ["", *(f"{b}: {side}" for side in SIDES)], confusion),
     ]
+
+
+def quality_tables(found: Sequence[JudgeQuality], people: People) -> list[Grid]:
+    """Judges beside people and beside preferring the longer output; then what to read with it."""
+    headers = ["", "agreement with people %", "people, same %", "longer, same %", "floor %"]
+    headers += ["flips %", "first shown %", "longer wins %", "canaries won", "USD"]
+    own = people.agreement()
+    rows = [["people, each left out", _rate(own), *[DASH] * 8]]
+    rows += [
+        [
+            judge.label,
+            _rate(judge.agreement),
+            _rate(judge.people),
+            _rate(judge.longer),
+            DASH if judge.floor is None else f"{100 * judge.floor:.1f}",
+            *(_rate(judge.diagnostics.get(name)) for name in _BIASES),
+            _won(judge.canaries),
+            dollars(judge.cost_usd),
+        ]
+        for judge in sorted(found, key=lambda one: -one.agreement.mean)
+    ]
+    warnings = [f"{judge.label}: {mark}" for judge in found for mark in judge.marks]
+    warnings += [
+        f"{judge.label}: people agree with each other no more than a coin for certain, so there is "
+        "no floor"
+        for judge in found
+        if judge.floor is None
+    ]
+    unnamed = [judge.label for judge in found if judge.judge is None]
+    notes = ["With 95 % intervals. How the floor is set and what is marked: docs/judging.md."]
+    if unnamed:
+        notes.append(
+            f"{', '.join(unnamed)}: no report.json says who judged, so no win rate is marked; give "
+            "the folder of `bench judge --out`."
+        )
+    title = "Judges by people's labels"
+    facts = words("", ("", ""), summary(people))
+    return [Grid(title, headers, rows, notes, warnings=warnings), facts]
+
+
+def _rate(metric: Metric | None) -> str:
+    if metric is None:
+        return DASH
+    text = f"{100 * metric.mean:.1f}"
+    if metric.ci95 is None:
+        return text
+    return f"{text} [{100 * metric.ci95[0]:.1f}, {100 * metric.ci95[1]:.1f}]"
+
+
+def _won(canaries: Mapping[str, Mapping[str, Any]]) -> str:
+    own = [result for name, result in canaries.items() if name != "self"]
+    return f"{sum(r['wins'] for r in own)} of {sum(r['n'] for r in own)}" if own else DASH
 
 
 def canary_table(results: Mapping[str, Mapping[str, Any]], who: str) -> Grid:

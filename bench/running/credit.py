@@ -14,9 +14,7 @@ from bench.errors import UserError
 from bench.models.names import POLICY
 from bench.pipeline.stage import Context, Stage, execute
 from bench.plugins.capabilities import Gold, Spans, require
-from bench.records.files import read_record
-from bench.running.rerun import config_of, recorded_config, run_command
-from bench.running.runner import Plan, make_plan
+from bench.running.stored import FinishedRun, stored
 from bench.stages.credit import paid_and_learned
 from bench.stages.monte_carlo import Continued, read_continued
 from bench.stages.planning import Stages
@@ -27,8 +25,7 @@ from bench.training.annotations import token_kinds
 if TYPE_CHECKING:
     from bench.models.backbone import Backbone
     from bench.pipeline.progress import Progress
-    from bench.pipeline.store import Artifact, Store
-    from bench.records.files import Record
+    from bench.pipeline.store import Store
     from bench.stages.planned_source import Paid
 
 
@@ -52,13 +49,9 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class _Run:
-    """A run as today's code would make it, and the stage that tells what its states are worth."""
+class _Run(FinishedRun):
+    """A run whose method pays, and the stage that tells what its states are worth."""
 
-    folder: Path
-    record: Record
-    plan: Plan
-    suite: Any
     paid: Paid
     truth: Stage
 
@@ -89,7 +82,8 @@ def measure(
     if not asked.policy:
         _check_same_states(runs)
     for run in runs:
-        _check_stored(run, store)
+        needed = [*run.truth.inputs[0].graph(), *run.paid.source.all_stages, run.plan.policy]
+        run.check_stored(needed, store)
     backbones: dict[Path, Backbone] = {}
     return [
         one if isinstance(one, TokenCredit) else _measured(one, asked, store, progress, backbones)
@@ -99,9 +93,8 @@ def measure(
 
 def _find(folder: Path, asked: Asked, store: Store) -> _Run | TokenCredit:
     """A run, or why its method has no credit to measure."""
-    record = read_record(folder)
-    config, _ = recorded_config(record)
-    plan, suite = make_plan(config, store)
+    run = FinishedRun.read(folder, store)
+    record, plan, suite = run.record, run.plan, run.suite
     require(suite, f"credit of {record.run_id}", Gold, mend="give runs of another suite")
     if plan.paid is None:
         note = f"the method {record.method} pays no token: nothing is drawn and paid in training"
@@ -114,7 +107,7 @@ def _find(folder: Path, asked: Asked, store: Store) -> _Run | TokenCredit:
         continuations=asked.continuations,
         seed=asked.seed,
     )
-    return _Run(folder, record, plan, suite, plan.paid, truth)
+    return _Run(**vars(run), paid=plan.paid, truth=truth)
 
 
 def _check_same_states(runs: list[_Run]) -> None:
@@ -126,34 +119,6 @@ def _check_same_states(runs: list[_Run]) -> None:
                 "SFT models, test prompts, evaluation.max_new_tokens or ppo.temperature differ; "
                 "ask for one at a time"
             )
-
-
-def _check_stored(run: _Run, store: Store) -> None:
-    """Refuse to train here what belongs to the run."""
-    needed = [*run.truth.inputs[0].graph(), *run.paid.source.all_stages, run.plan.policy]
-    if gone := [s.name for s in needed if store.find(s.name, s.key) is None]:
-        raise UserError(
-            f"{run.record.run_id}: the store {store.root} does not have its {', '.join(gone)} as "
-            f"today's code makes them: {_how_to_make(run, store)}"
-        )
-
-
-def _how_to_make(run: _Run, store: Store) -> str:
-    """What brings a run's stages into the store; `rerun` would end where the run ended."""
-    record = run.record
-    if record.status == "diverged":
-        return "it diverged and has no policy to measure, give a run that did not"
-    early = record.status == "partial"
-    trained = run.plan.policy.name in {stage.name for stage in record.stages}
-    if record.status == "ok" or (early and trained):
-        return (
-            "give the store in which they are with --store, or make them: "
-            f"python -m bench rerun {run.folder} --store {store.root}"
-        )
-    results = run.folder.absolute().parent.parent
-    command = run_command(config_of(record), store=store.root, results=results)
-    ended = f"it ended behind {record.until}" if early else f"its status is {record.status}"
-    return f"{ended}, run it to its end: {command}"
 
 
 def _measured(
@@ -179,8 +144,8 @@ def _credit(
     rows: list[Continued],
     store: Store,
 ) -> TokenCredit:
-    sources = [_stored(stage, store).path for stage in run.paid.source.all_stages]
-    policy = _stored(run.plan.policy, store)
+    sources = [stored(stage, store).path for stage in run.paid.source.all_stages]
+    policy = stored(run.plan.policy, store)
     adapter = POLICY if asked.policy else None
     shares, advantages, note = paid_and_learned(
         context, backbone, run.paid, sources, policy.path, rows, adapter=adapter, seed=asked.seed
@@ -197,13 +162,6 @@ def _credit(
         len(rows),
         note,
     )
-
-
-def _stored(stage: Stage, store: Store) -> Artifact:
-    found = store.find(stage.name, stage.key)
-    if found is None:  # after `_check_stored`: somebody deletes it meanwhile
-        raise UserError(f"the store {store.root} no longer has the {stage.name} of the run")
-    return found
 
 
 def _truth(rows: list[Continued]) -> Truth:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +24,7 @@ from bench.records.files import (
     find_runs,
     read_items,
 )
+from bench.records.judges import JudgeQuality, marks_of, read_all
 from bench.records.labels import NAMED, base_name, names_differences, settings, text
 
 Floats = NDArray[np.float64]
@@ -102,7 +104,20 @@ def load(results: Path, suite: str | None) -> tuple[dict[Comparability, list[Gro
         if not runs and not problems:
             found = ", ".join(known) or "none; `python -m bench run` makes one"
             raise UserError(f"{results}: no run of suite {suite!r} (suites there: {found})")
-    return grouped(runs, problems), problems
+    judges = read_all(results, problems)
+    return grouped([_marked(run, judges) for run in runs], problems), problems
+
+
+def _marked(run: Run, judges: Sequence[JudgeQuality]) -> Run:
+    """The run, whose judge says what people's labels said against it."""
+    record = run.record
+    judge = record.judge
+    marks = marks_of(judges, judge.name, judge.model, judge.template_sha)
+    if not marks:
+        return run
+    told = [mark.model_dump() for mark in (*judge.marks, *marks)]
+    judge = judge.model_copy(update={"details": judge.details | {"marks": told}})
+    return Run(record.model_copy(update={"judge": judge}), run.folder)
 
 
 def grouped(runs: list[Run], problems: list[str]) -> dict[Comparability, list[Group]]:

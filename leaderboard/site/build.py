@@ -10,6 +10,7 @@ from bench.records.files import Run
 from leaderboard.analysis.aggregate import make_tables
 from leaderboard.analysis.compare import all_pairs
 from leaderboard.analysis.reported import load_reported
+from leaderboard.analysis.reward_models import tables
 from leaderboard.analysis.rows import Table
 from leaderboard.analysis.runs import Group, load
 from leaderboard.analysis.stability import stability
@@ -26,8 +27,10 @@ from leaderboard.views.glossary import method_term
 from leaderboard.views.html import Names, renderer
 from leaderboard.views.render import table_grids
 from leaderboard.views.reported import reported_grids
+from leaderboard.views.reward_models import grids
 
 INDEX = "index.html"
+REWARD_MODELS = "reward-models.html"
 TITLE = "<title>GrainBench: results</title>"  # of the index: by it a folder is known as a site
 
 
@@ -77,8 +80,9 @@ def write_site(
     ``index.html`` says of each table what was found, and holds its intervals, numbers, paired
     differences, curves, costs and runs; ``samples/`` has a page a seed with every method's
     generations, two of them beside each other, ``stability/`` a page a table with its rows at equal
-    KL, ``runs/`` a page a run, ``figures/`` the plots as
-    SVG (for a light and for a dark page) and PNG. No page loads anything from elsewhere.
+    KL, ``reward-models.html`` has what `bench rm` measured, ``runs/`` a page a run, ``figures/``
+    the plots as SVG (for a light and for a dark page) and PNG. No page loads anything from
+    elsewhere.
 
     Args:
         results: folder with ``<suite>/<run_id>/record.json`` in it.
@@ -99,6 +103,7 @@ def write_site(
     boards = _boards(results, suite, wrong)
     if not boards and not wrong:
         raise UserError(f"{results}: no run yet; `python -m bench run --method sft` makes one")
+    models = grids(tables(results, wrong, suite))
     papers = [(paper, reported_grids(paper)) for paper in load_reported(results, wrong)]
     render = renderer()
     try:
@@ -106,6 +111,9 @@ def write_site(
         written += [
             path for board in boards for path in _write_stability(board, out, render, wrong)
         ]
+        if models:
+            text = render(REWARD_MODELS, grids=models)
+            written.append(_write(out / REWARD_MODELS, text))
         charts = {board.slug: _charts(board, out, wrong, written) for board in boards}
         wrong = list(dict.fromkeys(wrong))
         page = render(
@@ -115,6 +123,7 @@ def write_site(
                 for board in boards
             ],
             papers=papers,
+            reward_models=REWARD_MODELS if models else "",
             problems=[line.removeprefix(f"{results}/") for line in wrong],
         )
         written.insert(0, _write(out / INDEX, page))
@@ -251,9 +260,11 @@ def _view(board: Board, charts: list[Chart], *, steady: bool) -> dict[str, Any]:
 
 
 def _remove_stale(out: Path, written: list[Path]) -> None:
-    for folder in ("runs", "samples", "stability"):
-        for path in set((out / folder).glob("*.html")).difference(written):
-            path.unlink()
+    found = {
+        path for name in ("runs", "samples", "stability") for path in (out / name).glob("*.html")
+    }
+    for path in (found | set(out.glob(REWARD_MODELS))).difference(written):
+        path.unlink()
 
 
 def _write(path: Path, text: str) -> Path:

@@ -12,7 +12,8 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, field_validator
 
-from bench.records.schema import CurvePoint, Metric, Record, Status
+from bench.records.reward_models import BestOf
+from bench.records.schema import Brought, CurvePoint, DataSplit, Metric, Record, Status
 from leaderboard.analysis.reported import ReportedPaper
 
 Name = TypeVar("Name")
@@ -416,6 +417,37 @@ class Credit(Shape):
     rows: list[CreditRow] = Field(description="in the order of the runs")
 
 
+class Measured(Shape):
+    """One reward model on one suite."""
+
+    name: str = Field(description="of its record's file")
+    label: str
+    model: Brought
+    run: str | None = Field(description="that trained it; null: it was brought")
+    seed: int = Field(description="of pairs and draws")
+    metrics: dict[str, Metric]
+    best_of_n: list[BestOf] = Field(description="empty where the suite has no gold scores")
+
+
+class RewardModels(Shape):
+    """Reward models on the same held-out pairs, and the same draws."""
+
+    suite: str
+    held_out: DataSplit
+    draws: DataSplit | None = Field(description="null: none, so that nothing was chosen of them")
+    labels: str = Field(description="set of pairs by whose accuracy the rows are ordered")
+    longer: dict[str, Metric] = Field(
+        description="what preferring the longer response is right on, by set of pairs"
+    )
+    rows: list[Measured]
+
+
+class RewardModelTables(Shape):
+    """`bench rm`."""
+
+    tables: list[RewardModels]
+
+
 def needed(value: Any) -> Any:
     """A needed number as the analysis has it: infinite where none is enough, None: not known."""
     if isinstance(value, Needed | dict):
@@ -433,4 +465,5 @@ DOCUMENTS: dict[str, type[Document[Any, Any, Any]]] = {
     "check": Document[Literal["grainbench/check"], Literal[1], Reports],
     "run": Document[Literal["grainbench/run"], Literal[1], Outcomes],
     "credit": Document[Literal["grainbench/credit"], Literal[1], Credit],
+    "rm": Document[Literal["grainbench/rm"], Literal[1], RewardModelTables],
 }

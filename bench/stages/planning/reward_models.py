@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.errors import UserError
 from bench.pipeline.stage import Stage
+from bench.plugins.capabilities import Gold
 from bench.plugins.registry import JUDGES, OBJECTIVES, SEGMENTERS
 from bench.stages.chosen import Chosen
 from bench.stages.drawing import heldout_config
@@ -101,23 +102,39 @@ class RewardModelStages(DataStages):
         return None if path is None else given_reward(path)
 
     def _given_reward_model(self, given: GivenReward, granularity: Granularity) -> Stage:
-        sft, wanted = self.sft(), self.config.reward_model
+        parts = {"normalisation_samples": self.config.reward_model.normalisation_samples}
+        build, inputs = "reward_models:build_given_reward_model", (self.sft(), self.samples())
+        return self._taken(given, granularity, self.config.method, build, parts, inputs)
+
+    def reward_model_as_given(self, given: GivenReward) -> Stage:
+        """A reward model that is only measured: it is not normalised, so nothing is drawn for it.
+
+        Raises:
+            UserError: it is one of ours, of another SFT model.
+        """
+        build, inputs = "rm_bench:build_as_given", (self.sft(),)
+        return self._taken(given, given.granularity, "bench rm", build, {}, inputs)
+
+    def _taken(
+        self,
+        given: GivenReward,
+        granularity: str,
+        who: str,
+        build: str,
+        parts: dict[str, Any],
+        inputs: tuple[Stage, ...],
+    ) -> Stage:
         own = {} if self.config.sft.path is None else self._base.key
         weights = {name: sha for name, sha in own.items() if name.endswith(".safetensors")}
-        given.check(self.config.method, granularity, sft.key, weights)
+        given.check(who, granularity, self.sft().key, weights)
         parts = {
             "given": given.reads.key,
             "kind": given.kind,
             "granularity": granularity,
-            "normalisation_samples": wanted.normalisation_samples,
+            **parts,
         }
-        stage = self._stage(
-            "reward_model",
-            "reward_models:build_given_reward_model",
-            parts,
-            (sft, self.samples()),
-            f"{granularity} level: {given.path} ({given.kind}), as it is",
-        )
+        summary = f"{granularity} level: {given.path} ({given.kind}), as it is"
+        stage = self._stage("reward_model", build, parts, inputs, summary)
         return replace(stage, files={**stage.files, **given.reads.files})
 
     def segment_classifier(
@@ -207,6 +224,36 @@ class RewardModelStages(DataStages):
             f"{self.config.preferences.held_out} held-out pairs, probes",
             reads=("gold", "spans", "probes"),
         )
+
+    def rm_bench(self, reward_model: Stage, *, responses: int, draws: int) -> Stage:
+        """What is measured of a reward model by itself, beside `rm_evaluation`.
+
+        Args:
+            reward_model: the model.
+            responses: whose prefixes are scored, at most.
+            draws: N, of which the best of n are chosen; no such choice where nobody knows the
+                truth, or of fewer than 2.
+        """
+        gold = isinstance(self.suite, Gold) and draws > 1
+        drawn = (self._rm_draws(draws),) if gold else ()
+        return self._stage(
+            "rm_bench",
+            "rm_bench:build_rm_bench",
+            {"pairs": self.config.preferences.pairs, "responses": responses},
+            (self.sft(), reward_model, self.preferences(), *drawn),
+            f"prefixes of {responses} responses"
+            + (f", best of {draws} draws by gold" if gold else ""),
+            responses,
+            reads=("gold", "spans"),
+        )
+
+    def _rm_draws(self, n: int) -> Stage:
+        wanted = self.config.evaluation
+        names = {"test_prompts", "temperature", "max_new_tokens", "seed"}
+        parts = {"n": n, "seed": self.config.seed, "evaluation": wanted.model_dump(include=names)}
+        summary = f"{n} responses to each of {wanted.test_prompts} test prompts"
+        build = "rm_draws:build_rm_draws"
+        return self._stage("rm_draws", build, parts, (self.sft(),), summary, n, reads=("test",))
 
     def segment_evaluation(self, classifier: Stage) -> Stage:
         """How well a `segment_classifier` finds errors in held-out responses."""
