@@ -6,13 +6,15 @@ import logging
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from statistics import fmean
+from typing import Any, NamedTuple
 
 from bench.judging.diagnostics import Judged, counts, diagnose, refusals
 from bench.judging.marks import marks
+from bench.judging.pairs import Pair
 from bench.judging.references import ReferenceSet
 from bench.llm.families import family, same_family
-from bench.plugins.protocols import Judge
+from bench.plugins.protocols import Judge, Verdict
 from bench.records.schema import Mark, Metric
 from bench.stats import LengthAdjusted, WinRate, length_adjusted, win_rate
 
@@ -30,9 +32,10 @@ class Report:
         judge, model, template_sha: who judged, and by which prompt.
         generator: whose outputs were judged.
         n: instructions.
+        samples: outputs of each, of which the mean verdict is taken before all else.
         win_rate: over those with a verdict; None where there is none.
         bounds: of the win rate over all n, the missing ones taken as lost, and as won.
-        counts: instructions by status.
+        counts: comparisons by status: instructions, where each has one sample.
         refusals: refused answers by category.
         diagnostics: see `bench.judging.diagnostics`.
         marks: what must be said before the win rate is quoted; see `bench.judging.marks`.
@@ -47,6 +50,7 @@ class Report:
     reference: ReferenceSet
     generator: str
     n: int
+    samples: int
     win_rate: WinRate | None
     bounds: tuple[float, float]
     counts: dict[str, int]
@@ -88,23 +92,58 @@ class Report:
         }
 
 
+class Averaged(NamedTuple):
+    """An instruction, over its samples: preference, None if one has none; lengths in characters."""
+
+    prompt: str
+    preference: float | None
+    length: float
+    reference_length: float
+
+
+def by_instruction(judged: Judged) -> list[Averaged]:
+    """The instructions in their order, each with the mean over its samples."""
+    samples: dict[str, list[tuple[Pair, Verdict]]] = {}
+    for pair, verdict in judged:
+        samples.setdefault(pair.prompt, []).append((pair, verdict))
+    return [_averaged(prompt, own) for prompt, own in samples.items()]
+
+
+def _averaged(prompt: str, samples: Judged) -> Averaged:
+    known = [v.preference for _, v in samples if v.preference is not None]
+    return Averaged(
+        prompt,
+        fmean(known) if len(known) == len(samples) else None,
+        fmean(len(pair.output) for pair, _ in samples),
+        fmean(len(pair.reference) for pair, _ in samples),
+    )
+
+
 def make_report(
-    judged: Judged, judge: Judge, reference: ReferenceSet, generator: str, editor: str | None
+    judged: Judged,
+    judge: Judge,
+    reference: ReferenceSet,
+    generator: str,
+    editor: str | None,
+    details: Mapping[str, Any] | None = None,
 ) -> Report:
     """Sum up a judgement.
 
     Args:
-        judged: every pair with its verdict, one an instruction.
+        judged: every pair with its verdict, as many an instruction as it has samples.
         judge: who judged them.
         reference: the set they were compared with.
         generator: whose outputs they are.
         editor: who edited the data that this model learned from, if that is known.
+        details: what the judge says of its work; None: it is asked.
     """
     verdicts = [verdict for _, verdict in judged]
-    rate = _win_rate([verdict.preference for verdict in verdicts])
+    instructions = by_instruction(judged)
+    n = len(instructions)
+    rate = _win_rate([one.preference for one in instructions])
     won = rate.mean * rate.n if rate else 0.0
-    missing = len(judged) - (rate.n if rate else 0)
-    adjusted, problem = _length_adjusted(judged)
+    missing = n - (rate.n if rate else 0)
+    adjusted, problem = _length_adjusted(instructions)
     diagnostics = diagnose(judged)
     who = judge.model or judge.name
     return Report(
@@ -113,18 +152,24 @@ def make_report(
         template_sha=judge.template_sha,
         reference=reference,
         generator=generator,
-        n=len(judged),
+        n=n,
+        samples=len(judged) // n,
         win_rate=rate,
-        bounds=(won / len(judged), (won + missing) / len(judged)),
+        bounds=(won / n, (won + missing) / n),
         counts=counts(verdicts),
         refusals=refusals(verdicts),
         diagnostics=diagnostics,
-        marks=(*_too_many(missing, len(judged)), *marks(judged, diagnostics)),
+        marks=(*_too_many(missing, n), *marks(judged, diagnostics)),
         length_adjusted=adjusted,
         length_problem=problem,
         shared_family=family(editor) if same_family(who, editor) else None,
-        details={name: x for name, x in judge.about().items() if name not in _OWN},
+        details=own_details(judge.about() if details is None else details),
     )
+
+
+def own_details(about: Mapping[str, Any]) -> dict[str, Any]:
+    """What a judge says of its work and a report does not say itself."""
+    return {name: x for name, x in about.items() if name not in _OWN}
 
 
 def _too_many(missing: int, n: int) -> list[Mark]:
@@ -139,13 +184,11 @@ def _win_rate(preferences: Sequence[float | None]) -> WinRate | None:
     return win_rate(preferences) if known else None
 
 
-def _length_adjusted(judged: Judged) -> tuple[LengthAdjusted | None, str]:
-    """The estimate, or why there is none. Lengths are in characters."""
-    preferences = [verdict.preference for _, verdict in judged]
-    outputs = [float(len(pair.output)) for pair, _ in judged]
-    references = [float(len(pair.reference)) for pair, _ in judged]
+def _length_adjusted(instructions: Sequence[Averaged]) -> tuple[LengthAdjusted | None, str]:
+    """The estimate, or why there is none."""
+    _, *columns = zip(*instructions, strict=True)
     try:
-        return length_adjusted(preferences, outputs, references), ""
+        return length_adjusted(*columns), ""
     except ValueError as error:
         return None, str(error)
 

@@ -81,11 +81,12 @@ def _headline(report: Report) -> list[tuple[str, str]]:
     rate = report.win_rate
     low, high = report.bounds
     counts = ", ".join(f"{n} {status}" for status, n in report.counts.items())
+    samples = f", {report.samples} samples of each" if report.samples > 1 else ""
     rows = [
         ("win rate", _estimate(rate) if rate else "none: no instruction has a verdict"),
         (
             "instructions",
-            f"{report.n}: {report.scored} scored, {report.missing} missing ({counts})",
+            f"{report.n}{samples}: {report.scored} scored, {report.missing} missing ({counts})",
         ),
         ("missing taken as lost, won", f"{low:.1%}, {high:.1%}"),
     ]
