@@ -81,6 +81,13 @@ def judge(
     edits: Annotated[
         Path | None, typer.Option(help="The edits that the model learned from: who made them.")
     ] = None,
+    lc: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FOLDER|hub",
+            help="AlpacaEval's length-controlled win rate too: where its df_gamed.csv is.",
+        ),
+    ] = None,
     dry_run: DryRun = False,
     canary: Annotated[bool, typer.Option("--canary", help="Only try the canaries.")] = False,
     max_usd: MaxUsd = None,
@@ -109,7 +116,8 @@ def judge(
         tried = try_canaries(outputs[0], reference, made)
         show(canary_table(tried, f"{made.model} with the prompt {made.template.name}"))
         return
-    reports = _judged(outputs, reference, made, make, out, _editor_of(edits))
+    given = {"out": out, "editor": _editor_of(edits), "control": _control(lc)}
+    reports = _judged(outputs, reference, made, make, **given)
     how = _mending(made, sum((Counter(one.counts) for one in reports.values()), Counter()))
     allowed = {"missing"} if allow_missing else set()
     reasons = [
@@ -136,21 +144,20 @@ def _judged(
     reference: Path | None,
     made: Any,
     make: Callable[[], Any],
-    out: Path | None,
-    editor: str | None,
+    **given: Any,
 ) -> dict[str, Report]:
     """Judge and show; the reports by what a message calls their models, "" where there is one."""
     if len(outputs) == 1:
         from bench.judging.files import judge_file
         from bench.judging.show import report_table
 
-        report = judge_file(outputs[0], reference, made, out=out, editor=editor)
+        report = judge_file(outputs[0], reference, made, **given)
         show(report_table(report))
         return {"": report}
     from bench.judging.many import judge_models
     from bench.judging.standing_show import standing_grids
 
-    standing, reports = judge_models(outputs, reference, made, make, out=out, editor=editor)
+    standing, reports = judge_models(outputs, reference, made, make, **given)
     show(*standing_grids(standing))
     return {f"{name}: ": report for name, report in reports.items()}
 
@@ -254,6 +261,15 @@ def _show_estimate(asking: Any, texts: tuple[Any, ...], repeated: Sequence[str] 
     size = sum(len(text.encode()) for text in repeated) / max(1, len(repeated))
     tokens = ASSUMED_OUTPUT_TOKENS + size / BYTES_PER_TOKEN
     show(estimate_table(estimate(asking.requests(*texts), asking.asker, tokens)))
+
+
+def _control(lc: str | None) -> Any:
+    """The data of AlpacaEval's length-controlled win rate, read before anything is paid for."""
+    if lc is None:
+        return None
+    from bench.judging.length_controlled import LengthControl
+
+    return LengthControl(lc)
 
 
 def _editor_of(edits: Path | None) -> str | None:

@@ -12,6 +12,7 @@ from bench.errors import UserError
 from bench.files import check_writable, write_atomically
 from bench.judging.alpaca_eval import Comparison, Output, annotation_rows, compares, match, read
 from bench.judging.diagnostics import Judged
+from bench.judging.length_controlled import LengthControl
 from bench.judging.pairs import Pair
 from bench.judging.references import ReferenceSet, identify, require_same
 from bench.judging.report import Report, by_instruction, cross_check, make_report
@@ -114,6 +115,7 @@ def judge_file(
     *,
     out: Path | None = None,
     editor: str | None = None,
+    control: LengthControl | None = None,
 ) -> Report:
     """Judge a file of outputs.
 
@@ -123,6 +125,7 @@ def judge_file(
         judge: who judges; a `Replay` without a file of its own reads `outputs`.
         out: folder for annotations.json, in AlpacaEval's format, and report.json.
         editor: who edited the data that the model learned from, if that is known.
+        control: data of AlpacaEval's length-controlled win rate; None: it is left out.
 
     Returns:
         The report. Where alpaca_eval computes another win rate, or cannot be run, it says so in
@@ -137,7 +140,7 @@ def judge_file(
     if isinstance(judge, ReadsFiles):
         judge.use(outputs)
     verdicts = judge.compare(*comparisons.texts)
-    return reported(comparisons, verdicts, judge, out=out, editor=editor)
+    return reported(comparisons, verdicts, judge, out=out, editor=editor, control=control)
 
 
 def reported(
@@ -148,6 +151,7 @@ def reported(
     out: Path | None,
     editor: str | None,
     details: Mapping[str, Any] | None = None,
+    control: LengthControl | None = None,
 ) -> Report:
     """Sum up what was judged, hold it against alpaca_eval, and write both files.
 
@@ -158,10 +162,11 @@ def reported(
         out: likewise.
         editor: likewise.
         details: what the judge says of its work; None: it is asked.
+        control: as for `judge_file`.
     """
     judged = comparisons.judged(verdicts)
     report = make_report(
-        judged, judge, comparisons.reference, comparisons.generator, editor, details
+        judged, judge, comparisons.reference, comparisons.generator, editor, details, control
     )
     rows = annotation_rows(comparisons.rows, verdicts, judge.model or judge.name)
     if out is None or not _checked_before(out, rows, report):

@@ -17,6 +17,7 @@ from bench.judging.files import (
     read_comparisons,
     reported,
 )
+from bench.judging.length_controlled import LengthControl
 from bench.judging.references import require_same
 from bench.judging.report import Report, by_instruction, own_details
 from bench.judging.standing import STANDING, Standing, rank
@@ -69,6 +70,7 @@ def judge_models(
     *,
     out: Path | None = None,
     editor: str | None = None,
+    control: LengthControl | None = None,
 ) -> tuple[Standing, dict[str, Report]]:
     """Judge several models' outputs; what is asked, is asked together.
 
@@ -79,6 +81,7 @@ def judge_models(
         another: makes one more such judge, where each reads the verdicts from a file.
         out: folder for models.json, and for each model a folder with its annotations and report.
         editor: who edited the data that the models learned from, if that is known.
+        control: data of AlpacaEval's length-controlled win rate; None: it is left out.
 
     Returns:
         The standing, and each model's report.
@@ -104,6 +107,7 @@ def judge_models(
             out=folders[name],
             editor=editor,
             details={k: v for k, v in own.about().items() if k not in _OF_ALL},
+            control=control,
         )
         for name, own in zip(models, judges, strict=True)
     }

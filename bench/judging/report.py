@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Any, NamedTuple
 
 from bench.judging.diagnostics import Judged, counts, diagnose, refusals
+from bench.judging.length_controlled import LengthControl, LengthControlled
 from bench.judging.marks import marks
 from bench.judging.pairs import Pair
+from bench.judging.quiet import quiet_import
 from bench.judging.references import ReferenceSet
 from bench.llm.families import family, same_family
 from bench.plugins.protocols import Judge, Verdict
@@ -21,6 +21,7 @@ from bench.stats import LengthAdjusted, WinRate, length_adjusted, win_rate
 MAX_MISSING = 0.02
 """Share of the instructions without a verdict from which on a win rate is not valid."""
 _TOLERANCE = 1e-9
+_EDGE = 0.1  # share of the outputs on the rarer side of equal length below which it is said
 _OWN = {"counts", "refusals", "diagnostics", "marks"}  # of what a judge says, said here already
 
 
@@ -40,6 +41,9 @@ class Report:
         diagnostics: see `bench.judging.diagnostics`.
         marks: what must be said before the win rate is quoted; see `bench.judging.marks`.
         length_adjusted: win rate at equal length, an estimate of our own; None: `length_problem`.
+        length_warning: what `length_adjusted` must not be quoted without; "" if there is nothing.
+        length_controlled: AlpacaEval's; None where it was not asked for, or
+            `length_controlled_problem`.
         shared_family: of models, if judge and data editor are of one.
         details: what the judge says of its work: cost, models, dates, canaries.
     """
@@ -59,6 +63,9 @@ class Report:
     marks: tuple[Mark, ...]
     length_adjusted: LengthAdjusted | None
     length_problem: str
+    length_warning: str
+    length_controlled: LengthControlled | None
+    length_controlled_problem: str
     shared_family: str | None
     details: dict[str, Any]
 
@@ -80,6 +87,7 @@ class Report:
     def as_dict(self) -> dict[str, Any]:
         """For a JSON file."""
         adjusted = self.length_adjusted and asdict(self.length_adjusted)
+        controlled = self.length_controlled and asdict(self.length_controlled)
         return {
             **vars(self),
             "reference": asdict(self.reference),
@@ -89,6 +97,7 @@ class Report:
             "invalid": self.invalid,
             "marks": [mark.model_dump() for mark in self.marks],
             "length_adjusted": adjusted and {"method": "ours, not AlpacaEval's", **adjusted},
+            "length_controlled": controlled,
         }
 
 
@@ -126,6 +135,7 @@ def make_report(
     generator: str,
     editor: str | None,
     details: Mapping[str, Any] | None = None,
+    control: LengthControl | None = None,
 ) -> Report:
     """Sum up a judgement.
 
@@ -136,6 +146,7 @@ def make_report(
         generator: whose outputs they are.
         editor: who edited the data that this model learned from, if that is known.
         details: what the judge says of its work; None: it is asked.
+        control: data of AlpacaEval's length-controlled win rate; None: it is left out.
     """
     verdicts = [verdict for _, verdict in judged]
     instructions = by_instruction(judged)
@@ -144,6 +155,7 @@ def make_report(
     won = rate.mean * rate.n if rate else 0.0
     missing = n - (rate.n if rate else 0)
     adjusted, problem = _length_adjusted(instructions)
+    controlled, uncontrolled = _length_controlled(instructions, control)
     diagnostics = diagnose(judged)
     who = judge.model or judge.name
     return Report(
@@ -162,6 +174,9 @@ def make_report(
         marks=(*_too_many(missing, n), *marks(judged, diagnostics)),
         length_adjusted=adjusted,
         length_problem=problem,
+        length_warning=_length_warning(instructions) if adjusted else "",
+        length_controlled=controlled,
+        length_controlled_problem=uncontrolled,
         shared_family=family(editor) if same_family(who, editor) else None,
         details=own_details(judge.about() if details is None else details),
     )
@@ -193,6 +208,32 @@ def _length_adjusted(instructions: Sequence[Averaged]) -> tuple[LengthAdjusted |
         return None, str(error)
 
 
+def _length_warning(instructions: Sequence[Averaged]) -> str:
+    """What to say where equal length lies at the edge of what was seen."""
+    longer = [one.length - one.reference_length for one in instructions]
+    sides = {
+        "no longer": sum(difference <= 0 for difference in longer) / len(longer),
+        "no shorter": sum(difference >= 0 for difference in longer) / len(longer),
+    }
+    side, share = min(sides.items(), key=lambda item: item[1])
+    if share >= _EDGE:
+        return ""
+    return f"few pairs lie near equal length: {share:.1%} of the outputs are {side}; extrapolated"
+
+
+def _length_controlled(
+    instructions: Sequence[Averaged], control: LengthControl | None
+) -> tuple[LengthControlled | None, str]:
+    """AlpacaEval's estimate, or why there is none; "" where nobody asked for it."""
+    if control is None:
+        return None, ""
+    columns = zip(*instructions, strict=True)
+    try:
+        return control.win_rate(*columns), ""
+    except (ImportError, ValueError) as error:
+        return None, " ".join(str(error).split())
+
+
 def cross_check(rows: Sequence[Mapping[str, Any]], rate: WinRate | None) -> None:
     """Compute the win rate with alpaca_eval as well.
 
@@ -205,7 +246,7 @@ def cross_check(rows: Sequence[Mapping[str, Any]], rate: WinRate | None) -> None
     """
     if rate is None:
         return
-    theirs = _alpaca_eval_metrics().get_winrate([dict(row) for row in rows])
+    theirs = quiet_import("alpaca_eval.metrics").get_winrate([dict(row) for row in rows])
     pairs = {
         "win_rate": 100 * rate.mean,
         "standard_error": None if rate.standard_error is None else 100 * rate.standard_error,
@@ -217,15 +258,3 @@ def cross_check(rows: Sequence[Mapping[str, Any]], rate: WinRate | None) -> None
     for name, ours in pairs.items():
         if ours is not None and not abs(theirs[name] - ours) <= _TOLERANCE:
             raise RuntimeError(f"{name} is {ours} by us, but {theirs[name]} by alpaca_eval")
-
-
-def _alpaca_eval_metrics() -> Any:
-    """The module, imported without what it does to the root logger."""
-    level = logging.getLogger().level
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            from alpaca_eval import metrics
-    finally:
-        logging.getLogger().setLevel(level)
-    return metrics

@@ -18,6 +18,7 @@ _RATES = {
     "tie_rate": "ties",
     "refusal_rate": "refusals",
 }
+_CONTROLLED = "length-controlled win rate (AlpacaEval's)"
 Interval = tuple[float, float] | None
 
 
@@ -105,7 +106,15 @@ def _diagnostics(report: Report) -> list[tuple[str, str]]:
             rows.append((label, f"{rate['mean']:.1%}{spread}, n = {rate['n']}"))
     adjusted = report.length_adjusted
     text = _estimate(adjusted) if adjusted else f"none: {report.length_problem}"
-    return [*rows, ("win rate at equal length (ours, not AlpacaEval's)", text)]
+    if report.length_warning:
+        text += f"; {report.length_warning}"
+    rows.append(("win rate at equal length (ours, not AlpacaEval's)", text))
+    if controlled := report.length_controlled:
+        extreme = "; far from the raw one: the fit may have failed" * controlled.extreme
+        rows.append((_CONTROLLED, _estimate(controlled) + extreme))
+    elif report.length_controlled_problem:
+        rows.append((_CONTROLLED, f"none: {report.length_controlled_problem}"))
+    return rows
 
 
 def _provenance(report: Report) -> list[tuple[str, str]]:

@@ -38,7 +38,8 @@ class Model(_Kept):
         group: of its rank; None where it has no verdict.
         length: mean of its outputs.
         win_rate, bounds, marks: as a `Report`'s.
-        equal_length: `Report.length_adjusted`.
+        equal_length: `Report.length_adjusted`, with `length_warning`.
+        length_controlled: AlpacaEval's, where it was asked for and can be had.
     """
 
     name: str
@@ -50,6 +51,8 @@ class Model(_Kept):
     win_rate: Metric | None
     bounds: tuple[FiniteFloat, FiniteFloat]
     equal_length: Metric | None
+    length_warning: str = ""
+    length_controlled: Metric | None = None
     marks: list[Mark]
 
 
@@ -173,6 +176,8 @@ def _model(name: str, report: Report, own: Sequence[Averaged], group: int | None
         win_rate=report.win_rate and Metric.of(report.win_rate),
         bounds=report.bounds,
         equal_length=adjusted and Metric.of(adjusted),
+        length_warning=report.length_warning,
+        length_controlled=report.length_controlled and Metric.of(report.length_controlled),
         marks=list(report.marks),
     )
 

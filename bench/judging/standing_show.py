@@ -8,7 +8,8 @@ from bench.llm.money.prices import dollars
 from bench.records.schema import Metric
 
 _FEW = 6  # models of which all pairs are shown
-_SPARE = ("Samples", "Missing", "Instructions", "Length", "Equal length %", "SE")
+_EDGE = "*"
+_SPARE = ("Samples", "Missing", "Instructions", "Length", "Equal length %", "LC SE", "SE")
 _GROUPS = (
     "Group: models that differ significantly (paired by instruction, Holm over all pairs, 5 %) "
     "are in different groups; within a group the order means nothing."
@@ -23,17 +24,39 @@ def standing_grids(standing: Standing) -> list[Grid]:
 
 
 def _ranking(standing: Standing) -> Grid:
-    headers = ["Model", "Group", "Win %", "SE", "95 % interval", "Equal length %"]
+    headers = ["Model", "Group", "Win %", "SE", "95 % interval", "LC %", "LC SE"]
+    headers += ["Equal length %"]
     headers += ["Length", "Instructions", "Missing", "Samples"]
     headers, rows = drop_empty(headers, [_row(model) for model in standing.models])
     notes = [
         _GROUPS,
         "Equal length: ours, not AlpacaEval's. Length: mean characters.",
+        *_length_notes(standing),
         f"Cost of all together: {dollars(standing.details.get('cost_usd'))}.",
     ]
     warnings = [f"{model.name}: {mark}" for model in standing.models for mark in model.marks]
     spare = [name for name in _SPARE if name in headers]
     return Grid(standing.title, headers, rows, notes, warnings=warnings, spare=spare)
+
+
+def _length_notes(standing: Standing) -> list[str]:
+    notes = []
+    if any(model.length_controlled for model in standing.models):
+        notes.append(
+            "LC: AlpacaEval's length-controlled win rate; its SE, alpaca_eval's own, holds no "
+            "spread of the fit."
+        )
+    if any(model.length_warning for model in standing.models):
+        notes.append(
+            f"{_EDGE}: few pairs of this model lie near equal length, so it is extrapolated."
+        )
+    return notes
+
+
+def _controlled(metric: Metric | None) -> list[str]:
+    if metric is None or metric.standard_error is None:
+        return [DASH, DASH]
+    return [_percent(metric), f"{100 * metric.standard_error:.1f}"]
 
 
 def _row(model: Model) -> list[str]:
@@ -44,7 +67,8 @@ def _row(model: Model) -> list[str]:
         _percent(rate),
         DASH if rate is None or rate.standard_error is None else f"{100 * rate.standard_error:.1f}",
         _interval(rate.ci95 if rate else None),
-        _percent(equal),
+        *_controlled(model.length_controlled),
+        _percent(equal) + _EDGE * bool(model.length_warning),
         f"{model.length:.0f}",
         str(model.n),
         str(model.missing) if model.missing else DASH,
