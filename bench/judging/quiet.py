@@ -1,10 +1,12 @@
-"""alpaca_eval's modules, imported without what that does to the process."""
+"""alpaca_eval's modules and functions, used without what they do to the process's log."""
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import logging
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 
@@ -17,3 +19,15 @@ def quiet_import(name: str) -> Any:
             return importlib.import_module(name)
     finally:
         logging.getLogger().setLevel(level)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep what is logged meanwhile to oneself; `logging.error` would set the root logger up."""
+    root, nowhere = logging.getLogger(), logging.NullHandler()
+    handlers = root.handlers[:]
+    root.handlers[:] = [nowhere]
+    try:
+        yield
+    finally:
+        root.handlers[:] = handlers
