@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
+from bench.errors import UserError
 from bench.judging.annotators import Annotator
 from bench.judging.pairs import Pair
 from bench.llm import Answer, Request
@@ -41,15 +42,12 @@ class AlpacaEvalOptions(OpenAIOptions):
         """Take model and endpoint from the configuration where they are not given."""
         if not isinstance(values, dict):
             return values
+        if given := [name for name in _SAID if name in values]:
+            raise UserError(f"leave out judge.{given[0]}: the annotators_config says it")
         default = cls.model_fields["annotators_config"].default
         annotator = Annotator.load(str(values.get("annotators_config", default)))
         own = {"model": annotator.model, "base_url": annotator.base_url}
         return {name: value for name, value in own.items() if value} | values
-
-    @field_validator(*_SAID)
-    @classmethod
-    def _is_not_given(cls, value: Any) -> Any:
-        raise ValueError("leave it out: the annotators_config says it")
 
     @property
     def annotator(self) -> Annotator:

@@ -263,3 +263,5 @@ def test_a_file_of_ones_own(
         make(str(path))
     with pytest.raises(UserError, match="unknown annotators_config 'chatgtp'"):
         make("chatgtp")
+    with pytest.raises(UserError, match=r"leave out judge\.template: the annotators_config says"):
+        make("chatgpt", template="mt_bench")
