@@ -158,7 +158,7 @@ class Pairwise:
         pairs = _pairs(prompts, outputs, references)
         canaries = [pair for _, pair in canary_pairs(pairs, self.options.canaries)]
         for pair in dict.fromkeys(canaries + _to_ask(pairs)):
-            yield from (self._question(pair, order) for order in ORDERS)
+            yield from (self._question(pair, order) for order in self._orders(pair))
 
     def about(self) -> dict[str, Any]:
         """Cost, models and dates of the answers; canaries, counts, marks and more of `compare`."""
@@ -189,14 +189,14 @@ class Pairwise:
 
         def questions() -> Iterator[Request]:
             for pair in found:
-                for order in ORDERS:
+                for order in self._orders(pair):
                     question = self._question(pair, order)
                     asked[question.key] = pair
                     yield question
 
         def receive(request: Request, answer: Answer) -> Request | None:
             pair = asked[request.key]
-            verdict = read(answer, request.order)
+            verdict = self._read(answer, request.order)
             if more := self.asker.follow_up(request, verdict.status):
                 asked[more.key] = pair
             else:
@@ -204,21 +204,40 @@ class Pairwise:
             return more
 
         self.asker.ask(questions(), receive)
-        return {pair: [orders[order] for order in ORDERS] for pair, orders in found.items()}
+        return {
+            pair: [orders[order] for order in self._orders(pair)] for pair, orders in found.items()
+        }
+
+    def _orders(self, pair: Pair) -> tuple[int, ...]:
+        """The orders in which a pair is shown."""
+        return ORDERS
 
     def _question(self, pair: Pair, order: int) -> Request:
         outputs = (pair.reference, pair.output)
         first, second = outputs if order == REFERENCE_FIRST else outputs[::-1]
         text = self.template.fill(instruction=pair.prompt, output_1=first, output_2=second)
+        return self._request(text, order)
+
+    def _request(self, text: str, order: int) -> Request:
         return self.options.request(text, _SCHEMA, order)
+
+    def _read(self, answer: Answer, order: int) -> OrderVerdict:
+        return read(answer, order)
+
+
+def unanswered(answer: Answer) -> OrderVerdict | None:
+    """Why an answer has no verdict, before it is read; None: it is to be read."""
+    if answer.outcome == "answered":
+        return None
+    return OrderVerdict(
+        None, answer.outcome, text=answer.text, category=answer.category, error=answer.error
+    )
 
 
 def read(answer: Answer, order: int) -> OrderVerdict:
     """What an answer says of the pair that was shown in this order."""
-    if answer.outcome != "answered":
-        return OrderVerdict(
-            None, answer.outcome, text=answer.text, category=answer.category, error=answer.error
-        )
+    if (verdict := unanswered(answer)) is not None:
+        return verdict
     try:
         said = find_answer(answer.text.translate(ZERO_WIDTH), _Said, "verdict")
     except ValueError as error:

@@ -65,7 +65,7 @@ class Replay:
         self.path = Path(options.annotations) if options.annotations else None
         self.model: str | None = None
         self._say = say
-        self._rows: dict[str, Annotation] | None = None
+        self._rows: dict[tuple[str, str], Annotation] | None = None
         self._judged: list[tuple[Pair, Verdict]] = []
         self._annotators: Counter[str] = Counter()
 
@@ -89,11 +89,11 @@ class Replay:
         require_same(
             dict(zip(prompts, references, strict=True)),
             "what is judged",
-            {prompt: row.output_1 for prompt, row in rows.items()},
+            {row.prompt: row.output_1 for row in rows.values()},
             str(self.path),
         )
         pairs = [Pair(*texts) for texts in zip(prompts, references, outputs, strict=True)]
-        verdicts = [self._verdict(pair, rows.get(pair.prompt)) for pair in pairs]
+        verdicts = [self._verdict(pair, rows.get((pair.prompt, pair.output))) for pair in pairs]
         absent = sum(verdict.status == "api_error" for verdict in verdicts)
         if absent:
             self._say(f"{absent} of {len(pairs)} outputs are not in {self.path}: counted api_error")
@@ -111,17 +111,18 @@ class Replay:
             "marks": [mark.model_dump() for mark in marks(self._judged, diagnostics)],
         }
 
-    def _annotations(self) -> dict[str, Annotation]:
+    def _annotations(self) -> dict[tuple[str, str], Annotation]:
         if self._rows is None:
             if self.path is None:
                 raise UserError("replay needs a file of annotations: judge.annotations=FILE")
-            self._rows = {row.prompt: row for row in read(self.path, Annotation)}
+            found = read(self.path, Annotation, samples=True)
+            self._rows = {(row.prompt, row.output_2): row for row in found}
             annotators = {row.annotator for row in self._rows.values() if row.annotator}
             self.model = ", ".join(sorted(annotators)) or None
         return self._rows
 
     def _verdict(self, pair: Pair, row: Annotation | None) -> Verdict:
-        if row is None or row.output_2 != pair.output:
+        if row is None:
             return Verdict(None, "api_error")
         self._annotators[row.annotator or "unknown"] += 1
         if row.preference is None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +16,7 @@ from bench.cli.terminal import complain, fail, guarded, show
 from bench.errors import UserError
 
 if TYPE_CHECKING:
+    from bench.judging.report import Report
     from bench.records.schema import Mark
 
 Options = Annotated[
@@ -60,7 +62,10 @@ AllowInvalid = Annotated[
 @guarded
 def judge(
     outputs: Annotated[
-        Path, typer.Argument(help="Outputs, pairs or annotations in AlpacaEval's formats.")
+        list[Path],
+        typer.Argument(
+            help="Outputs, pairs or annotations in AlpacaEval's formats; several: a model each."
+        ),
     ],
     reference: Annotated[
         Path | None, typer.Option(help="Outputs to compare with; pairs have their own.")
@@ -70,10 +75,18 @@ def judge(
     ] = "claude",
     options: Options = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for annotations.json and report.json.")
+        Path | None,
+        typer.Option(help="Folder for annotations.json and report.json; models.json of several."),
     ] = None,
     edits: Annotated[
         Path | None, typer.Option(help="The edits that the model learned from: who made them.")
+    ] = None,
+    lc: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FOLDER|hub",
+            help="AlpacaEval's length-controlled win rate too: where its df_gamed.csv is.",
+        ),
     ] = None,
     dry_run: DryRun = False,
     canary: Annotated[bool, typer.Option("--canary", help="Only try the canaries.")] = False,
@@ -85,32 +98,70 @@ def judge(
     results: Results = Path("results/runs"),
 ) -> None:
     """Compare outputs with a reference's, in both orders; what was answered is not asked again."""
-    from bench.judging.files import judge_file, read_comparisons, try_canaries
-    from bench.judging.show import canary_table, report_table
+    from bench.judging.files import try_canaries
+    from bench.judging.many import all_texts, read_models
+    from bench.judging.show import canary_table
     from bench.plugins.registry import JUDGES
 
     plugin = JUDGES.get(judge)
     chosen = _options(plugin, options, f"judge {judge}", "judge", max_usd=max_usd, retry=retry)
-    made = plugin(None, chosen, answers=_answers(store, "judge"), say=_say)
+
+    def make() -> Any:
+        return plugin(None, chosen, answers=_answers(store, "judge"), say=_say)
+
+    made = make()
     if dry_run:
-        _show_estimate(made, read_comparisons(outputs, reference).texts)
+        _show_estimate(made, all_texts(read_models(outputs, reference)))
         return
     if canary:
-        tried = try_canaries(outputs, reference, made)
+        tried = try_canaries(outputs[0], reference, made)
         show(canary_table(tried, f"{made.model} with the prompt {made.template.name}"))
         return
-    known = _known_marks(made, results)
-    report = judge_file(outputs, reference, made, out=out, editor=_editor_of(edits), known=known)
-    show(report_table(report))
-    how = _mending(made, report.counts)
+    given = {"out": out, "editor": _editor_of(edits), "control": _control(lc)}
+    given["known"] = _known_marks(made, results)
+    reports = _judged(outputs, reference, made, make, **given)
+    how = _mending(made, sum((Counter(one.counts) for one in reports.values()), Counter()))
     allowed = {"missing"} if allow_missing else set()
-    reasons = [m for m in report.marks if m.level == "invalid" and m.what not in allowed]
+    reasons = [
+        f"not valid: {name}{mark.text}; {_mend(mark, how)}"
+        for name, report in reports.items()
+        for mark in report.marks
+        if mark.level == "invalid" and mark.what not in allowed
+    ]
     if reasons and not allow_invalid:
-        fail("\n".join(f"not valid: {mark.text}; {_mend(mark, how)}" for mark in reasons), 3)
+        fail("\n".join(reasons), 3)
     if how:
         _say(how)
-    if problem := report.details.get("cross_check"):
-        fail(f"error: the win rate is {problem}", 1)
+    problems = {
+        f"error: {name}the win rate is {report.details['cross_check']}"
+        for name, report in reports.items()
+        if "cross_check" in report.details
+    }
+    if problems:
+        fail("\n".join(sorted(problems)), 1)
+
+
+def _judged(
+    outputs: list[Path],
+    reference: Path | None,
+    made: Any,
+    make: Callable[[], Any],
+    **given: Any,
+) -> dict[str, Report]:
+    """Judge and show; the reports by what a message calls their models, "" where there is one."""
+    if len(outputs) == 1:
+        from bench.judging.files import judge_file
+        from bench.judging.show import report_table
+
+        report = judge_file(outputs[0], reference, made, **given)
+        show(report_table(report))
+        return {"": report}
+    from bench.judging.many import judge_models
+    from bench.judging.standing_show import standing_grids
+
+    standing, reports = judge_models(outputs, reference, made, make, **given)
+    show(*standing_grids(standing))
+    return {f"{name}: ": report for name, report in reports.items()}
 
 
 @app.command()
@@ -262,6 +313,15 @@ def _show_estimate(asking: Any, texts: tuple[Any, ...], repeated: Sequence[str] 
     size = sum(len(text.encode()) for text in repeated) / max(1, len(repeated))
     tokens = ASSUMED_OUTPUT_TOKENS + size / BYTES_PER_TOKEN
     show(estimate_table(estimate(asking.requests(*texts), asking.asker, tokens)))
+
+
+def _control(lc: str | None) -> Any:
+    """The data of AlpacaEval's length-controlled win rate, read before anything is paid for."""
+    if lc is None:
+        return None
+    from bench.judging.length_controlled import LengthControl
+
+    return LengthControl(lc)
 
 
 def _editor_of(edits: Path | None) -> str | None:

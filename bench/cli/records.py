@@ -314,12 +314,16 @@ def site(
     out: Annotated[Path, typer.Option(help="The folder to write to.")] = Path("site"),
     suite: SuiteName = None,
     results: Results = Path("results"),
+    judged: Annotated[
+        list[Path] | None,
+        typer.Option(help="A folder that `judge A.json B.json --out` wrote; repeatable."),
+    ] = None,
 ) -> None:
     """Write the leaderboard as pages that need no server: tables, curves, samples, provenance."""
     from leaderboard.site import write_site
 
     problems: list[str] = []
-    written = write_site(results, out, problems, suite)
+    written = write_site(results, out, problems, suite, judged or [])
     typer.echo(f"{len(written)} files; open {out / 'index.html'}")
     _end(problems)
 

@@ -266,16 +266,21 @@ def fetch(
     preset: Preset = "testbed",
     suite: RunSuite = None,
     overrides: Overrides = None,
+    lc: Annotated[
+        bool,
+        typer.Option("--lc", help="Only what `judge --lc hub` reads: AlpacaEval's gamed verdicts."),
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List it; download nothing.")] = False,
 ) -> None:
     """Bring a preset's model and data from the hub into its cache; then HF_HUB_OFFLINE=1 runs."""
     from bench.config.loading import load_config, load_suite
     from bench.config.sweeping import expand
     from bench.grid import to_rich
+    from bench.judging.length_controlled import REPO
     from bench.running import fetching
 
-    listings = []
-    for point in expand(overrides or [], preset, suite=suite):
+    listings = [fetching.listing(REPO)] if lc else []
+    for point in [] if lc else expand(overrides or [], preset, suite=suite):
         loaded = load_config(preset, point, suite=suite)
         found = fetching.listed(loaded, load_suite(loaded))
         listings += [listing for listing in found if listing not in listings]

@@ -11,6 +11,7 @@ blank line, as in AlpacaEval's own instructions: so joined, AlpacaFarm's are fou
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -70,24 +71,40 @@ class Annotation(Comparison):
 RowT = TypeVar("RowT", bound=Row)
 
 
-def read(path: Path, kind: type[RowT]) -> list[RowT]:
+def read(path: Path, kind: type[RowT], *, samples: bool = False) -> list[RowT]:
     """Read the rows of a file: .json or .jsonl, either with .gz.
 
+    Args:
+        path: the file.
+        kind: what its rows are.
+        samples: whether an instruction may have several rows, each as many as the others.
+
     Raises:
-        UserError: naming file, row and field of what is wrong, an instruction that comes twice, or
-            a file without rows.
+        UserError: naming file, row and field of what is wrong, an instruction that comes twice (or
+            more often than another), or a file without rows.
     """
     rows: list[RowT] = []
     places: dict[str, str] = {}
     for place, value in read_table(path):
         row = parse(value, kind, f"{path}, {place}")
-        if earlier := places.get(row.prompt):
+        earlier = places.setdefault(row.prompt, place)
+        if earlier != place and not samples:
             raise UserError(f"{path}, {place}: has the instruction of {earlier} once more")
-        places[row.prompt] = place
         rows.append(row)
     if not rows:
         raise UserError(f"{path} has no rows")
+    _require_even(path, Counter(row.prompt for row in rows), places)
     return rows
+
+
+def _require_even(path: Path, counts: Counter[str], places: dict[str, str]) -> None:
+    """Refuse a file in which just some instructions have several samples: that is a mistake."""
+    most, least = max(counts, key=counts.__getitem__), min(counts, key=counts.__getitem__)
+    if counts[most] != counts[least]:
+        raise UserError(
+            f"{path}: has the instruction of {places[most]} {counts[most]} times and that of "
+            f"{places[least]} {counts[least]} times; give each the same number of samples"
+        )
 
 
 def compares(path: Path) -> bool:

@@ -16,7 +16,7 @@ from bench.errors import UserError
 from bench.judging.pairs import Pair
 from bench.llm import mending
 from bench.plugins.protocols import OrderVerdict
-from bench.preference import FIRST, SECOND, TIE
+from bench.preference import TIE, side
 from bench.tables import shortened
 
 NULL_ANSWER = (
@@ -92,9 +92,9 @@ def _result(name: str, answers: Sequence[Sequence[OrderVerdict]], who: str) -> d
         _require_a_tie(answers, who)
     known = [order.preference for order in orders if order.preference is not None]
     mean = fmean(known) if known else None
-    wins, ties = known.count(SECOND), known.count(TIE)
+    wins, ties = sum(preference > TIE for preference in known), known.count(TIE)
     if name != "self" and mean is not None and mean > TIE:
-        said = next(order.rationale for order in orders if order.preference == SECOND)
+        said = next(o.rationale for o in orders if o.preference is not None and o.preference > TIE)
         raise _stopped(
             who,
             f"preferred the canary {name!r} ({_WORDS[name]}) in {wins} of {len(known)} comparisons "
@@ -136,11 +136,9 @@ def _require_texts_count(answers: Sequence[Sequence[OrderVerdict]], who: str) ->
     """
     both = _complete(answers)
     chosen = Counter(
-        "first" if preference == first else "second"
+        "first" if side(preference) == shown_first else "second"
         for preferences in both
-        for preference, first in zip(
-            preferences, (FIRST, SECOND), strict=True
-        )  # who is shown first
+        for preference, shown_first in zip(preferences, ("first", "second"), strict=True)
         if preference != TIE
     )
     n = sum(map(len, both))

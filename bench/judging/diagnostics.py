@@ -8,7 +8,7 @@ from typing import Any
 
 from bench.judging.pairs import Pair
 from bench.plugins.protocols import OrderVerdict, Verdict
-from bench.preference import FIRST, SECOND, TIE, side
+from bench.preference import TIE, side
 from bench.records.schema import Metric
 from bench.stats import accuracy_interval
 
@@ -29,15 +29,18 @@ def diagnose(judged: Judged) -> dict[str, Any]:
         - refusal_rate: items of which an order was refused.
     """
     both = [
-        (p.prompt, contradict(v.orders)) for p, v in judged if v.orders and v.preference is not None
+        (p.prompt, contradict(v.orders))
+        for p, v in judged
+        if len(v.orders) == 2 and v.preference is not None
     ]
     return {
         "flip_rate": rate(both),
         "first_position_rate": rate(
-            (pair.prompt, order.preference == preference)
+            (pair.prompt, side(order.preference) == shown_first)
             for pair, verdict in judged
-            for order, preference in zip(verdict.orders, (FIRST, SECOND), strict=False)
-            if verdict.preference is not None and order.preference in (FIRST, SECOND)
+            if len(verdict.orders) == 2 and verdict.preference is not None
+            for order, shown_first in zip(verdict.orders, ("first", "second"), strict=True)
+            if order.preference is not None and order.preference != TIE
         ),
         "longer_wins": rate(
             (p.prompt, (side(v.preference) == "second") == (len(p.output) > len(p.reference)))
@@ -70,7 +73,8 @@ def counts(verdicts: Iterable[Verdict]) -> dict[str, int]:
 
 def contradict(orders: Sequence[OrderVerdict]) -> bool:
     """Whether different outputs were preferred in the two orders."""
-    return {1, 2} <= {order.preference for order in orders}
+    sides = {side(order.preference) for order in orders if order.preference is not None}
+    return {"first", "second"} <= sides
 
 
 def _refused(verdict: Verdict) -> bool:

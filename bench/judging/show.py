@@ -22,6 +22,7 @@ _RATES = {
     "refusal_rate": "refusals",
 }
 _BIASES = ("flip_rate", "first_position_rate", "longer_wins")
+_CONTROLLED = "length-controlled win rate (AlpacaEval's)"
 Interval = tuple[float, float] | None
 
 
@@ -137,11 +138,12 @@ def _headline(report: Report) -> list[tuple[str, str]]:
     rate = report.win_rate
     low, high = report.bounds
     counts = ", ".join(f"{n} {status}" for status, n in report.counts.items())
+    samples = f", {report.samples} samples of each" if report.samples > 1 else ""
     rows = [
         ("win rate", _estimate(rate) if rate else "none: no instruction has a verdict"),
         (
             "instructions",
-            f"{report.n}: {report.scored} scored, {report.missing} missing ({counts})",
+            f"{report.n}{samples}: {report.scored} scored, {report.missing} missing ({counts})",
         ),
         ("missing taken as lost, won", f"{low:.1%}, {high:.1%}"),
     ]
@@ -160,7 +162,15 @@ def _diagnostics(report: Report) -> list[tuple[str, str]]:
             rows.append((label, f"{rate['mean']:.1%}{spread}, n = {rate['n']}"))
     adjusted = report.length_adjusted
     text = _estimate(adjusted) if adjusted else f"none: {report.length_problem}"
-    return [*rows, ("win rate at equal length (ours, not AlpacaEval's)", text)]
+    if report.length_warning:
+        text += f"; {report.length_warning}"
+    rows.append(("win rate at equal length (ours, not AlpacaEval's)", text))
+    if controlled := report.length_controlled:
+        extreme = "; far from the raw one: the fit may have failed" * controlled.extreme
+        rows.append((_CONTROLLED, _estimate(controlled) + extreme))
+    elif report.length_controlled_problem:
+        rows.append((_CONTROLLED, f"none: {report.length_controlled_problem}"))
+    return rows
 
 
 def _provenance(report: Report) -> list[tuple[str, str]]:

@@ -60,6 +60,8 @@ class Answer(BaseModel):
         seconds: from sending to receiving, retries included; None in a batch.
         at: when it came, ISO 8601, UTC.
         error: what went wrong, in words.
+        top_logprobs: for each token of the text its likeliest tokens with their log-probabilities,
+            where the question asked for them.
     """
 
     model_config = _READ_BACK
@@ -81,12 +83,22 @@ class Answer(BaseModel):
     transport: str = ""
     at: str = ""
     error: str | None = None
+    top_logprobs: list[dict[str, FiniteFloat]] = []
 
     @field_validator("text", "error")
     @classmethod
     def _storable(cls, value: str | None) -> str | None:
         """Half a surrogate pair, which JSON may carry and UTF-8 may not, becomes a "?"."""
         return value and value.encode("utf-8", "replace").decode()
+
+    @field_validator("top_logprobs")
+    @classmethod
+    def _storable_tokens(cls, value: list[dict[str, float]]) -> list[dict[str, float]]:
+        """Likewise, of parts of letters."""
+        return [
+            {token.encode("utf-8", "replace").decode(): x for token, x in position.items()}
+            for position in value
+        ]
 
     @property
     def paid(self) -> bool:

@@ -58,7 +58,8 @@ class Verdict:
         preference: 1 = the reference is better, 2 = the model, 1.5 = tie, None = no verdict.
         status: "ok", "tie", "identical" (a tie that nobody was asked about), or why there is none.
         score, reference_score: where the judge scores responses singly.
-        orders: where both orders were asked: the reference shown first, the model shown first.
+        orders: where both orders were asked: the reference shown first, the model shown first; or
+            the one that was.
     """
 
     preference: float | None

@@ -374,6 +374,12 @@ JUDGES: Registry[Any] = Registry(
             "arXiv:2210.10760",
         ),
         Entry(
+            "alpaca_eval",
+            "judges.alpaca_eval:AlpacaEval",
+            "an annotator of AlpacaEval's, as its annotators_config has it",
+            "arXiv:2404.04475",
+        ),
+        Entry(
             "claude",
             "judges.claude:Claude",
             "Claude compares the outputs, in both orders",

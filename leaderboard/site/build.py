@@ -1,11 +1,14 @@
 """From records to the files of the site."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bench.errors import UserError
+from bench.judging.standing import read_standing
+from bench.judging.standing_show import standing_grids
+from bench.naming import Names
 from bench.records.files import Run
 from leaderboard.analysis.aggregate import make_tables
 from leaderboard.analysis.compare import all_pairs
@@ -24,7 +27,7 @@ from leaderboard.site.samples import Pages, load_pages
 from leaderboard.site.sheets import cost_sheets, detail_sheets, result_sheet
 from leaderboard.site.stability import stability_page
 from leaderboard.views.glossary import method_term
-from leaderboard.views.html import Names, renderer
+from leaderboard.views.html import renderer
 from leaderboard.views.render import table_grids
 from leaderboard.views.reported import reported_grids
 from leaderboard.views.reward_models import grids
@@ -73,7 +76,11 @@ class Board:
 
 
 def write_site(
-    results: Path, out: Path, problems: list[str], suite: str | None = None
+    results: Path,
+    out: Path,
+    problems: list[str],
+    suite: str | None = None,
+    judged: Sequence[Path] = (),
 ) -> list[Path]:
     """Write the results as a static site; the same records give the same files, byte for byte.
 
@@ -90,18 +97,20 @@ def write_site(
             and where it holds such a site, its pages of runs that are gone are removed.
         problems: receives a line for each thing that is wrong with the runs; the page lists them.
         suite: this suite only.
+        judged: folders that `judge` wrote of several models; each becomes a table of its own.
 
     Returns:
         The files, the index first.
 
     Raises:
-        UserError: if there is no such folder or suite, no run, or `out` cannot be written or has
-            files of something else in it.
+        UserError: if there is no such folder or suite, no run, `judged` names something else, or
+            `out` cannot be written or has files of something else in it.
     """
     is_site = _holds_site(out)
     wrong: list[str] = []
+    standings = [standing_grids(read_standing(path)) for path in judged]
     boards = _boards(results, suite, wrong)
-    if not boards and not wrong:
+    if not boards and not wrong and not standings:
         raise UserError(f"{results}: no run yet; `python -m bench run --method sft` makes one")
     models = grids(tables(results, wrong, suite))
     papers = [(paper, reported_grids(paper)) for paper in load_reported(results, wrong)]
@@ -124,6 +133,7 @@ def write_site(
             ],
             papers=papers,
             reward_models=REWARD_MODELS if models else "",
+            judged=standings,
             problems=[line.removeprefix(f"{results}/") for line in wrong],
         )
         written.insert(0, _write(out / INDEX, page))

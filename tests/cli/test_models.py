@@ -180,6 +180,35 @@ def test_every_reason_is_named_and_allowed_on_its_own(server: Server, files: Pat
     assert bench(f"{JUDGE} --allow-invalid").exit_code == 0
 
 
+def test_several_models_and_their_page(server: Server, files: Path) -> None:
+    server.answer = prefers(lambda a, b: "much longer" in a and "much longer" not in b)
+    worse = [{**row, "output": "No.", "generator": "worse"} for row in OUTPUTS]
+    (files / "worse.json").write_text(json.dumps(worse))
+    line = JUDGE.replace("out.json", "out.json worse.json")
+    estimated = bench(f"{line} --dry-run")
+    assert "24" in estimated.stdout, estimated.output
+    judged = bench(f"{line} --out judged --allow-invalid")
+    assert judged.exit_code == 0, judged.output
+    assert "2 models against davinci" in judged.stdout
+    assert "ours - worse" in judged.stdout
+    assert server.calls == 24
+    server.faults = lambda body, _: (
+        Kind.REFUSAL if "\nNo.\n" in body["messages"][0]["content"] else None
+    )
+    refused = bench(f"{line} --store other".replace(" --set judge.max_retries=0", ""))
+    assert refused.exit_code == 3
+    assert "not valid: worse: 6 of 6 instructions have no verdict" in refused.output
+    (files / "none").mkdir()
+    built = bench("site --results none --judged judged --out site")
+    assert built.exit_code == 0, built.output
+    page = (files / "site" / "index.html").read_text()
+    assert "Judged outputs" in page
+    assert "2 models against davinci" in page
+    wrong = bench("site --results none --judged none --out site2")
+    assert wrong.exit_code == 2
+    assert "writes it" in wrong.output
+
+
 def test_a_judge_that_ties_everything_is_marked(server: Server, files: Path) -> None:
     server.answer = prefers(lambda a, b: False)
     result = bench(JUDGE)

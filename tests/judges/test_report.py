@@ -143,7 +143,8 @@ def test_cross_check_sees_a_difference() -> None:
 def test_alpaca_eval_leaves_the_root_logger_alone() -> None:
     """In a new process, where it is not imported yet."""
     code = (
-        "import logging; from bench.judging.report import _alpaca_eval_metrics as load; load(); "
+        "import logging; from bench.judging.quiet import quiet_import; "
+        "quiet_import('alpaca_eval.metrics'); "
         "print(logging.getLogger().level, logging.getLogger().handlers)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

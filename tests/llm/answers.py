@@ -114,8 +114,9 @@ def chat_completion(body: Body, text: str, fault: Fault | None, name: str) -> Bo
                 "index": 0,
                 "message": {
                     "role": "assistant",
-                    "content": content,
+                    "content": None if body.get("tools") else content,
                     "refusal": REFUSAL_TEXT if refused else None,
+                    **(_called(body, content or "") if body.get("tools") else {}),
                 },
                 "finish_reason": FINISH[made.stop],
                 "logprobs": None,
@@ -128,6 +129,28 @@ def chat_completion(body: Body, text: str, fault: Fault | None, name: str) -> Bo
             "completion_tokens_details": {"reasoning_tokens": made.thinking_tokens},
         },
     }
+
+
+def _called(body: Body, arguments: str) -> Body:
+    """The call of the function that the request chose."""
+    function = {"name": body["tool_choice"]["function"]["name"], "arguments": arguments}
+    return {"tool_calls": [{"id": "call_1", "type": "function", "function": function}]}
+
+
+def with_logprobs(made: Body, positions: list[dict[str, float]]) -> None:
+    """Put the likeliest tokens of each position, with their log-probabilities, into an answer."""
+    content = [
+        {
+            "token": max(tokens, key=tokens.__getitem__),
+            "logprob": max(tokens.values()),
+            "bytes": None,
+            "top_logprobs": [
+                {"token": token, "logprob": value, "bytes": None} for token, value in tokens.items()
+            ],
+        }
+        for tokens in positions
+    ]
+    made["choices"][0]["logprobs"] = {"content": content, "refusal": None}
 
 
 def check(body: Body) -> None:
@@ -151,6 +174,9 @@ def check_chat(body: Body) -> None:
     for name in ("model", "messages"):
         require(body.get(name), f"Missing required parameter: '{name}'.")
     require(not body.get("stream"), "stream: not served by this server")
+    top = body.get("top_logprobs")
+    require(top is None or body.get("logprobs"), "top_logprobs: logprobs must be set to true")
+    require((top or 0) <= 20, "top_logprobs: must be at most 20")
     schema = (body.get("response_format") or {}).get("json_schema")
     if schema and schema.get("strict"):
         check_schema(schema["schema"])

@@ -16,6 +16,8 @@ Settings: keywords of `Server`; all but the seed also attributes that a test may
     latency_s                    seconds that an answer takes; an error comes at once
     model_suffix                 appended to the model's name in an answer, as "-20260101"
     count_tokens                 False: POST /v1/messages/count_tokens answers 404
+    top_logprobs(body)           for each token of a chat answer its likeliest ones with their
+                                 log-probabilities, for a question that asks for them
     batch_polls                  which retrieve of a batch, from 1, is the first to say "ended";
                                  `batches.results` of the SDK retrieves once itself
     item_faults(params, attempt) the fault of one request of a batch; attempts as above, counted
@@ -56,7 +58,14 @@ from collections.abc import Callable, Set
 from dataclasses import replace
 from typing import Any
 
-from tests.llm.answers import CHAT, MESSAGES, VERDICT, Dialect, input_tokens
+from tests.llm.answers import (
+    CHAT,
+    MESSAGES,
+    VERDICT,
+    Dialect,
+    input_tokens,
+    with_logprobs,
+)
 from tests.llm.batches import Batch, Batches
 from tests.llm.faults import (
     ANSWERS,
@@ -98,6 +107,7 @@ class Server:
         seed: int = 0,
     ) -> None:
         self.answer = answer
+        self.top_logprobs: Callable[[Body], list[dict[str, float]]] | None = None
         self.faults = faults
         self.item_faults = item_faults
         self.batch_faults = batch_faults
@@ -257,6 +267,8 @@ class Server:
         text = text if isinstance(text, str) else json.dumps(text)
         made = dialect.answer(body, text, fault, next(self._names))
         made["model"] += self.model_suffix
+        if body.get("logprobs") and self.top_logprobs is not None:
+            with_logprobs(made, self.top_logprobs(body))
         self._log.pay(body, made)
         return made
 

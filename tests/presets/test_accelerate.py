@@ -13,8 +13,7 @@ from bench.config.presets import FOLDER
 
 FILES = sorted((FOLDER / "accelerate").glob("*.yaml"))
 SAYS = (  # in one write, for two processes share the output
-    "import os, sys; "
-    "sys.stdout.write('rank {RANK} of {WORLD_SIZE}\\n'.format(**os.environ))"
+    "import os, sys; sys.stdout.write('rank {RANK} of {WORLD_SIZE}\\n'.format(**os.environ))"
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Iterator
@@ -9,7 +10,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import openai
-from openai.types.chat import ChatCompletion
+from openai.types.chat import (
+    ChatCompletion,
+    ChatCompletionMessage,
+    ChatCompletionTokenLogprob,
+)
+from openai.types.chat.chat_completion import Choice, ChoiceLogprobs
 
 from bench.errors import UserError
 from bench.llm.answers import Answer, Outcome, Usage
@@ -23,6 +29,7 @@ from bench.llm.transports.protocol import Deliver, Say
 
 _REFUSED = (openai.BadRequestError, openai.UnprocessableEntityError)
 _SCHEMA, _LIMIT = "response_format", "max_completion_tokens"  # what not every endpoint takes
+_NONE = ChoiceLogprobs(content=None)
 _OUTCOMES: dict[str, Outcome] = {"length": "truncated", "content_filter": "refusal"}
 
 
@@ -152,7 +159,10 @@ class OpenAIChat:
 
 
 def to_chat(body: Any, dialect: Dialect = Dialect()) -> dict[str, Any]:
-    """The body of a chat completion that asks what a body of the Messages API asks."""
+    """The body of a chat completion that asks what a body of the Messages API asks.
+
+    Its field "chat", which that API has not, holds fields of a chat completion, sent as they are.
+    """
     output = body.get("output_config", {})
     turns = in_words(body)["messages"] if "format" in output else body["messages"]
     chat: dict[str, Any] = {
@@ -167,7 +177,7 @@ def to_chat(body: Any, dialect: Dialect = Dialect()) -> dict[str, Any]:
         chat[_SCHEMA] = {"type": "json_schema", "json_schema": schema}
     if "effort" in output:
         chat["reasoning_effort"] = output["effort"]
-    return chat
+    return chat | body.get("chat", {})
 
 
 def read_completion(completion: ChatCompletion, request: Request) -> Answer:
@@ -178,17 +188,39 @@ def read_completion(completion: ChatCompletion, request: Request) -> Answer:
             promises.
     """
     choice = completion.choices[0]
-    refused = choice.message.refusal
     return Answer(
         key=request.key,
-        outcome="refusal" if refused else _OUTCOMES.get(choice.finish_reason, "answered"),
-        text=choice.message.content or "",
+        outcome=_outcome(choice, request),
+        text=_text(choice.message),
         model=completion.model,
         stop_reason=choice.finish_reason,
         category="content_filter" if choice.finish_reason == "content_filter" else None,
         usage=_usage(completion.usage),
+        top_logprobs=[_likeliest(token) for token in (choice.logprobs or _NONE).content or ()],
         request_id=getattr(completion, "_request_id", None),
     )
+
+
+def _outcome(choice: Choice, request: Request) -> Outcome:
+    """Whoever sends fields of a chat completion, such as one token's room, reads what comes."""
+    if choice.message.refusal:
+        return "refusal"
+    outcome = _OUTCOMES.get(choice.finish_reason, "answered")
+    return "answered" if outcome == "truncated" and "chat" in request.body else outcome
+
+
+def _text(message: ChatCompletionMessage) -> str:
+    """What it says, or the arguments of the function that it was made to call."""
+    for call in message.tool_calls or ():
+        if call.type == "function":
+            return call.function.arguments
+    return message.content or ""
+
+
+def _likeliest(token: ChatCompletionTokenLogprob) -> dict[str, float]:
+    """Of one token; an endpoint says minus infinity, or a large number, where it knows of none."""
+    found = {top.token: top.logprob for top in token.top_logprobs or ()}
+    return {text: value for text, value in found.items() if math.isfinite(value)}
 
 
 def _usage(usage: Any) -> Usage:
