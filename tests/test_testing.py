@@ -20,6 +20,7 @@ from bench.plugins.protocols import Verdict
 from bench.plugins.registry import JUDGES, METHODS
 from bench.suites.testbed.suite import Testbed
 from bench.testing import check_judge, check_method, check_suite, check_ties
+from judges.alpaca_eval import AlpacaEval, AlpacaEvalOptions
 from judges.claude import Claude
 from judges.gold import Gold
 from judges.openai import OpenAI
@@ -82,7 +83,15 @@ def reward_model(server: Server, folder: Path) -> Any:
     return judge
 
 
+def alpaca_eval(server: Server, folder: Path) -> Any:
+    options = AlpacaEvalOptions(
+        annotators_config="alpaca_eval_gpt4", base_url=server.openai_url, canaries=0, orders="both"
+    )
+    return AlpacaEval(None, options, answers=folder / "a.jsonl", say=print)
+
+
 ASKED: dict[str, Callable[[Server, Path], Any]] = {
+    "alpaca_eval": alpaca_eval,
     "claude": claude,
     "openai": openai,
     "replay": replayed,

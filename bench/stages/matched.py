@@ -6,10 +6,9 @@ often better: this one takes the distance out of the comparison.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
@@ -31,15 +30,18 @@ class MatchedCheckpoint:
         backbone: with the adapter, as the next row's responses will be drawn from it.
         kl: nats a response.
         steps: how many the run takes.
-        out: the stage's folder.
-        step: at which it was kept before an interruption; None: not yet.
+        state: of an interrupted attempt.
+
+    Attributes:
+        step: behind which it was kept; None: not yet.
     """
 
     def __init__(
-        self, backbone: Backbone, kl: float, steps: int, out: Path, step: int | None
+        self, backbone: Backbone, kl: float, steps: int, state: Mapping[str, Any] | None = None
     ) -> None:
         self.backbone, self.kl, self.steps = backbone, kl, steps
-        self.folder, self.step = out / MATCHED, step
+        self.step: int | None = None if state is None else state["step"]
+        self._kept: list[Tensor] = [] if state is None else state["weights"]
         self._drawn_from = self._weights()
 
     def look(self, row: Mapping[str, float]) -> None:
@@ -52,17 +54,19 @@ class MatchedCheckpoint:
             return
         now, drawn = self._weights(), row.get("kl")
         if drawn is not None and drawn >= self.kl:
-            self._keep(int(row["step"]) - 1, self._drawn_from)
-            set_values(self.backbone.parameters(POLICY), now)
+            self.step, self._kept = int(row["step"]) - 1, self._drawn_from
         elif row.get("validation_kl", 0.0) >= self.kl or row["step"] == self.steps:
-            self._keep(int(row["step"]), now)
+            self.step, self._kept = int(row["step"]), now
         self._drawn_from = now
+
+    def state(self) -> dict[str, Any]:
+        """What a later attempt goes on with."""
+        return {"step": self.step, "weights": self._kept}
+
+    def save(self, out: Path) -> None:
+        """Write the adapter into the stage's folder; the policy then has its weights."""
+        set_values(self.backbone.parameters(POLICY), self._kept)
+        self.backbone.save_adapter(POLICY, out / MATCHED)
 
     def _weights(self) -> list[Tensor]:
         return [p.detach().clone() for p in self.backbone.parameters(POLICY)]
-
-    def _keep(self, step: int, weights: list[Tensor]) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)  # of an attempt that was cut off
-        set_values(self.backbone.parameters(POLICY), weights)
-        self.backbone.save_adapter(POLICY, self.folder)
-        self.step = step

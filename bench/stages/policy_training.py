@@ -70,7 +70,7 @@ class PolicyTraining:
             trainer.restore(state)
             for row in state["rows"]:
                 curve.add(row)
-        rows, matched = curve.rows, self._matched(steps, out, state)
+        rows, matched = curve.rows, self._matched(steps, state)
         # The seconds of an interrupted run go on where its last row stood.
         began = time.perf_counter() - (rows[-1]["seconds"] if rows else 0.0)
         with self.context.progress.task(name.upper(), total=steps) as task:
@@ -84,26 +84,26 @@ class PolicyTraining:
                 task.advance(int(row["step"] > 0), note=_note(row))
 
             def on_checkpoint(state: dict[str, Any]) -> None:
-                step = None if matched is None else matched.step
-                checkpoints.write(state | {"rows": rows, "matched_step": step})
+                kept = None if matched is None else matched.state()
+                checkpoints.write(state | {"rows": rows, "matched": kept})
 
             best = trainer.run(self._validator(kl=kl), on_row, on_checkpoint)
         self.backbone.save_adapter(POLICY, out / "policy")
         if (save_value := getattr(trainer, "save_value", None)) is not None:
             save_value(out / VALUE)
+        if matched is not None:  # last: the policy has its weights from here on
+            matched.save(out)
         curve.write(out)
         for adapter in self.backbone.adapters - self._there:
             self.backbone.drop_adapter(adapter)
         stats = {"tokens": trainer.tokens, "steps": steps, "best_step": best.step}
         return stats if matched is None else stats | {"matched_step": matched.step}
 
-    def _matched(
-        self, steps: int, out: Path, state: dict[str, Any] | None
-    ) -> MatchedCheckpoint | None:
+    def _matched(self, steps: int, state: dict[str, Any] | None) -> MatchedCheckpoint | None:
         kl = self.context.config.evaluation.matched_kl
         if kl is None:
             return None
-        return MatchedCheckpoint(self.backbone, kl, steps, out, (state or {}).get("matched_step"))
+        return MatchedCheckpoint(self.backbone, kl, steps, (state or {}).get("matched"))
 
     def _validator(self, *, kl: bool) -> Callable[[], dict[str, float]]:
         make = self.validation.make_judge

@@ -58,7 +58,7 @@ def train_sft(
         warmup=config.warmup,
         steps=step_count(config, len(rows)),
         max_grad_norm=MAX_GRAD_NORM,
-        rng=generator("sft", config.seed),
+        rng=generator("sft", config.seed or 0),
         checkpoints=checkpoints,
         on_step=on_step,
     )
@@ -119,6 +119,6 @@ def _trainable(backbone: Backbone, config: SFTConfig, lora: LoRAConfig) -> list[
     if config.full:
         backbone.model.requires_grad_(True)
         return list(backbone.model.parameters())
-    torch.manual_seed(config.seed)
+    torch.manual_seed(config.seed or 0)
     backbone.add_adapter(SFT, lora)
     return backbone.parameters(SFT)

@@ -25,7 +25,7 @@ def said(*arguments: str) -> list[dict[str, str]]:
 def test_a_frame_has_a_row_a_run_with_its_intervals() -> None:
     runs = bench.load(TESTBED)
     frame = runs.to_pandas().set_index("run_id")
-    assert len(frame) == len(runs) == 40
+    assert len(frame) == len(runs) == 60
     record = runs[3]
     metric, row = record.metrics["win_rate"], frame.loc[record.run_id]
     assert (row["win_rate"], row["win_rate.se"]) == (metric.mean, metric.standard_error)
@@ -35,7 +35,7 @@ def test_a_frame_has_a_row_a_run_with_its_intervals() -> None:
 
 def test_runs_are_chosen_by_suite_method_label_and_any_field() -> None:
     assert {run.label for run in bench.load(TESTBED, method="token_ppo")} == {
-        "token_ppo", "token_ppo loss=eq4", "token_ppo paid_at=end",
+        "token_ppo", "token_ppo assignment=growth", "token_ppo loss=eq4", "token_ppo paid_at=end",
     }  # fmt: skip
     chosen = bench.load(TESTBED, suite="testbed", label="token_ppo")
     assert [run.seed for run in chosen] == [0, 1, 2, 3, 4]
@@ -71,7 +71,7 @@ def test_the_table_and_the_differences_are_the_command_lines() -> None:
 
 def test_a_choice_of_runs_has_a_table_of_its_own() -> None:
     board = bench.load(TESTBED).where(method="token_ppo").leaderboard()
-    assert len(board[0].rows) == 3
+    assert len(board[0].rows) == 4
     assert len(board.sections()) > len(board.grids()) == 1
 
 

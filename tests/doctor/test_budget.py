@@ -36,7 +36,7 @@ LENGTHS = Lengths(
     dict.fromkeys(("preference", "ppo", "validation", "test", "unseen"), 20), (20, 40)
 )
 CPU = torch.device("cpu")
-SMALL = RunConfig(lora=LORA)
+SMALL = RunConfig(lora=LORA, ppo=PPOConfig(value_model="separate"))
 
 
 def counter(config: RunConfig = SMALL, settings: Any = None, lengths: Lengths = LENGTHS) -> Counter:

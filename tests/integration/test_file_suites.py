@@ -175,6 +175,7 @@ def test_a_model_judges_them_and_what_it_said_is_replayed(
     given = SUITES[name](tmp_path / "files")
     overrides = [*SMALL, f"model.path={tiny}", *(f"suite.{k}={v}" for k, v in given.items())]
     overrides += ["evaluation.validation=last", "evaluation.samples=1", "evaluation.greedy=false"]
+    overrides += ["evaluation.matched_kl=null"]
     server.answer = prefers(lambda a, b: len(a) > len(b))
     asking = ["evaluation.judge=claude", "judge.canaries=0", "judge.max_retries=0"]
     asked = run(tmp_path, name, "ppo_rlhf", overrides + asking)

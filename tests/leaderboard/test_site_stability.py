@@ -60,13 +60,17 @@ def published(tmp_path_factory):
 
 def test_the_published_numbers_are_those_of_the_analysis(published):
     _, found, (page, _) = published
-    at, training = page.sheets
+    at, by_granularity, training = page.sheets
+    assert by_granularity.title.startswith("By how finely the reward is paid")
     assert at.title == f"At a KL of {found.matched:g} nats a response"
     shown = cells(at)
     assert len(shown) == len(found.lines) > 5
     for line in found.lines:
         for header, quantity in (("Length", LENGTH), ("Reward mass", MASS)):
             estimate = line.at(quantity, found.matched)
+            if estimate is None:  # nothing is paid where nothing is drawn
+                assert (line.method, quantity) == ("dpo", MASS)
+                continue
             field = shown[line.label][header]
             assert field.key == estimate.mean
             straight = line.stretched(quantity, found.matched)
@@ -80,11 +84,12 @@ def test_the_published_numbers_are_those_of_the_analysis(published):
 def test_the_published_curves_have_the_analysis_points(published):
     out, found, (page, paths) = published
     assert [chart.name for chart in page.charts] == [
-        "matched-length", "matched-mass", "matched-score",
+        "matched-length", "matched-repeats", "matched-mass", "matched-score",
     ]  # fmt: skip
     assert all(path.is_file() for path in paths)
     assert (out / page.charts[0].svg).read_text().count("token_ppo") >= 3
-    for chart, quantity in zip(page.charts, ("length", "reward_mass", "score"), strict=True):
+    quantities = ("length", "repeat_share", "reward_mass", "score")
+    for chart, quantity in zip(page.charts, quantities, strict=True):
         line = next(line for line in found.lines if line.label == "token_ppo")
         row = cells(chart.numbers)["token_ppo"]
         for header, field in list(row.items())[1:]:
@@ -92,40 +97,44 @@ def test_the_published_curves_have_the_analysis_points(published):
             assert field.key == (None if estimate is None else estimate.mean)
 
 
-def test_what_no_record_has_is_said_and_not_drawn(published):
+def test_what_a_row_cannot_have_is_said(published):
     _, found, (page, _) = published
-    assert found.lacking("repeat_share") == [line.label for line in found.lines]
-    assert page.missing == [("Repeats at equal KL", "Not recorded in any of these runs.")]
-    assert {row["Repeats %"].text for row in cells(page.sheets[0]).values()} == {"not recorded"}
-    assert {row["Paid by"].text for row in cells(page.sheets[0]).values()} == {"not recorded"}
+    assert found.lacking("repeat_share") == []
+    assert page.missing == [("Reward mass at equal KL", "Nothing is paid: dpo, dpo data=edits.")]
+    shown = cells(page.sheets[0])
+    assert shown["dpo"]["Paid by"].text == "nothing"
+    assert shown["fine_grained_ppo"]["Paid by"].text == "response"
+    assert shown["token_ppo paid_at=end"]["Paid by"].text == "response"
+    assert shown["token_ppo"]["Paid by"].text == "token"
 
 
-def test_the_published_finding_names_both_ends_with_its_interval():
-    first, second, third = said(RESULTS)
-    found = re.fullmatch(
-        r"At a KL of \S+ nats a response, the largest that every row reaches, rows go from "
-        r"(\S+) \(ppo_rlhf\) to (\S+) tokens a response \(token_ppo\), (\S+) apart "
-        r"\(95 % interval (\S+) to (\S+), Bonferroni's over all 21 pairs of rows\)\.",
-        first,
-    )
-    assert found
-    low, high, apart, *ends = map(float, found.groups())
-    assert high - low == pytest.approx(apart, abs=0.11)
-    assert ends[0] < apart < ends[1]
-    assert second == "How finely a response is paid is not in these records."
-    assert third.endswith("first validation, not measured there: token_ppo (4 of 5 seeds).")
+def test_the_published_finding_compares_granularities_with_intervals():
+    first, second, third, fourth = said(RESULTS)
+    for sentence, fine in ((first, "token"), (second, "segment")):
+        found = re.match(
+            r"At a KL of \S+ nats a response, the largest that every row reaches, a policy that is "
+            rf"paid by the {fine} writes (\S+) more tokens a response "
+            r"\(95 % interval (\S+) to (\S+)\)",
+            sentence,
+        )
+        assert found
+        apart, low, high = map(float, found.groups())
+        assert low < apart < high
+        assert sentence.endswith("than one that is paid by the response.")
+    assert third.startswith("Methods of one granularity are averaged")
+    assert fourth.endswith("fine_grained_ppo (1 of 5 seeds), token_ppo (2 of 5 seeds).")
 
 
 def test_the_published_curves_are_marked_before_a_first_validation(published):
-    """token_ppo's first validations lie at a KL of 2.12 in seed 0, and behind 1.5 in three more."""
+    """token_ppo's first validations lie behind the matched KL in two seeds."""
     _, _, (page, _) = published
     length = page.charts[0]
-    assert cells(page.sheets[0])["token_ppo"]["Length"].note.endswith("; † 4 of 5 seeds")
+    assert cells(page.sheets[0])["token_ppo"]["Length"].note.endswith("; † 2 of 5 seeds")
     assert page.sheets[0].notes[-1].startswith("†: On the straight line between SFT")
     assert any("†" in f.text for f in cells(length.numbers)["token_ppo"].values())
     assert length.caption.endswith("† before a first validation")
     line = next(x for x in json.loads(length.data)["lines"] if x["label"] == "token_ppo")
-    assert [p[5:] for p in line["points"][:4]] == [[], [5], [5], [4]]
+    assert [p[5:] for p in line["points"][:2]] == [[], [2]]
 
 
 def test_a_win_rate_is_in_percent(make_run, tmp_path):

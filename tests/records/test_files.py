@@ -89,7 +89,7 @@ def test_a_mean_that_is_not_finite_is_refused(tmp_path, value):
         (("status",), "fine", "status"),
         (("sed",), 1, "sed: Extra inputs"),
         (("schema_version",), "2", "schema_version: expected a whole number"),
-        (("schema_version",), 5, "newer than 5, .*: update GrainBench"),
+        (("schema_version",), 6, "newer than 5, .*: update GrainBench"),
         (("metrics", "win_rate", "ci95"), [0.7, 0.1], "begins at 0.7"),
         (("metrics", "win_rate", "wins"), "many", "metrics.win_rate.wins"),
         (("reference",), None, "reference"),

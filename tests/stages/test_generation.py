@@ -79,7 +79,8 @@ def test_generation_goes_on_to_the_byte(context: Any, tmp_path: Path, stop: int)
     backbone = tiny_backbone()
     backbone.add_adapter(POLICY, LORA)
     stir(backbone, POLICY)
-    backbone.save_adapter(POLICY, tmp_path / "policy")
+    for name in ("policy", "matched"):
+        backbone.save_adapter(POLICY, tmp_path / name)
     inputs = [tmp_path, tmp_path]
     whole = files(build_outputs, context, tmp_path / "whole", inputs, 99)
     assert files(build_outputs, context, tmp_path / "again", inputs, stop) == whole

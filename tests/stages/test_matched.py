@@ -24,43 +24,36 @@ OFFLINE: Rows = [
 ]
 
 
-def kept(out: Path, rows: Rows, kl: float, step: int | None = None) -> tuple[int | None, bool]:
+def kept(out: Path, rows: Rows, kl: float, stop: int = 99) -> tuple[int | None, bool]:
     """The step that is kept of a policy that moves before every row, and if its weights are.
 
-    Training goes on with the policy's own weights.
+    Training goes on with the policy's own weights; behind row `stop` in another process.
     """
     backbone = tiny_backbone()
     backbone.add_adapter(POLICY, LORA)
-    keeper = MatchedCheckpoint(backbone, kl, 3, out, step)
+    keeper = MatchedCheckpoint(backbone, kl, 3)
     weights = {}
     for row in rows:
         stir(backbone, POLICY, seed=int(row["step"]))
         weights[row["step"]] = [p.detach().clone() for p in backbone.parameters(POLICY)]
         keeper.look(row)
+        if row["step"] == stop:
+            keeper = MatchedCheckpoint(backbone, kl, 3, keeper.state())
         present = zip(backbone.parameters(POLICY), weights[row["step"]], strict=True)
         assert all(torch.equal(a, b) for a, b in present)
+    keeper.save(out)
     backbone.drop_adapter(POLICY)
-    if not keeper.folder.exists():
-        return keeper.step, False
     backbone.add_adapter(POLICY, folder=out / MATCHED)
-    read = backbone.parameters(POLICY)
-    own = weights[keeper.step if keeper.step in weights else rows[-1]["step"]]
-    return keeper.step, all(torch.equal(a, b) for a, b in zip(read, own, strict=True))
+    assert keeper.step is not None
+    read = zip(backbone.parameters(POLICY), weights[keeper.step], strict=True)
+    return keeper.step, all(torch.equal(a, b) for a, b in read)
 
 
 @pytest.mark.parametrize(
     ("rows", "kl", "step"), [(DRAWN, 2.0, 1), (DRAWN, 9.0, 3), (OFFLINE, 0.9, 2), (OFFLINE, 2, 3)]
 )
+@pytest.mark.parametrize("stop", [0, 1, 2, 3, 99])
 def test_the_first_to_reach_it_is_kept_or_else_the_last(
-    tmp_path: Path, rows: Rows, kl: float, step: int
+    tmp_path: Path, rows: Rows, kl: float, step: int, stop: int
 ) -> None:
-    assert kept(tmp_path, rows, kl) == (step, True)
-
-
-def test_what_was_kept_before_an_interruption_stays(tmp_path: Path) -> None:
-    assert kept(tmp_path, DRAWN[2:], 2.0, step=1) == (1, False)
-
-
-def test_what_an_attempt_kept_that_was_cut_off_is_replaced(tmp_path: Path) -> None:
-    kept(tmp_path, DRAWN[:2], 0.4)
-    assert kept(tmp_path, DRAWN, 2.0) == (1, True)
+    assert kept(tmp_path, rows, kl, stop) == (step, True)

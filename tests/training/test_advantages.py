@@ -112,5 +112,5 @@ def test_groups_that_do_not_fit_a_step_are_refused() -> None:
 @pytest.mark.parametrize("method", ["rloo", "grpo"])
 def test_they_are_refused_when_the_run_is_planned(method: str) -> None:
     config = load_config("testbed", [f"method={method}", "reward.samples=7"])
-    with pytest.raises(UserError, match=r"ppo.batch_size=48: it must be a multiple of the 7 resp"):
+    with pytest.raises(UserError, match=r"ppo.batch_size=64: it must be a multiple of the 7 resp"):
         make_plan(config)

@@ -28,6 +28,7 @@ BASE = PPOConfig(
     lr=1e-2,
     value_lr=1e-2,
     kl_rate=0.0,
+    value_model="separate",
 )
 PROMPTS = ["Say red.", "Say blue, please.", "Go.", "Name a colour that you like."]
 
