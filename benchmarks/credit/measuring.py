@@ -61,6 +61,7 @@ class Settings:
             kl_rate=0.0,
             missing_eos="subtract",
             missing_eos_penalty=0.0,
+            value_model="separate",
             eval_every=self.steps + 1,
         )
 

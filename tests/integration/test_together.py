@@ -76,7 +76,8 @@ def held_against_one_process(record: Record, tmp_path: Path, *overrides: str) ->
     alone = run(settings, Store(tmp_path / "alone"), tmp_path / "alone_results")
     assert set(alone.metrics) == set(record.metrics)
     for name in ("win_rate", "gold_score", "rm_accuracy.edited", "kl"):
-        assert record.metrics[name].mean == pytest.approx(alone.metrics[name].mean, rel=1e-3)
+        found, expected = record.metrics[name].mean, alone.metrics[name].mean
+        assert found == pytest.approx(expected, rel=1e-3, abs=1e-5)  # a KL near 0 is all rounding
 
 
 def kill_one(partial: Path) -> None:
