@@ -3,6 +3,11 @@
 import re
 
 
+def file_name(text: str) -> str:
+    """`text` reduced to letters, digits, ``.``, ``_``, ``+`` and ``-``."""
+    return re.sub(r"[^A-Za-z0-9_.+-]+", "-", text).strip("-")
+
+
 class Names:
     """File names and ids from what a record says: safe in a path, and each given out once."""
 

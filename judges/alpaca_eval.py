@@ -61,7 +61,8 @@ class AlpacaEvalOptions(OpenAIOptions):
 
     def load_template(self) -> Template:
         """Its name, and its fields and prompt as the text that is hashed."""
-        return Template(self.annotator.name, self.annotator.whole)
+        annotator = self.annotator
+        return Template(annotator.name, annotator.whole)
 
 
 class AlpacaEval(Pairwise):

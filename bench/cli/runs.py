@@ -276,10 +276,13 @@ def fetch(
     from bench.config.loading import load_config, load_suite
     from bench.config.sweeping import expand
     from bench.grid import to_rich
-    from bench.judging.length_controlled import REPO
     from bench.running import fetching
 
-    listings = [fetching.listing(REPO)] if lc else []
+    listings = []
+    if lc:
+        from bench.judging.length_controlled import REPO
+
+        listings.append(fetching.listing(REPO))
     for point in [] if lc else expand(overrides or [], preset, suite=suite):
         loaded = load_config(preset, point, suite=suite)
         found = fetching.listed(loaded, load_suite(loaded))

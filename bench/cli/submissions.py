@@ -37,8 +37,7 @@ def submit(
     ] = None,
 ) -> None:
     """Hold a new row against the published table's rules, and pack it into one file for review."""
-    import re
-
+    from bench.naming import file_name
     from bench.records.files import Run, read_record
     from leaderboard.submission.bundle import check_is_bundle, pack
     from leaderboard.submission.offer import Offer, one_row
@@ -47,8 +46,7 @@ def submit(
     folders = [folder for run in runs for folder in _folders(find_run(run, results))]
     found = one_row(Run(read_record(folder, verify=False), folder) for folder in folders)
     record = found[0].record
-    name = re.sub(r"[^A-Za-z0-9_.+-]+", "-", f"{record.suite}-{record.label}").strip("-")
-    path = out or Path(f"{name}.zip")
+    path = out or Path(f"{file_name(f'{record.suite}-{record.label}')}.zip")
     check_is_bundle(path)
     new = Offer(found, frozenset(declare or []), _texts(found))
     told = review(new, results)

@@ -20,11 +20,11 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from bench.errors import UserError
 from bench.records.migrations import migrate
@@ -82,6 +82,8 @@ __all__ = [
     "explain",
     "find_runs",
     "read_curves",
+    "read_document",
+    "read_documents",
     "read_items",
     "read_record",
     "read_records",
@@ -105,6 +107,7 @@ MAX_DRIFT = 1e-6  # record.json and items.jsonl hold the same mean, up to roundi
 _NAMED = 4  # so many edited fields fit into a line
 
 _AnyRow = TypeVar("_AnyRow", bound=Row)
+DocumentT = TypeVar("DocumentT", bound=BaseModel)
 
 
 class RecordError(UserError, ValueError):
@@ -130,6 +133,33 @@ def explain(error: ValidationError) -> str:
     field = ".".join(str(part) for part in first["loc"])
     more = f" (and {len(others)} more)" if others else ""
     return f"{field}: {first['msg']}{more}" if field else f"{first['msg']}{more}"
+
+
+def read_document(path: Path, kind: type[DocumentT]) -> DocumentT:
+    """A JSON file that is one of our models, a record of a run apart (`read_record`).
+
+    Raises:
+        RecordError: naming the file and the first field that is wrong.
+    """
+    try:
+        return kind.model_validate_json(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecordError(f"{path}: cannot be read: {error}") from error
+    except ValidationError as error:
+        raise RecordError(f"{path}: {explain(error)}") from error
+
+
+def read_documents(
+    paths: Iterable[Path], kind: type[DocumentT], problems: list[str]
+) -> list[DocumentT]:
+    """Those that can be read; `problems` receives a `Damage` for each of the others."""
+    found = []
+    for path in paths:
+        try:
+            found.append(read_document(path, kind))
+        except RecordError as error:
+            problems.append(Damage(error))
+    return found
 
 
 def write_record(record: Record, folder: Path) -> Path:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
+from pydantic import BaseModel, ConfigDict, FiniteFloat
 
 from bench.files import write_atomically
-from bench.records.files import Damage, RecordError, explain
+from bench.naming import file_name
+from bench.records.files import read_documents
 from bench.records.schema import Mark, Metric
 
 FOLDER: Final = "judges"
@@ -68,23 +68,14 @@ def write(quality: JudgeQuality, results: Path) -> Path:
         UserError: it cannot be written.
     """
     name = "-".join(part[:60] for part in quality.who if part)
-    path = results / FOLDER / f"{re.sub(r'[^A-Za-z0-9_.+-]+', '-', name).strip('-')}.json"
+    path = results / FOLDER / f"{file_name(name)}.json"
     write_atomically(path, quality.model_dump_json(indent=1) + "\n")
     return path
 
 
 def read_all(results: Path, problems: list[str]) -> list[JudgeQuality]:
     """All below a folder of results; `problems` receives a `Damage` for each unreadable one."""
-    found = []
-    for path in sorted((results / FOLDER).glob("*.json")):
-        try:
-            text = path.read_text(encoding="utf-8")
-            found.append(JudgeQuality.model_validate_json(text))
-        except (OSError, UnicodeDecodeError) as error:
-            problems.append(Damage(RecordError(f"{path}: cannot be read: {error}")))
-        except ValidationError as error:
-            problems.append(Damage(RecordError(f"{path}: {explain(error)}")))
-    return found
+    return read_documents(sorted((results / FOLDER).glob("*.json")), JudgeQuality, problems)
 
 
 def marks_of(

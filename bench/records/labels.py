@@ -16,6 +16,7 @@ from bench.config.loading import FIELDS, config_sha, load_config, plugin_options
 from bench.config.presets import default_preset, preset_names
 from bench.config.run import PPOConfig, RunConfig, flatten
 from bench.config.section import OPERATIONAL
+from bench.naming import file_name
 
 NAMED = 3  # so many differences fit into a label
 _LONGEST = 80  # characters of a folder's name before seed and hash; file systems end at 255 bytes
@@ -47,8 +48,7 @@ def label(config: RunConfig) -> str:
 
 def run_id(config: RunConfig) -> str:
     """A folder's name: readable, and unique to the configuration."""
-    name = re.sub(r"[^A-Za-z0-9_.+-]+", "-", label(config)).strip("-")
-    return f"{name[:_LONGEST]}-s{config.seed}-{config_sha(config)[:8]}"
+    return f"{file_name(label(config))[:_LONGEST]}-s{config.seed}-{config_sha(config)[:8]}"
 
 
 def folder_of(config: RunConfig, results: Path) -> Path:

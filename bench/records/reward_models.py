@@ -9,10 +9,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 from bench.files import write_atomically
-from bench.records.files import Damage, RecordError, explain
+from bench.records.files import read_document, read_documents
 from bench.records.schema import Brought, Code, DataSplit, Hardware, Metric
 
 FOLDER: Final = "reward_models"  # below a folder of results
@@ -94,12 +94,7 @@ def read(path: Path) -> RewardModelRecord:
     Raises:
         RecordError: naming the file and the first field that is wrong.
     """
-    try:
-        return RewardModelRecord.model_validate_json(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecordError(f"{path}: cannot be read: {error}") from error
-    except ValidationError as error:
-        raise RecordError(f"{path}: {explain(error)}") from error
+    return read_document(path, RewardModelRecord)
 
 
 def read_all(results: Path, problems: list[str]) -> list[RewardModelRecord]:
@@ -109,10 +104,5 @@ def read_all(results: Path, problems: list[str]) -> list[RewardModelRecord]:
         results: the folder.
         problems: receives a `Damage` for each that cannot be read.
     """
-    found = []
-    for path in sorted((results / FOLDER).glob("*/*.json")):
-        try:
-            found.append(read(path))
-        except RecordError as error:
-            problems.append(Damage(error))
-    return found
+    paths = sorted((results / FOLDER).glob("*/*.json"))
+    return read_documents(paths, RewardModelRecord, problems)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +13,7 @@ from bench.config.loading import load_config, load_suite
 from bench.config.presets import default_preset, preset_names
 from bench.errors import UserError
 from bench.models.devices import dtype_name
+from bench.naming import file_name
 from bench.pipeline.stage import Context, Executed, execute
 from bench.plugins.capabilities import Gold, Notes
 from bench.records.files import RECORD
@@ -99,7 +99,7 @@ class Subject:
         """Of its record's file: the same model asked the same again replaces it."""
         facts = [self.model.model_dump(), _told(self.config), vars(asked), self.run]
         sha = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-        return f"{re.sub(r'[^A-Za-z0-9_.+-]+', '-', self.label).strip('-')[:80]}-{sha[:8]}"
+        return f"{file_name(self.label)[:80]}-{sha[:8]}"
 
 
 def bench_model(

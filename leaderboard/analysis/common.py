@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 
 from bench.records.files import CurvePoint
-from leaderboard.analysis.curves import SCORES, curve_of
+from leaderboard.analysis.curves import SCORES, score_of
 from leaderboard.analysis.matched import finite
 from leaderboard.analysis.rows import Arrival, Common
 from leaderboard.analysis.runs import Group
@@ -27,10 +27,8 @@ def common(groups: Sequence[Group], problems: list[str]) -> Common | None:
         groups: of one table; their runs' folders are read.
         problems: receives a line for each curve that cannot be read.
     """
-    curves = {
-        group.label: [curve_of(run, problems) for run in group.ok.values()] for group in groups
-    }
-    name = next((n for n in SCORES for own in curves.values() for c in own if _smooth(c, n)), None)
+    curves = {group.label: list(group.curves(problems).values()) for group in groups}
+    name = score_of(points for own in curves.values() for points in own)
     if name is None:
         return None
     paths = {
@@ -38,6 +36,8 @@ def common(groups: Sequence[Group], problems: list[str]) -> Common | None:
         for label, own in curves.items()
         if (found := [path for c in own if (path := _smooth(c, name))])
     }
+    if not paths:  # no value is finite
+        return None
     best = sorted((min(max(v for v, _ in p) for p in own) for own in paths.values()), reverse=True)
     began = max(path[0][0] for own in paths.values() for path in own)
     # 1e-9: a quotient such as .15 / .05 may lie just below its integer.
@@ -49,10 +49,10 @@ def common(groups: Sequence[Group], problems: list[str]) -> Common | None:
     )
 
 
-Path = list[tuple[float, CurvePoint]]
+Smoothed = list[tuple[float, CurvePoint]]
 
 
-def _smooth(points: Sequence[CurvePoint], name: str) -> Path:
+def _smooth(points: Sequence[CurvePoint], name: str) -> Smoothed:
     """The score at each validation, averaged over those beside it, with the validation."""
     known = [(value, p) for p in points if (value := finite(p.values.get(name))) is not None]
     values = [value for value, _ in known]
@@ -63,7 +63,7 @@ def _smooth(points: Sequence[CurvePoint], name: str) -> Path:
     ]
 
 
-def _arrival(paths: Sequence[Path], level: float) -> Arrival:
+def _arrival(paths: Sequence[Smoothed], level: float) -> Arrival:
     firsts = [next((point for value, point in path if value >= level), None) for path in paths]
     there = [point for point in firsts if point is not None]
     if len(there) < len(paths):

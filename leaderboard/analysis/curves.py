@@ -1,5 +1,7 @@
 """The curves of a table's runs, as every view of them reads them."""
 
+from collections.abc import Iterable
+
 from bench.records.files import CURVES, CurvePoint, Damage, RecordError, Run, read_curves
 
 SCORES = {
@@ -26,3 +28,11 @@ def curve_of(run: Run, problems: list[str]) -> list[CurvePoint]:
     except RecordError as error:
         problems.append(Damage(error))
         return []
+
+
+def score_of(curves: Iterable[list[CurvePoint]]) -> str | None:
+    """The validation score that checkpoints are chosen by: the first that any curve has."""
+    known = {
+        name for points in curves for p in points for name, v in p.values.items() if v is not None
+    }
+    return next((name for name in SCORES if name in known), None)

@@ -50,6 +50,11 @@ class Common:
     level: float
     rows: dict[str, Arrival]
 
+    @property
+    def title(self) -> str:
+        """Of its table."""
+        return f"To a validation {self.score} of {self.level:g}"
+
 
 @dataclass(frozen=True)
 class Row:

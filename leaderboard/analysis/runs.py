@@ -15,6 +15,7 @@ from bench.config.presets import default_preset
 from bench.config.run import RunConfig
 from bench.errors import UserError
 from bench.records.files import (
+    CurvePoint,
     Damage,
     Item,
     Record,
@@ -26,6 +27,7 @@ from bench.records.files import (
 )
 from bench.records.judges import JudgeQuality, marks_of, read_all
 from bench.records.labels import NAMED, base_name, names_differences, settings, text
+from leaderboard.analysis.curves import curve_of
 
 Floats = NDArray[np.float64]
 # What a run that ended so is worth beside another of the same seed; all other endings, 0.
@@ -65,6 +67,17 @@ class Group:
     runs: list[Run]
     items: dict[int, list[Item]] = field(default_factory=dict)
     is_variant: bool = False
+    _curves: dict[int, list[CurvePoint]] | None = field(default=None, repr=False, compare=False)
+
+    def curves(self, problems: list[str]) -> dict[int, list[CurvePoint]]:
+        """Seed -> steps, of the runs that ended ok: read once, for whatever looks at them.
+
+        Args:
+            problems: receives a line for each curve that cannot be read, the first time.
+        """
+        if self._curves is None:
+            self._curves = {seed: curve_of(run, problems) for seed, run in self.ok.items()}
+        return self._curves
 
     @property
     def ok(self) -> dict[int, Run]:

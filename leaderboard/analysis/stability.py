@@ -5,17 +5,16 @@ more. Here each seed's curve is read at the same KL (`leaderboard.analysis.match
 over seeds, by row and by how finely the reward is paid.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 
 import numpy as np
 
-from bench.records.files import CurvePoint
 from bench.stats import Estimate, over_seeds
 from bench.stats.intervals import student
 from leaderboard.analysis.balanced import balanced, mean_of_methods
-from leaderboard.analysis.curves import METRICS, SCORES, curve_of
+from leaderboard.analysis.curves import METRICS, SCORES, score_of
 from leaderboard.analysis.lines import (
     GRANULARITIES,
     LENGTH,
@@ -154,11 +153,8 @@ def stability(groups: Sequence[Group], problems: list[str]) -> Stability | None:
         groups: labels with their runs; the curves of those that ended ok enter.
         problems: receives a line for each curve that cannot be read; it is left out.
     """
-    curves = {
-        group.label: {seed: curve_of(run, problems) for seed, run in group.ok.items()}
-        for group in groups
-    }
-    score = _score(points for own in curves.values() for points in own.values())
+    curves = {group.label: group.curves(problems) for group in groups}
+    score = score_of(points for own in curves.values() for points in own.values())
     metric = METRICS[score] if score else SCORE
     lines = [
         line
@@ -184,11 +180,3 @@ def stability(groups: Sequence[Group], problems: list[str]) -> Stability | None:
         limited_by=last.label,
         apart=[line.label for line in lines if line not in compared],
     )
-
-
-def _score(curves: Iterable[list[CurvePoint]]) -> str | None:
-    """The validation score that checkpoints are chosen by: the first that any curve has."""
-    known = {
-        name for points in curves for p in points for name, v in p.values.items() if v is not None
-    }
-    return next((name for name in SCORES if name in known), None)

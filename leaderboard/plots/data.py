@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bench.errors import UserError, unknown
 from bench.records.files import CurvePoint
-from leaderboard.analysis.curves import SCORES, curve_of
+from leaderboard.analysis.curves import SCORES
 from leaderboard.views.columns import kind, probes
 
 if TYPE_CHECKING:
@@ -120,10 +120,10 @@ def load_curves(groups: "list[Group]", problems: list[str]) -> "pd.DataFrame":
     import pandas as pd
 
     rows: list[dict[str, Any]] = []
-    for label, run in [(group.label, run) for group in groups for run in group.ok.values()]:
-        points = curve_of(run, problems)
+    curves = [(g.label, seed, own) for g in groups for seed, own in g.curves(problems).items()]
+    for label, seed, points in curves:
         for point in points:
-            ids = {"label": label, "seed": run.record.seed, "step": point.step}
+            ids = {"label": label, "seed": seed, "step": point.step}
             reached = {f"reached_{k}": _reached(points, point.step, k) for k in ("kl", "reward")}
             rows.append({**point.values, **reached, **ids})
     return pd.DataFrame(rows).sort_values(["label", "seed", "step"]) if rows else pd.DataFrame()

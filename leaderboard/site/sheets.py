@@ -163,8 +163,7 @@ def cost_sheets(table: Table) -> list[Sheet]:
     sheets = [times, cost]
     if table.common is not None:
         arrived = [row for row in table.rows if row.label in table.common.rows]
-        title = f"To a validation {table.common.score} of {table.common.level:g}"
-        sheets.append(_sheet(title, arrived, _common_columns(table.common)))
+        sheets.append(_sheet(table.common.title, arrived, _common_columns(table.common)))
         sheets[-1].notes.append(COMMON)
     return [sheet for sheet in sheets if sheet.rows]
 

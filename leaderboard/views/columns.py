@@ -37,13 +37,13 @@ def sections(table: Table) -> dict[str, dict[str, str]]:
     }
     planted = {metric: f"{kind(metric)} %" for metric in probes(table.suite, table.rows)}
     metrics = dict.fromkeys(name for row in table.rows for name in row.metrics)
-    kinds = {name: _set_heading(name) for name in metrics if name.startswith(ACCURACY)}
+    kinds = {name: set_heading(name) for name in metrics if name.startswith(ACCURACY)}
     found = {
         name: name.removeprefix(DETECTION).replace("_", " ")
         for name in metrics
         if name.startswith(DETECTION)
     }
-    longer = {name: _set_heading(name) for name in metrics if name.startswith(LONGER)}
+    longer = {name: set_heading(name) for name in metrics if name.startswith(LONGER)}
     return {
         "What edits change, of words and marks": EDITS,
         REWARD_MODELS: HELD_OUT | kinds,
@@ -75,7 +75,7 @@ def sections(table: Table) -> dict[str, dict[str, str]]:
     }
 
 
-def _set_heading(metric: str) -> str:
+def set_heading(metric: str) -> str:
     """Over a column about one set of held-out pairs."""
     name = metric.rpartition(".")[2]
     return HELD_OUT.get(ACCURACY + name, f"{name.replace('_', ' ')} %")

@@ -226,8 +226,7 @@ def _common_grid(table: Table, common: Common) -> Grid:
         for row in table.rows
         if (found := common.rows.get(row.label)) is not None
     ]
-    title = f"To a validation {common.score} of {common.level:g}"
-    return Grid(title, ["Method", "steps", "time", "seeds"], rows, [COMMON], level=4)
+    return Grid(common.title, ["Method", "steps", "time", "seeds"], rows, [COMMON], level=4)
 
 
 def to_csv(tables: list[Table]) -> str:

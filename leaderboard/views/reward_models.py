@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from bench.grid import DASH, Grid, drop_empty
 from leaderboard.analysis.reward_models import ACCURACY, peak
-from leaderboard.views.columns import HELD_OUT, PROBE, kind
+from leaderboard.views.columns import HELD_OUT, PROBE, kind, set_heading
 
 if TYPE_CHECKING:
     from bench.records.reward_models import BestOf, RewardModelRecord
@@ -59,10 +59,7 @@ def _grids(table: RewardModels) -> list[Grid]:
     held_out = f"{table.held_out.n} held-out pairs [{table.held_out.sha[:8]}]"
     sets = list(dict.fromkeys(name for row in table.rows for name in row.metrics
                               if name.startswith(ACCURACY) and name not in LENGTH))  # fmt: skip
-    headed = {
-        name: HELD_OUT.get(name, f"{name.removeprefix(ACCURACY).replace('_', ' ')} %")
-        for name in sets
-    }
+    headed = {name: set_heading(name) for name in sets}
     longer = [
         f"{HELD_OUT.get(ACCURACY + name, name).removesuffix(' %')} {100 * metric.mean:.1f} %"
         for name, metric in table.longer.items()
