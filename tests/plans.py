@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bench.config.run import RunConfig
 from bench.pipeline.store import Store
-from bench.running.runner import PlannedStage, listed, make_plan
+from bench.running.plan import PlannedStage, listed, make_plan
 
 
 def stages_of(config: RunConfig, store: Store) -> list[PlannedStage]:

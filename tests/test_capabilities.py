@@ -15,7 +15,7 @@ from bench.config.section import NoOptions
 from bench.plugins.capabilities import Gold
 from bench.plugins.entries import Entry
 from bench.plugins.registry import METHODS, SUITES
-from bench.running.runner import make_plan
+from bench.running.plan import make_plan
 from bench.suites.testbed.suite import Testbed
 from methods.sft import SFT
 

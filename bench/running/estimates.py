@@ -15,7 +15,7 @@ from bench.llm.money.estimate import ASSUMED_OUTPUT_TOKENS, BYTES_PER_TOKEN, est
 from bench.llm.money.show import estimate_table
 from bench.pipeline.progress import Progress
 from bench.pipeline.stage import Context, Stage
-from bench.running.runner import Plan
+from bench.running.plan import Plan
 from bench.stages.chosen import editor_maker, judge_maker, uses_pairs_of
 from bench.stages.drawing import draw_prompts
 from bench.stages.given import drawn_pairs

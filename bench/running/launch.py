@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from bench.pipeline.progress import Progress
     from bench.pipeline.store import Store
     from bench.records.schema import Record
-    from bench.running.runner import Plan
+    from bench.running.plan import Plan
 
 MOST_SEEDS = 1000  # in one range: more is a slip of the keyboard
 
@@ -166,7 +166,7 @@ def check_until(until: str | None) -> None:
     """
     if until is None:  # what follows imports torch, before the other options were looked at
         return
-    from bench.running.runner import UNTIL, UNTIL_ONCE
+    from bench.running.plan import UNTIL, UNTIL_ONCE
 
     if until not in UNTIL and until not in UNTIL_ONCE:
         raise UserError(f"--until: {unknown('stage', until, UNTIL)}")
@@ -225,7 +225,7 @@ def plan_tables(
         does not fit this machine, None where all do.
     """
     from bench.running.estimates import run_estimates
-    from bench.running.runner import listed, make_plan
+    from bench.running.plan import listed, make_plan
 
     notes: list[str] = []
     planned, suite = make_plan(config, store, until)
@@ -343,7 +343,7 @@ def check_plans(configs: Sequence[RunConfig], store: Store, until: str | None) -
         UserError: one cannot be planned.
     """
     from bench.records.labels import label
-    from bench.running.runner import make_plan
+    from bench.running.plan import make_plan
 
     for config in {label(config): config for config in configs}.values():
         processes.after_first(partial(make_plan, config, store, until))

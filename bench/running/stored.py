@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from bench.errors import UserError
 from bench.records.files import Record, read_record
+from bench.running.plan import Plan, make_plan
 from bench.running.rerun import config_of, recorded_config, run_command
-from bench.running.runner import Plan, make_plan
 
 if TYPE_CHECKING:
     from typing import Any

@@ -12,7 +12,7 @@ import bench
 from bench.cli import app
 from bench.config.loading import load_config
 from bench.plugins.registry import METHODS
-from bench.running.runner import make_plan
+from bench.running.plan import make_plan
 from tests.api.cells import AROUND, METHOD, Notebook
 from tests.api.test_runs import TINY
 from tests.stages.reinforce import Learns

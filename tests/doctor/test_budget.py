@@ -29,7 +29,7 @@ from bench.doctor.budget import (
 )
 from bench.doctor.footprint import Footprint
 from bench.models import processes
-from bench.running.runner import make_plan
+from bench.running.plan import make_plan
 from tests.tiny import LORA, tiny_backbone
 
 LENGTHS = Lengths(

@@ -17,7 +17,7 @@ from bench.pipeline.store import Store
 from bench.plugins.entries import Entry
 from bench.plugins.registry import SUITES
 from bench.records.files import Record, read_curves, read_items
-from bench.running.runner import make_plan
+from bench.running.plan import make_plan
 from bench.stages.outputs import OUTPUTS
 from bench.stages.pairs import RESPONSES
 from bench.suites.testbed.suite import Testbed

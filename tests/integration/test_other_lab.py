@@ -10,7 +10,7 @@ import pytest
 from bench.pipeline.progress import Progress
 from bench.pipeline.store import Store
 from bench.running import runner
-from bench.running.runner import make_plan
+from bench.running.plan import make_plan
 from tests.integration.test_run import config
 
 CODE = '''

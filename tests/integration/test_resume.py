@@ -22,6 +22,7 @@ from bench.pipeline.store import Store
 from bench.records.files import read_record
 from bench.records.labels import folder_of
 from bench.running import runner
+from bench.running.plan import make_plan
 from bench.stages import samples
 from bench.training.checkpoints import Checkpoints
 from tests.integration.test_run import SMALL
@@ -126,7 +127,7 @@ def test_ctrl_c_in_any_stage_ends_the_run_and_it_goes_on(
 ) -> None:
     """SIGINT in each stage in turn: a record that says so, and nothing half stored."""
     store, results = Store(tmp_path / "store"), tmp_path / "results"
-    planned, _ = runner.make_plan(settings(), store)
+    planned, _ = make_plan(settings(), store)
     names = [stage.name for stage in planned.stages]
     assert {"preferences", "edits", "rm_evaluation", "judgement", *STAGES} == set(names)
     for name in names:

@@ -26,6 +26,7 @@ from bench.plugins.registry import METHODS
 from bench.records.files import Record, read_curves, read_items, read_record, read_samples
 from bench.records.labels import run_id
 from bench.running import runner
+from bench.running.plan import make_plan
 from bench.stages import sft
 from bench.stages.sft import load_sft
 from bench.suites.testbed.suite import Testbed
@@ -457,7 +458,7 @@ def test_all_code_of_a_run_is_loaded_and_the_checkout_named_before_its_first_sta
 ) -> None:
     """Where it was read at the end, an edit of the first minute ran and the record did not say."""
     settings = config("method=sft", "seed=6", "sft.steps=1")
-    planned, _ = runner.make_plan(settings)
+    planned, _ = make_plan(settings)
     roots = planned.judgement.roots
     before = {"commit": "c" * 40, "dirty": False, "diff_sha": None}
     monkeypatch.setattr(runner, "code_state", lambda: before)

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from bench.config.loading import load_config
 from bench.errors import UserError
-from bench.running.runner import make_plan
+from bench.running.plan import make_plan
 from bench.stages.checks import check_plugins
 from methods.fine_grained_rlhf import FineGrainedRLHF
 

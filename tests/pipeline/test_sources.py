@@ -14,7 +14,7 @@ from bench.config.loading import load_config
 from bench.errors import UserError
 from bench.pipeline.sources import PROJECT, SOURCES, Sources
 from bench.pipeline.stage import Stage
-from bench.running.runner import make_plan
+from bench.running.plan import make_plan
 
 REPO = Path(__file__).parents[2]
 ASKED = ("evaluation.judge=claude", "edits.source=claude")

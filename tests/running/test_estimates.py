@@ -17,7 +17,7 @@ from bench.plugins.registry import SUITES
 from bench.records.files import read_items, read_samples
 from bench.running import runner
 from bench.running.estimates import run_estimates
-from bench.running.runner import make_plan
+from bench.running.plan import make_plan
 from leaderboard.analysis.aggregate import tables
 from leaderboard.views.render import table_grids
 from tests.integration.test_asked_run import answer

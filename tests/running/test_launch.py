@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from bench.cli import app
 from bench.errors import UserError
 from bench.running import runner, sweeps
-from bench.running.runner import make_plan
+from bench.running.plan import make_plan
 from methods.ppo_rlhf import PPORLHF
 from tests.integration.test_run import config
 

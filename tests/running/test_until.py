@@ -14,7 +14,7 @@ from bench.pipeline.progress import Progress
 from bench.pipeline.store import Store
 from bench.records.files import read_record
 from bench.running import runner
-from bench.running.runner import UNTIL, make_plan
+from bench.running.plan import UNTIL, make_plan
 from leaderboard.analysis.aggregate import tables
 from tests.integration.test_run import SMALL, config, run
 

@@ -15,7 +15,7 @@ from bench.plugins.entries import Entry
 from bench.plugins.registry import ALGORITHMS, METHODS
 from bench.records.files import read_curves
 from bench.running import runner
-from bench.running.runner import make_plan
+from bench.running.plan import make_plan
 from tests.integration.test_run import config
 from tests.stages.reinforce import Learns, Reinforce
 

@@ -15,7 +15,7 @@ from bench.data import Edit, read_rows
 from bench.errors import UserError
 from bench.plugins.entries import Entry
 from bench.plugins.registry import SUITES
-from bench.running.runner import make_plan
+from bench.running.plan import make_plan
 from bench.stages.chosen import uses_edits_of, uses_pairs_of
 from bench.stages.edits import write_edits
 from bench.suites.testbed.suite import Testbed

@@ -13,7 +13,7 @@ from bench.config.run import RunConfig
 from bench.models.names import POLICY
 from bench.models.rollout import Sampling
 from bench.pipeline.progress import Progress
-from bench.running.runner import make_plan
+from bench.running.plan import make_plan
 from bench.stages import outputs, samples
 from bench.stages.outputs import build_outputs
 from bench.stages.samples import build_samples

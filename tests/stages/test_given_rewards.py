@@ -14,7 +14,7 @@ from bench.config.run import RunConfig
 from bench.errors import UserError
 from bench.files import file_sha256
 from bench.pipeline.stage import Stage
-from bench.running.runner import make_plan
+from bench.running.plan import make_plan
 from bench.suites.testbed.suite import Testbed
 from tests.hub import OLD, cache
 

@@ -19,7 +19,7 @@ from bench.pipeline.store import Store
 from bench.plugins.registry import JUDGES, SUITES
 from bench.records.files import read_curves
 from bench.running import runner
-from bench.running.runner import make_plan
+from bench.running.plan import make_plan
 from bench.stages import validating
 from bench.stages.drawing import draw_prompts, heldout_config
 from bench.stages.given import drawn_pairs

@@ -14,7 +14,8 @@ from bench.hub import HubRepo, commit
 from bench.models.backbone import Backbone
 from bench.pipeline.stage import Stage, _check_unchanged
 from bench.plugins.capabilities import DataSuite
-from bench.running import runner
+from bench.running.plan import make_plan
+from bench.running.recording import model_commit
 from bench.stages.planning import Stages
 from bench.suites.testbed.suite import Testbed
 from methods.token_ppo import TokenPPO
@@ -148,19 +149,19 @@ def test_a_model_of_the_hub_is_keyed_by_its_commit_and_loaded_at_it(hub_cache: P
     """`main` moves on while the run goes on: what was hashed is loaded."""
     settings = config("method=sft", "model.path=org/base")
     in_the_cache(hub_cache, OLD)
-    planned, suite = runner.make_plan(settings)
+    planned, suite = make_plan(settings)
     cache(hub_cache, "models--org--base", {"main": NEW})
     (hub_cache / "models--org--base" / "snapshots" / NEW / "config.json").write_text("broken")
     model = planned.config.model
     assert planned.policy.config["base"] == {"hub": "org/base", "revision": OLD}
-    assert runner._model_commit(planned) == OLD
+    assert model_commit(planned) == OLD
     assert Backbone.load("org/base", model, suite.prompt_template).hidden_size > 0
     assert settings.model.revision is None
     commit.cache_clear()
-    later, _ = runner.make_plan(settings)
+    later, _ = make_plan(settings)
     assert later.policy.key != planned.policy.key
 
 
 def test_the_shipped_base_has_no_commit() -> None:
-    planned, _ = runner.make_plan(config("method=sft"))
-    assert runner._model_commit(planned) is None
+    planned, _ = make_plan(config("method=sft"))
+    assert model_commit(planned) is None

@@ -20,7 +20,7 @@ from bench.plugins.protocols import Verdict
 from bench.plugins.registry import JUDGES, SUITES
 from bench.records.files import read_curves
 from bench.running import runner
-from bench.running.runner import make_plan
+from bench.running.plan import make_plan
 from bench.stages.validating import validator
 from tests.suites.filed import Filed, write_files
 from tests.tiny import LORA, tiny_backbone

@@ -11,7 +11,7 @@ from bench.config.loading import load_config
 from bench.config.run import PPOConfig
 from bench.errors import UserError
 from bench.plugins.protocols import Advantage
-from bench.running.runner import make_plan
+from bench.running.plan import make_plan
 from bench.training.advantages import GAE, Group, LeaveOneOut, MacroGAE, Values
 from bench.training.ppo import PPO, new_value
 from tests.tiny import LORA, tiny_backbone
