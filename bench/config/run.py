@@ -258,7 +258,7 @@ class PPOConfig(Section):
         0.2, gt=0, description="of the value's move; null: not clipped"
     )
     value_model: Literal["separate", "shared"] = Field(
-        "shared", description="an adapter of its own, or a head on the policy's hidden states"
+        "separate", description="an adapter of its own, or a head on the policy's hidden states"
     )
     value_init: Literal["reward_model", "reward_trunk", "zero"] = Field(
         "reward_trunk",
