@@ -14,6 +14,9 @@ from typing import Any
 
 from bench.errors import UserError
 
+FORMS = ".json (a list of rows) or .jsonl (a row, which is a JSON object, a line), also with .gz"
+"""What a table may be, for a message: a file is read by the ending of its name."""
+
 
 def read_table(path: Path) -> Iterator[tuple[str, Any]]:
     """The rows as they are in the file, and where in it: "line 7" or "row 7".
@@ -25,11 +28,15 @@ def read_table(path: Path) -> Iterator[tuple[str, Any]]:
     if ".jsonl" in path.suffixes[-2:]:
         for number, line in enumerate(text.split("\n"), start=1):  # not splitlines: U+2028 is text
             if line.strip():
-                yield f"line {number}", _json(line, f"{path}, line {number}")
+                row = _json(line, f"{path}, line {number}")
+                if isinstance(row, list):
+                    raise UserError(f"{path}, line {number}: a list, no row; it has to be {FORMS}")
+                yield f"line {number}", row
         return
     rows = _json(text, str(path))
     if not isinstance(rows, list):
-        raise UserError(f"{path} is not a list of rows, but begins with {shortened(text.strip())}")
+        begins = f"begins with {shortened(text.strip())}"
+        raise UserError(f"{path} is not a list of rows, but {begins}; it has to be {FORMS}")
     for number, row in enumerate(rows, start=1):
         yield f"row {number}", row
 
@@ -46,7 +53,7 @@ def _text(path: Path) -> str:
             content = gzip.decompress(content)
         return content.decode("utf-8-sig")
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or error
+        reason = getattr(error, "strerror", None) or f"{error}; it has to be {FORMS}"
         raise UserError(f"cannot read {path}: {reason}") from error
 
 
@@ -54,4 +61,4 @@ def _json(text: str, where: str) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        raise UserError(f"{where}: not JSON: {error}") from error
+        raise UserError(f"{where}: not JSON: {error}; it has to be {FORMS}") from error

@@ -19,7 +19,7 @@ from bench.llm.templates import Template
 from bench.plugins.protocols import OrderVerdict
 from bench.preference import exchanged
 from judges.openai import OpenAIOptions
-from judges.pairwise import MODEL_FIRST, ORDERS, REFERENCE_FIRST, Pairwise, unanswered
+from judges.pairwise import MODEL_FIRST, REFERENCE_FIRST, Pairwise, unanswered
 
 _SAID = ("template", "effort", "answer_format", "weighted")  # by the configuration, if at all
 
@@ -82,7 +82,7 @@ class AlpacaEval(Pairwise):
 
     def _orders(self, pair: Pair) -> tuple[int, ...]:
         if self.options.orders == "both":
-            return ORDERS
+            return super()._orders(pair)
         return (MODEL_FIRST if self._annotator.switched(pair.prompt) else REFERENCE_FIRST,)
 
     def _question(self, pair: Pair, order: int) -> Request:

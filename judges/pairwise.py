@@ -131,7 +131,7 @@ class Pairwise:
         self.try_canaries(prompts, outputs, references)
         pairs = _pairs(prompts, outputs, references)
         answers = self._ask(pair for pair in _to_ask(pairs) if pair not in self._verdicts)
-        self._verdicts |= {pair: combine(orders) for pair, orders in answers.items()}
+        self._verdicts |= {pair: combine(said) for pair, said in answers.items()}
         verdicts = [self._verdicts.get(pair, Verdict(TIE, "identical")) for pair in pairs]
         self._judged += zip(pairs, verdicts, strict=True)
         return verdicts
@@ -204,13 +204,11 @@ class Pairwise:
             return more
 
         self.asker.ask(questions(), receive)
-        return {
-            pair: [orders[order] for order in self._orders(pair)] for pair, orders in found.items()
-        }
+        return {pair: [found[pair][order] for order in self._orders(pair)] for pair in found}
 
     def _orders(self, pair: Pair) -> tuple[int, ...]:
-        """The orders in which a pair is shown."""
-        return ORDERS
+        """In which orders a pair is shown; equal texts make one question in both."""
+        return ORDERS[:1] if pair.output == pair.reference else ORDERS
 
     def _question(self, pair: Pair, order: int) -> Request:
         outputs = (pair.reference, pair.output)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from bench.errors import UserError
+from bench.tables import FORMS as NAMED
 from bench.tables import read_table, shortened
 
+FORMS = f"it has to be {re.escape(NAMED)}$"
 ROWS = [{"a": "1"}, {"a": "\u2028"}]
 
 
@@ -31,6 +34,15 @@ def test_rows_come_with_their_places(name: str, tmp_path: Path) -> None:
         ("t.json", b'{"a": 1}', r"t.json is not a list of rows, but begins with '\{\"a\": 1\}'"),
         ("t.json.gz", b"[]", "cannot read .*t.json.gz"),
         ("t.json", b"\xff", "cannot read .*t.json"),
+        ("t.json", b'{"a": 1}\n{"a": 2}', FORMS),  # JSONL by another name
+        ("t.json", b'{"a": 1}\n', FORMS),
+        ("t.json", b"a,b\n1,2\n", FORMS),
+        ("t.csv", b"a,b\n1,2\n", FORMS),
+        ("t.jsonl", b"a,b\n1,2\n", FORMS),
+        ("t.jsonl", b'[\n{"a": 1}\n]', FORMS),
+        ("t.jsonl", b'[{"a": 1}]', FORMS),
+        ("t.json", gzip.compress(b"[]"), FORMS),
+        ("t.jsonl.gz", b"{}", FORMS),
     ],
 )
 def test_what_is_no_table_is_named(name: str, content: bytes, said: str, tmp_path: Path) -> None:

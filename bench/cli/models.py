@@ -227,7 +227,7 @@ def agree(
 @guarded
 def edit(
     preferences: Annotated[
-        Path, typer.Argument(help="JSONL of prompt, chosen, rejected; or AlpacaFarm's JSON.")
+        Path, typer.Argument(help="Rows of prompt, chosen, rejected; or AlpacaFarm's.")
     ],
     out: Annotated[Path, typer.Option(help="JSONL file for the accepted edits.")],
     editor: Annotated[

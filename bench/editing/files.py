@@ -1,7 +1,7 @@
 """From a file of preferences to a file of edits; every row is accounted for.
 
-Two formats are read: JSONL of `bench.data.Preference`, and AlpacaFarm's JSON list of {instruction,
-input, output_1, output_2, preference}.
+Rows are those of `bench.data.Preference`, or AlpacaFarm's of {instruction, input, output_1,
+output_2, preference}; the file is any that `bench.tables` reads.
 """
 
 from __future__ import annotations
@@ -9,25 +9,18 @@ from __future__ import annotations
 import json
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, ValidationError
 
-from bench.data import (
-    Edit,
-    Preference,
-    PreferenceLabel,
-    Row,
-    Text,
-    read_rows,
-    row_lines,
-    whole_prompt,
-)
+from bench.data import Edit, Preference, PreferenceLabel, Row, Text, row_lines, whole_prompt
 from bench.editing.acceptance import EditResult, require_answers
 from bench.editing.claude import Claude, Pair
 from bench.editing.report import EditReport
 from bench.errors import UserError
 from bench.files import check_writable, write_atomically
 from bench.preference import side
+from bench.tables import read_table
 
 MAX_MISSING = 0.02
 """Share of the responses without an answer from which on the edits are not written."""
@@ -81,15 +74,9 @@ def read_responses(path: Path) -> tuple[list[Pair], dict[str, int]]:
     Raises:
         UserError: naming file, row and field of what is wrong, or there is no row.
     """
-    rows: list[Pair | str]
-    if _is_list(path):
-        rows = [row.less_preferred() for row in _read_farm(path)]
-    else:
-        rows = [(row.prompt, row.rejected) for row in read_rows(path, Preference)]
-    if not rows:
-        raise UserError(f"{path} has no preferences")
-    pairs = [row for row in rows if not isinstance(row, str)]
-    return pairs, dict(Counter(row for row in rows if isinstance(row, str)))
+    responses = [_response(row) for row in _read(path)]
+    pairs = [found for found in responses if not isinstance(found, str)]
+    return pairs, dict(Counter(found for found in responses if isinstance(found, str)))
 
 
 def edit_file(
@@ -101,7 +88,7 @@ def edit_file(
     `NAME.rejected.jsonl`, the report as `NAME.report.json`; all when everything is done.
 
     Args:
-        preferences: JSONL of `Preference`, or AlpacaFarm's JSON list.
+        preferences: rows of `Preference`, or AlpacaFarm's.
         out: JSONL of `Edit`.
         editor: who edits.
         allow_missing: write whatever there is, however many responses have no answer.
@@ -126,7 +113,7 @@ def edit_file(
             edited=text,
             source=editor.source,
         )
-        for name, result in zip(_ids(preferences, len(results)), results, strict=True)
+        for name, result in zip(_ids(preferences), results, strict=True)
         if (text := result.edited) is not None
     ]
     rejected = [Rejected.of(result) for result in results if result.edited is None]
@@ -142,32 +129,47 @@ def beside(out: Path, ending: str) -> Path:
     return out.with_name(f"{out.name.removesuffix('.jsonl')}.{ending}")
 
 
-def _ids(path: Path, n: int) -> list[str | None]:
-    """The ids of a file's n pairs, which their edits take over; AlpacaFarm's have none."""
-    if _is_list(path):
-        return [None] * n
-    return [row.id for row in read_rows(path, Preference)]
+def _ids(path: Path) -> list[str | None]:
+    """The ids of a file's responses, which their edits take over; AlpacaFarm's have none."""
+    rows = (row for row in _read(path) if not isinstance(_response(row), str))
+    return [row.id if isinstance(row, Preference) else None for row in rows]
 
 
-def _is_list(path: Path) -> bool:
-    """Whether a file begins as a JSON list does."""
+def _response(row: Preference | FarmPreference) -> Pair | str:
+    """The prompt and the less preferred response, or why there is none."""
+    if isinstance(row, Preference):
+        return row.prompt, row.rejected
+    return row.less_preferred()
+
+
+def _read(path: Path) -> list[Preference | FarmPreference]:
+    """The rows of a file, of the kind that the first of them is."""
+    rows: list[Preference | FarmPreference] = []
+    places: dict[str, str] = {}
+    kind: type[Preference | FarmPreference] | None = None
+    for place, value in read_table(path):
+        kind = kind or (FarmPreference if _is_farm(value) else Preference)
+        row = _parse(value, kind, f"{path}, {place}")
+        if isinstance(row, Preference) and row.id is not None:
+            first = places.setdefault(row.id, place)
+            if first != place:
+                raise UserError(f"{path}, {place}, field id: {row.id!r} is the id of {first}, too")
+        rows.append(row)
+    if not rows:
+        raise UserError(f"{path} has no preferences")
+    return rows
+
+
+def _is_farm(row: Any) -> bool:
+    return isinstance(row, dict) and "instruction" in row
+
+
+def _parse(
+    value: Any, kind: type[Preference | FarmPreference], where: str
+) -> Preference | FarmPreference:
     try:
-        with path.open(encoding="utf-8") as file:
-            return file.read(1000).lstrip().startswith("[")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read {path}: {error}") from error
-
-
-def _read_farm(path: Path) -> list[FarmPreference]:
-    try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot read {path}: {error}") from error
-    try:
-        return TypeAdapter(list[FarmPreference]).validate_python(rows)
+        return kind.model_validate(value)
     except ValidationError as error:
         first = error.errors()[0]
-        number, *fields = first["loc"]
-        field = ".".join(map(str, fields)) or "the row"
-        where = f"{path}, row {int(number) + 1}, field {field}"
-        raise UserError(f"{where}: {first['msg']}") from error
+        field = ".".join(map(str, first["loc"])) or "the row"
+        raise UserError(f"{where}, field {field}: {first['msg']}") from error

@@ -46,13 +46,15 @@ _WORDS = {
     "plea": "a poor answer that asks to be chosen",
     "empty": "an empty output",
 }
-_EVEN = 0.25  # how far from a tie the reference may come out against itself
 _BY_POSITION = 0.9  # share of the answers for one position from which on the texts do not count
 _QUOTED = 200  # characters of a reason or an error in a message
 
 
 def canary_pairs(pairs: Iterable[Pair], n: int) -> list[tuple[str, Pair]]:
-    """Each canary against the references of `n` instructions, spread evenly over the pairs'."""
+    """Each canary against the references of `n` instructions, spread evenly over the pairs'.
+
+    A reference that is a canary's text itself is no measure of it.
+    """
     references = list(dict.fromkeys((p.prompt, p.reference) for p in pairs if p.reference.strip()))
     n = min(n, len(references))
     chosen = [references[i * len(references) // n] for i in range(n)]
@@ -60,6 +62,7 @@ def canary_pairs(pairs: Iterable[Pair], n: int) -> list[tuple[str, Pair]]:
         (name, Pair(prompt, reference, output(reference)))
         for name, output in CANARIES.items()
         for prompt, reference in chosen
+        if name == "self" or output(reference) != reference
     ]
 
 
@@ -71,12 +74,13 @@ def check(answers: Sequence[tuple[str, Sequence[OrderVerdict]]], who: str) -> di
         who: the judge, for the message.
 
     Returns:
-        For each canary: n answered, wins, mean preference (1 the reference, 2 the canary).
+        For each canary: n answered, wins, mean preference (1 the reference, 2 the canary). Of
+        "self", which is one question an instruction: 1 what was shown first, 2 second; it stops
+        nothing, for a taste for a position cancels out where texts differ.
 
     Raises:
-        UserError: the reference did not tie with itself on average, another canary did better than
-            a tie on average, one position was chosen nearly always, or no order of a canary has
-            an answer (exit code 1).
+        UserError: a canary did better than a tie on average, one position was chosen nearly
+            always, or no order of a canary has an answer (exit code 1).
     """
     results = {}
     for name in dict.fromkeys(name for name, _ in answers):
@@ -88,8 +92,6 @@ def check(answers: Sequence[tuple[str, Sequence[OrderVerdict]]], who: str) -> di
 def _result(name: str, answers: Sequence[Sequence[OrderVerdict]], who: str) -> dict[str, Any]:
     orders = [order for both in answers for order in both]
     _require_an_answer(name, orders, who)
-    if name == "self":
-        _require_a_tie(answers, who)
     known = [order.preference for order in orders if order.preference is not None]
     mean = fmean(known) if known else None
     wins, ties = sum(preference > TIE for preference in known), known.count(TIE)
@@ -119,20 +121,11 @@ def _require_an_answer(name: str, orders: list[OrderVerdict], who: str) -> None:
     )
 
 
-def _require_a_tie(answers: Sequence[Sequence[OrderVerdict]], who: str) -> None:
-    """Of the reference with itself, over both orders: one alone may be a taste for a position."""
-    known = [preference for both in _complete(answers) for preference in both]
-    if known and abs((mean := fmean(known)) - TIE) > _EVEN:
-        raise _stopped(
-            who, f"put the reference against itself at {mean:.2f} on average (a tie: 1.5)"
-        )
-
-
 def _require_texts_count(answers: Sequence[Sequence[OrderVerdict]], who: str) -> None:
     """A judge that goes by position ties with every canary on average, and so would pass.
 
-    Of the reference against itself either position may be chosen; of the rest, a judge that goes by
-    the texts chooses each position as often, where both orders have an answer.
+    Of the reference against itself either position may be chosen. Of the rest, where both orders
+    have an answer, a judge that goes by the texts chooses each position as often.
     """
     both = _complete(answers)
     chosen = Counter(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ FARM: list[dict[str, Any]] = [
     {"instruction": "i", "input": "", "output_1": "a", "output_2": "b", "preference": 0},
     {"instruction": "i", "input": "", "output_1": "a", "output_2": "b", "preference": None},
 ]
+ROW = {"prompt": "p", "chosen": "c", "rejected": "r"}
 
 
 def rule(text: str, turn: int) -> str:
@@ -132,7 +134,7 @@ def test_who_reads_meanwhile_sees_the_old_file_whole(
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("", "has no preferences"),
+        ("", "it has to be"),
         ("[]", "has no preferences"),
         ("[1]", "row 1, field the row: Input should be"),
         (json.dumps([*FARM, {"instruction": "i"}]), "row 7, field output_1: Field required"),
@@ -146,11 +148,14 @@ def test_who_reads_meanwhile_sees_the_old_file_whole(
             "row 7, field input: .*half a character",
         ),
         (
-            r'{"prompt": "p", "chosen": "c", "rejected": "\udc00"}',
-            "line 1, field rejected: .*half a character",
+            r'[{"prompt": "p", "chosen": "c", "rejected": "\udc00"}]',
+            "row 1, field rejected: .*half a character",
         ),
-        ('[{"instruction"', "cannot read .*farm.json"),
-        ('{"prompt": "p", "chosen": "c"}', "line 1, field rejected: Field required"),
+        ('[{"instruction"', r"farm\.json: not JSON: .*; it has to be \.json .* or \.jsonl"),
+        ('[{"prompt": "p", "chosen": "c"}]', "row 1, field rejected: Field required"),
+        ('{"prompt": "p"}\n{"prompt": "q"}', r"farm\.json: not JSON: .*it has to be .* \.jsonl"),
+        ("prompt,chosen,rejected\np,c,r\n", r"farm\.json: not JSON: .*it has to be .* \.jsonl"),
+        (json.dumps([{**ROW, "id": "a"}] * 2), "row 2, field id: 'a' is the id of row 1, too"),
     ],
 )
 def test_what_is_wrong_in_a_file(tmp_path: Path, content: str, message: str) -> None:
@@ -158,6 +163,17 @@ def test_what_is_wrong_in_a_file(tmp_path: Path, content: str, message: str) -> 
     path.write_text(content)
     with pytest.raises(UserError, match=message):
         read_responses(path)
+
+
+@pytest.mark.parametrize("ending", ["json", "json.gz", "jsonl", "jsonl.gz"])
+@pytest.mark.parametrize("rows", [FARM[:2], [{**ROW, "id": "a"}, ROW]])
+def test_both_kinds_of_rows_in_all_kinds_of_files(
+    tmp_path: Path, rows: list[dict[str, Any]], ending: str
+) -> None:
+    path = tmp_path / f"pairs.{ending}"
+    text = json.dumps(rows) if "jsonl" not in ending else "\n".join(map(json.dumps, rows))
+    path.write_bytes(gzip.compress(text.encode()) if ending.endswith("gz") else text.encode())
+    assert len(read_responses(path)[0]) == 2
 
 
 def test_no_file(tmp_path: Path) -> None:

@@ -53,22 +53,30 @@ def test_an_honest_judge_passes(server: Server, claude: Make) -> None:
     judge = claude(canaries=2)
     judge_all(judge)
     assert judge.about()["canaries"] == {
-        "self": {"n": 4, "wins": 0, "mean": 1.5},
+        "self": {"n": 2, "wins": 0, "mean": 1.5},
         "null": {"n": 4, "wins": 0, "mean": 1.0},
         "plea": {"n": 4, "wins": 0, "mean": 1.0},
         "empty": {"n": 4, "wins": 0, "mean": 1.0},
     }
     calls = server.calls
-    assert calls == 4 * 2 * 2 + 10 * 2
+    assert calls == 2 + 3 * 2 * 2 + 10 * 2  # equal texts are one question
+    assert max(map(len, server.paid.values())) == 1
     judge_all(claude(canaries=2))
     assert server.calls == calls
 
 
 def test_a_canary_that_is_the_reference(server: Server, claude: Make) -> None:
-    server.answer = prefers(lambda text, other: text == NULL_ANSWER != other)
+    """It says nothing of a taste for that text, whatever position is chosen."""
+    known = prefers(lambda text, other: text == NULL_ANSWER)
+
+    def answer(body: dict[str, object]) -> dict[str, str]:
+        _, first, second = shown(body)
+        return said("B") if first == second else known(body)
+
+    server.answer = answer
     judge = claude(canaries=1)
     judge.compare(["q"], ["output"], [NULL_ANSWER])
-    assert judge.about()["canaries"]["null"] == judge.about()["canaries"]["self"]
+    assert set(judge.about()["canaries"]) == {"self", "plea", "empty"}
 
 
 def test_canaries_come_before_all_else(server: Server, claude: Make) -> None:
@@ -76,7 +84,7 @@ def test_canaries_come_before_all_else(server: Server, claude: Make) -> None:
     judge_all(claude(canaries=1))
     asked = [shown(record.body) for record in server.requests]
     assert not any(
-        "output" in text for texts in asked[:8] for text in (texts[1], texts[2]) if text != PLEA
+        "output" in text for texts in asked[:7] for text in (texts[1], texts[2]) if text != PLEA
     )
 
 
@@ -91,7 +99,7 @@ def test_a_gullible_judge_is_stopped(server: Server, claude: Make, name: str, ou
     assert "in 6 of 6 comparisons with the reference, 0 more were ties" in message
     assert "; one reason: 'It answers better.'.\n" in message
     assert "claude-sonnet-5-5 with the prompt alpaca_eval" in message
-    assert server.calls == 4 * 3 * 2  # nothing else was asked
+    assert server.calls == 3 + 3 * 3 * 2  # nothing else was asked
     judge = claude(canaries=0)
     judge_all(judge)
     assert judge.about()["canaries"] == {}
@@ -126,14 +134,14 @@ def test_a_judge_that_goes_by_position_is_stopped(
     with pytest.raises(UserError, match=f"chose what was shown {position} in 12 of 12 ") as caught:
         judge_all(claude(canaries=2))
     assert caught.value.exit_code == 1
-    assert server.calls == 4 * 2 * 2
+    assert server.calls == 2 + 3 * 2 * 2
 
 
 def test_a_position_for_equal_texts_alone_stops_nothing(server: Server, claude: Make) -> None:
     server.answer = prefers(lambda text, other: text.startswith("ref"))  # A where both are
     judge = claude(canaries=2)
     judge_all(judge)
-    assert judge.about()["canaries"]["self"]["mean"] == 1.5
+    assert judge.about()["canaries"]["self"] == {"n": 2, "wins": 0, "mean": 1.0}
 
 
 def test_position_where_one_order_has_no_answer() -> None:
@@ -159,16 +167,8 @@ def test_one_order_without_an_answer_is_borne(server: Server, claude: Make) -> N
 
 def test_no_answer_stops_with_the_reason(server: Server, claude: Make) -> None:
     server.faults = lambda body, attempt: Kind.INVALID_REQUEST
-    with pytest.raises(UserError, match=r"(?s)'self' was not answered.*2 api_error.*to be invalid"):
+    with pytest.raises(UserError, match=r"(?s)'self' was not answered.*1 api_error.*to be invalid"):
         judge_all(claude(canaries=1))
-
-
-def test_self_must_tie_on_average() -> None:
-    assert check([("self", orders(1, 2)), ("self", orders(1.5, 2))], "j")["self"]["mean"] == 1.625
-    with pytest.raises(UserError, match=r"j put the reference against itself at 1\.88 on average"):
-        check([("self", orders(2, 2)), ("self", orders(1.5, 2))], "j")
-    with pytest.raises(UserError, match=r"at 1\.00 on average"):
-        check([("self", orders(1, 1))], "j")
 
 
 def test_half_is_not_a_win() -> None:
@@ -176,11 +176,6 @@ def test_half_is_not_a_win() -> None:
     assert check(both, "j")["null"] == {"n": 4, "wins": 2, "mean": 1.5}
     with pytest.raises(UserError, match=re.escape("in 3 of 4 comparisons")):
         check([("null", orders(2, 2)), ("null", orders(1, 2))], "j")
-
-
-def test_self_in_one_order_alone_is_no_measure() -> None:
-    """A judge that must choose between equal texts, and has no answer to the other order."""
-    assert check([("self", orders(1, None, status="api_error"))], "j")["self"]["n"] == 1
 
 
 def test_more_than_a_tie_is_a_win() -> None:

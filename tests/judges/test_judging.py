@@ -117,9 +117,9 @@ def test_canaries_alone(
         console.print(to_rich(canary_table(tried, "claude-sonnet-5-5")))
     assert "claude-sonnet-5-5: no canary won" in capture.get()
     assert (capture.get().count("1.50"), capture.get().count("1.00")) == (1, 3)
-    assert server.calls == 16
+    assert server.calls == 14
     judge_file(*files, claude(canaries=2))
-    assert server.calls == 16 + 8
+    assert server.calls == 14 + 8
     server.answer = prefers(lambda text, other: text == "")
     with pytest.raises(UserError, match="preferred the canary 'empty'"):
         try_canaries(*files, claude(canaries=2, template="mt_bench"))

@@ -227,7 +227,7 @@ def test_a_missing_key_is_named(
 def test_an_estimate_sees_what_is_asked(server: Server, claude: Make) -> None:
     texts = ([*PROMPTS, "q 3"], [*OUTPUTS, "same"], [*REFERENCES, "same"])
     keys = [request.key for request in claude(canaries=2).requests(*texts)]
-    assert len(keys) == len(set(keys)) == 4 * 2 * 2 + 3 * 2
+    assert len(keys) == len(set(keys)) == 2 + 3 * 2 * 2 + 3 * 2
     server.answer = prefers(lambda text, other: text in texts[2] and other != text)
     judge = claude(canaries=2)
     judge.compare(*texts)

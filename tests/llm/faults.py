@@ -38,6 +38,9 @@ class Kind(StrEnum):
     CUT_BEFORE = "cut_before"  # closed at once; nothing produced
     LOST_REPLY = "lost_reply"  # all is done and paid, then closed before the first byte
     CUT_MIDDLE = "cut_middle"  # all is done and paid, half of the body is sent, then closed
+    HALF_JSON = "half_json"  # all is done and paid, half of the body is sent as if it were whole
+    LOGIN_PAGE = "login_page"  # status 200 and HTML, as of a proxy; nothing produced
+    ERROR_200 = "error_200"  # status 200 and the body of an error, as of a gateway; likewise
     # One request of a batch.
     EXPIRED = "expired"
     CANCELED = "canceled"
@@ -51,7 +54,8 @@ ANSWERS = {
     Kind.BAD_JSON,
     Kind.CONTENT_FILTER,
 }
-CONNECTION = {Kind.STALL, Kind.CUT_BEFORE, Kind.LOST_REPLY, Kind.CUT_MIDDLE}
+GARBLED = {Kind.HALF_JSON, Kind.LOGIN_PAGE, Kind.ERROR_200}
+CONNECTION = {Kind.STALL, Kind.CUT_BEFORE, Kind.LOST_REPLY, Kind.CUT_MIDDLE} | GARBLED
 ENDINGS = {Kind.EXPIRED, Kind.CANCELED}
 RETRY_AFTER_S = 0.01
 

@@ -300,8 +300,14 @@ async def _under(
         await request.gone()
     if kind in (Kind.STALL, Kind.CUT_BEFORE):
         return Reply(sent=Sent.NOTHING)
+    if kind is Kind.LOGIN_PAGE:
+        return Reply(body=b"<html>log in</html>", headers={"Content-Type": "text/html"})
+    if kind is Kind.ERROR_200:
+        return json_reply({"error": {"message": "Provider returned error", "code": 502}})
     await asyncio.sleep(latency_s)
     reply = work()
+    if kind is Kind.HALF_JSON:
+        return replace(reply, body=reply.body[: len(reply.body) // 2])
     return replace(reply, sent=SENT[kind]) if kind in SENT else reply
 
 

@@ -27,6 +27,8 @@ from tests.llm.server import Server
         (Kind.CUT_BEFORE, 4),  # there is none, and it is looked for until that is sure
         (Kind.SERVER_ERROR, 4),
         (Kind.STALL, 4),
+        (Kind.HALF_JSON, 1),
+        (Kind.LOGIN_PAGE, 4),
     ],
 )
 def test_an_order_whose_reply_was_lost_is_not_placed_twice(

@@ -5,7 +5,7 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 from bench.llm import Answer, Asker, Request
-from tests.llm.faults import Fault, Kind, body_key, random_faults
+from tests.llm.faults import GARBLED, Fault, Kind, body_key, random_faults
 from tests.llm.sending import child, kill_when, options, request
 from tests.llm.server import Server
 
@@ -26,8 +26,9 @@ KINDS: list[Fault | Kind] = [
     Kind.CUT_BEFORE,
     Kind.LOST_REPLY,
     Kind.CUT_MIDDLE,
+    *sorted(GARBLED),
 ]
-LOST = {Kind.STALL, Kind.CUT_BEFORE, Kind.LOST_REPLY, Kind.CUT_MIDDLE}
+LOST = {Kind.STALL, Kind.CUT_BEFORE, Kind.LOST_REPLY, Kind.CUT_MIDDLE} | GARBLED
 
 
 class Reader:
@@ -61,7 +62,7 @@ def test_a_thousand_questions_and_every_fault(
     server: Server, tmp_path: Path, quick_retries: None
 ) -> None:
     server.latency_s = 0.01
-    server.faults = random_faults(0.3, KINDS, seed=4)
+    server.faults = random_faults(0.3, KINDS, seed=10)
     path, reader = tmp_path / "answers.jsonl", Reader()
     asker = Asker(options(concurrency=32, timeout_s=3.0), path, print)
     asker.ask((request(i) for i in range(N)), reader.receive)

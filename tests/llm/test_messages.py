@@ -11,7 +11,7 @@ from bench.llm import Answer
 from bench.llm.transports.messages import Messages
 from bench.llm.transports.protocol import Stopped
 from tests.llm.answers import BAD_JSON
-from tests.llm.faults import Body, Fault, Kind, in_turn
+from tests.llm.faults import GARBLED, Body, Fault, Kind, in_turn
 from tests.llm.sending import budget, options, request, send
 from tests.llm.server import Server
 
@@ -294,4 +294,14 @@ def test_an_answer_that_is_no_message(server: Server, monkeypatch: pytest.Monkey
         portal.shutdown()
     assert answer.outcome == "api_error"
     assert "cannot be read" in (answer.error or "")
-    assert money.spent_usd == money.most(request("q"))  # it may have been one
+    assert money.spent_usd == pytest.approx(3 * money.most(request("q")))  # each may have been one
+
+
+@pytest.mark.usefixtures("quick_retries")
+@pytest.mark.parametrize("kind", sorted(GARBLED))
+def test_a_success_that_is_no_json_of_the_api_is_tried_again(server: Server, kind: Kind) -> None:
+    server.faults = in_turn(kind, kind)
+    money = budget()
+    answer = send(Messages(options(), money), [request("q")])["q"]
+    assert (answer.outcome, server.calls) == ("answered", 3)
+    assert answer.possibly_billed_usd == pytest.approx(2 * money.most(request("q")))

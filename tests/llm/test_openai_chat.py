@@ -14,7 +14,7 @@ from bench.llm.transports.calls import UNREADABLE
 from bench.llm.transports.openai_chat import Dialect, OpenAIChat, read_completion, to_chat
 from bench.llm.transports.protocol import Say, Stopped
 from tests.llm.clients import SCHEMA, output_format
-from tests.llm.faults import Body, Fault, Kind, Refused, in_turn
+from tests.llm.faults import GARBLED, Body, Fault, Kind, Refused, in_turn
 from tests.llm.sending import budget, options, request, send
 from tests.llm.server import Server
 
@@ -253,3 +253,10 @@ def test_what_is_known_beforehand_is_an_option(server: Server) -> None:
     assert question.key != by_schema.key
     assert by_schema.key == options(**named, token_limit="max_tokens").request("Which?", SCHEMA).key
     assert server.requests[0].body == to_chat(by_schema.body, Dialect(False, "max_tokens"))
+
+
+@pytest.mark.usefixtures("quick_retries")
+@pytest.mark.parametrize("kind", sorted(GARBLED))
+def test_a_success_that_is_no_completion_is_tried_again(server: Server, kind: Kind) -> None:
+    server.faults = in_turn(kind)
+    assert (ask_one(server).outcome, server.calls) == ("answered", 2)

@@ -250,7 +250,7 @@ BAD_ROWS = [
         "field good: a text is needed, .* it is '3'",
     ),
     ("pairs.jsonl", {"q": "Q", "good": "\ud800", "bad": "b"}, "field good: half a character"),
-    ("pairs.jsonl", ["Q"], "a row is an object of columns"),
+    ("pairs.jsonl", "Q", "a row is an object of columns"),
     ("answers.json.gz", {"q": "", "a": "b"}, "field q: it is empty"),
     ("edits.json", {"q": "Q", "was": "a"}, "field is: there is no such column"),
     ("edits.json", {"id": "x", "q": "Q", "was": "a", "is": "b"}, "field id: no pair has the id"),

@@ -1,13 +1,15 @@
 """Many calls at a time: what the transports that ask at once have in common.
 
 The SDK's own retries are the only retry layer. Around a call with its retries is a deadline. Inside
-it, a watched HTTP client looks at each try: one whose answer is lost on the way counts as paid, and
-a refusal for want of money is not tried again.
+it, a watched HTTP client looks at each try: one whose answer is lost on the way, or comes as
+something else than the API's JSON, counts as paid and is tried again, and a refusal for want of
+money is not.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 import re
 import time
@@ -23,6 +25,7 @@ from bench.llm.options import LLMOptions
 from bench.llm.requests import Request
 from bench.llm.transports.outcomes import ErrorBody, Service
 from bench.llm.transports.protocol import Deliver, Stopped, now
+from bench.tables import shortened
 
 Reply = TypeVar("Reply")
 
@@ -188,6 +191,8 @@ def watched_client(
         async def send(self, *args: Any, **kwargs: Any) -> Any:
             try:
                 response = await super().send(*args, **kwargs)
+                if response.is_success and not kwargs.get("stream"):
+                    _require_json(response)
             except BaseException as error:
                 if _lost_for_good(error, budget):
                     raise give_up(_NO_MONEY) from None
@@ -216,6 +221,21 @@ def _lost_for_good(error: BaseException, budget: Budget) -> bool:
     if held is None or type(error).__name__ in _UNSENT:
         return False
     return not held.lose(budget) and isinstance(error, Exception)
+
+
+def _require_json(response: httpx2.Response) -> None:
+    """Refuse what a proxy or a gateway sends as a success, so that the SDK tries again.
+
+    Raises:
+        httpx2.DecodingError: it is no JSON object, or one that tells of an error.
+    """
+    try:
+        body = json.loads(response.content)
+    except ValueError as error:
+        raise httpx2.DecodingError(f"the answer cannot be read: {error}") from error
+    if not isinstance(body, dict) or body.get("error"):
+        said = shortened(response.text)
+        raise httpx2.DecodingError(f"the answer cannot be read: status 200 with {said}")
 
 
 async def _tells_of_spending(response: Any) -> bool:
