@@ -28,6 +28,41 @@ EditStatus = Literal[
 
 
 @dataclass(frozen=True)
+class Limits:
+    """What makes an edit too large to be minimal; see `bench.editing.changes.TextChanges`.
+
+    What replaces is told from what only cuts or only adds: people take out whole sentences, and add
+    what is missing, and leave the rest as it was.
+
+    Attributes:
+        max_changed: largest `replaced`.
+        max_removed: largest `removed`.
+        max_added: largest `growth`.
+        always_allowed: changed tokens that are allowed in the shortest response too.
+    """
+
+    max_changed: float
+    max_removed: float
+    max_added: float
+    always_allowed: int
+
+    def problem(self, changes: TextChanges) -> str:
+        """Why the changes are too many, in words; "" if they are not."""
+        if changes.tokens <= self.always_allowed:
+            return ""
+        found = (
+            ("replaced", changes.replaced, self.max_changed),
+            ("taken out", changes.removed, self.max_removed),
+            ("added", changes.growth, self.max_added),
+        )
+        return "; ".join(
+            f"{share:.1%} of the words and marks were {what}, at most {most:.1%} may be"
+            for what, share, most in found
+            if share > most
+        )
+
+
+@dataclass(frozen=True)
 class EditResult:
     """What became of one response.
 
@@ -77,9 +112,7 @@ class EditResult:
         return None if self.proposed is None else len(self.proposed) - len(self.original)
 
 
-def assess(
-    prompt: str, original: str, proposed: str, note: str, *, max_changed: float
-) -> EditResult:
+def assess(prompt: str, original: str, proposed: str, note: str, limits: Limits) -> EditResult:
     """Accept a proposal or say why not.
 
     Args:
@@ -87,11 +120,11 @@ def assess(
         original: the response, not blank.
         proposed: the editor's text; the blank space around the original is put around it.
         note: what the editor says needed repair.
-        max_changed: largest `TextChanges.fraction` that is accepted.
+        limits: how much may be changed.
     """
     proposed = _with_margins(original, proposed.strip())
     changes = text_changes(original, proposed)
-    status, reason = _verdict(proposed, changes.fraction, max_changed)
+    status, reason = _verdict(proposed, changes, limits)
     return EditResult(prompt, original, status, reason, proposed, note, changes)
 
 
@@ -121,16 +154,13 @@ def require_answers(
         )
 
 
-def _verdict(proposed: str, fraction: float, max_changed: float) -> tuple[EditStatus, str]:
+def _verdict(proposed: str, changes: TextChanges, limits: Limits) -> tuple[EditStatus, str]:
     if not proposed.strip():
         return "rejected_empty", "the edited response is empty"
-    if fraction == 0.0:
+    if not changes.tokens:
         return "rejected_unchanged", "nothing was changed"
-    if fraction > max_changed:
-        return (
-            "rejected_changed_too_much",
-            f"{fraction:.1%} of the words and marks were changed, at most {max_changed:.1%} may be",
-        )
+    if problem := limits.problem(changes):
+        return "rejected_changed_too_much", problem
     return "ok", ""
 
 

@@ -36,11 +36,22 @@ class TextChanges:
         fraction: changed tokens of the longer side, of all its tokens: (L - LCS) / L, where L is
             the larger number of tokens and LCS that of the kept ones; 0 where there are none.
         tokens: L - LCS, the changed tokens themselves.
+        removed: tokens of the original that were not kept, of all of its tokens.
+        added: tokens of the edited text that are new, of all of its tokens.
+        growth: the same number of new tokens, of the original's: 2 where it is three times as long.
     """
 
     changes: tuple[Change, ...]
     fraction: float
     tokens: int
+    removed: float
+    added: float
+    growth: float
+
+    @property
+    def replaced(self) -> float:
+        """The smaller of `removed` and `added`: 0 of what is only cut, or only added to."""
+        return min(self.removed, self.added)
 
 
 def text_changes(original: str, edited: str) -> TextChanges:
@@ -72,8 +83,20 @@ def text_changes(original: str, edited: str) -> TextChanges:
             changes.append(Change(_span(before, i, i_end), _span(after, j, j_end)))
             i, j = i_end, j_end
     longer = max(before_changed, after_changed, key=len)
-    fraction = sum(longer) / len(longer) if longer else 0.0
-    return TextChanges(tuple(changes), fraction, sum(longer))
+    new = sum(after_changed)
+    return TextChanges(
+        tuple(changes),
+        fraction=_share(sum(longer), longer),
+        tokens=sum(longer),
+        removed=_share(sum(before_changed), before_changed),
+        added=_share(new, after_changed),
+        growth=_share(new, before_changed),
+    )
+
+
+def _share(n: int, side: list[bool]) -> float:
+    """`n` of a side's tokens; 0 of none."""
+    return n / len(side) if side else 0.0
 
 
 def _end_of_run(changed: list[bool], start: int) -> int:

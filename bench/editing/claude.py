@@ -22,7 +22,7 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from bench.data import Text
-from bench.editing.acceptance import EditResult, assess
+from bench.editing.acceptance import EditResult, Limits, assess
 from bench.editing.report import EditReport
 from bench.llm import Answer, Asker, LLMOptions, Request
 from bench.llm.json_answers import Remark, find_answer
@@ -55,11 +55,26 @@ class EditorOptions(LLMOptions):
 
     template: str = Field("minimal_edit", description="name of a prompt, or path of your own")
     max_changed: float = Field(
-        0.5,
+        0.65,
         gt=0,
         le=1,
-        description="largest share of words and marks, of the longer text's, an edit may change",
+        description="largest share of words and marks that an edit may replace: the smaller of what "
+        "it takes out of the response and what is new in its own text",
     )
+    max_removed: float = Field(
+        0.9, gt=0, le=1, description="largest share of its words and marks that it may take out"
+    )
+    max_added: float = Field(
+        2.0, gt=0, description="largest number of new ones, as a share of the response's"
+    )
+    always_allowed: int = Field(
+        4, ge=0, description="changed words and marks that are allowed in the shortest response too"
+    )
+
+    @property
+    def limits(self) -> Limits:
+        """What is accepted."""
+        return Limits(self.max_changed, self.max_removed, self.max_added, self.always_allowed)
 
     def load_template(self) -> Template:
         """Read the prompt.
@@ -142,7 +157,7 @@ class Claude:
             prices=self.asker.budget.prices,
             source=self.source,
             template=self.template,
-            max_changed=self.options.max_changed,
+            limits=self.options.limits,
             left_out=left_out or {},
         )
 
@@ -207,8 +222,7 @@ class _Session:
             reply = find_answer(answer.text, _Reply, "edited")
         except ValueError as error:
             return EditResult(*pair, "parse_error", str(error))
-        limit = self.editor.options.max_changed
-        return assess(*pair, reply.edited, reply.fault, max_changed=limit)
+        return assess(*pair, reply.edited, reply.fault, self.editor.options.limits)
 
 
 def _why_not(answer: Answer) -> str:

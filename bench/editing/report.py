@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.editing.acceptance import EditResult
+from bench.editing.acceptance import EditResult, Limits
 from bench.llm import Tally
 from bench.llm.money.prices import Prices
 from bench.llm.templates import Template
@@ -50,7 +50,7 @@ class EditReport:
     Attributes:
         source: who edited.
         template, template_sha: name and SHA-256 of the prompt.
-        max_changed: the limit of acceptance.
+        limits: of acceptance.
         rows: read.
         left_out: rows without a response to edit, by reason.
         outcomes: responses by status, "ok" first.
@@ -66,7 +66,7 @@ class EditReport:
     source: str
     template: str
     template_sha: str
-    max_changed: float
+    limits: Limits
     rows: int
     left_out: dict[str, int]
     outcomes: dict[str, int]
@@ -91,7 +91,7 @@ class EditReport:
         prices: Prices,
         source: str,
         template: Template,
-        max_changed: float,
+        limits: Limits,
         left_out: Mapping[str, int],
     ) -> EditReport:
         """Count results and measure the accepted ones."""
@@ -101,7 +101,7 @@ class EditReport:
             source=source,
             template=template.name,
             template_sha=template.sha,
-            max_changed=max_changed,
+            limits=limits,
             rows=len(results) + sum(left_out.values()),
             left_out=dict(left_out),
             outcomes={"ok": 0, **dict(sorted(outcomes.items()))},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bench.editing.acceptance import Limits
 from bench.editing.report import QUANTILES, EditReport, Spread
 from bench.grid import Grid, words
 from bench.llm.money.prices import dollars
@@ -22,6 +23,7 @@ def _counts(report: EditReport) -> Grid:
             (status, f"{n:,} ({n / responses:.1%})" if responses else f"{n:,}")
             for status, n in report.outcomes.items()
         ),
+        ("limits", _limits(report.limits)),
         ("calls", f"{report.calls:,} new, {report.stored:,} stored"),
         ("price", f"{dollars(report.cost_usd)} (prices of {report.prices['date']})"),
         *_lost(report),
@@ -30,6 +32,13 @@ def _counts(report: EditReport) -> Grid:
         ("prompt", f"{report.template} {report.template_sha[:8]}"),
     ]
     return words("edits", ["", ""], rows)
+
+
+def _limits(limits: Limits) -> str:
+    return (
+        f"{limits.max_changed:.1%} replaced, {limits.max_removed:.1%} taken out, "
+        f"{limits.max_added:.1%} added, or {limits.always_allowed} words"
+    )
 
 
 def _lost(report: EditReport) -> list[tuple[str, str]]:
@@ -41,7 +50,7 @@ def _lost(report: EditReport) -> list[tuple[str, str]]:
 def _sizes(report: EditReport) -> Grid:
     headers = ["", "mean", "standard error", *(f"{q:.0%}" for q in QUANTILES)]
     spreads = {
-        f"changed words, % (at most {report.max_changed:.1%})": (report.changed_fraction, 100.0),
+        "changed words, %": (report.changed_fraction, 100.0),
         "words added": (report.words_added, 1.0),
         "characters added": (report.characters_added, 1.0),
     }

@@ -1,10 +1,23 @@
 """What counts as a minimal edit."""
 
+import gzip
+import json
+import re
+from pathlib import Path
+
 import pytest
 
-from bench.editing.acceptance import assess
+from bench.editing.acceptance import EditResult, Limits, assess
+from bench.editing.claude import EditorOptions
 
+REAL = Path(__file__).parents[3] / "shared" / "data" / "qa_feedback" / "dev_feedback_300.json.gz"
 ORIGINAL = "one two three four"
+
+
+def changed(original: str, proposed: str, max_changed: float = 1, **limits: float) -> EditResult:
+    """An edit of which at most `max_changed` may be replaced, and whatever be cut or added."""
+    wide = {"max_removed": 1.0, "max_added": 99.0, "always_allowed": 0, **limits}
+    return assess("p", original, proposed, "note", Limits(max_changed, **wide))
 
 
 @pytest.mark.parametrize(
@@ -23,7 +36,7 @@ ORIGINAL = "one two three four"
     ],
 )
 def test_limits(proposed: str, max_changed: float, status: str) -> None:
-    result = assess("p", ORIGINAL, proposed, "note", max_changed=max_changed)
+    result = changed(ORIGINAL, proposed, max_changed)
     assert result.status == status
     assert result.edited == (result.proposed if status == "ok" else None)
     assert (result.reason == "") == (status == "ok")
@@ -32,18 +45,61 @@ def test_limits(proposed: str, max_changed: float, status: str) -> None:
 
 
 def test_reason_has_both_numbers() -> None:
-    result = assess("p", ORIGINAL, "1 2 3 four", "", max_changed=0.5)
+    result = changed(ORIGINAL, "1 2 3 four", 0.5)
     assert result.changed_fraction == 0.75
-    assert result.reason == "75.0% of the words and marks were changed, at most 50.0% may be"
+    assert result.reason == "75.0% of the words and marks were replaced, at most 50.0% may be"
+
+
+@pytest.mark.parametrize(
+    ("proposed", "limits", "reason"),
+    [
+        ("four", {}, ""),  # nothing is replaced by what is only cut
+        ("four", {"max_removed": 0.75}, ""),
+        ("four", {"max_removed": 0.74}, "75.0% of the words and marks were taken out, at most"),
+        (f"{ORIGINAL} 5 6 7 8", {}, ""),  # nor by what is only added
+        (f"{ORIGINAL} 5 6 7 8", {"max_added": 1.0}, ""),
+        (f"{ORIGINAL} 5 6 7 8", {"max_added": 0.9}, "100.0% of the words and marks were added"),
+        ("1 2 3 4 5 6", {"max_removed": 0.5}, "100.0% .* replaced, .*; 100.0% .* taken out"),
+    ],
+)
+def test_what_is_cut_or_added_is_counted_apart(
+    proposed: str, limits: dict[str, float], reason: str
+) -> None:
+    result = changed(ORIGINAL, proposed, 0.1, **limits)
+    assert result.status == ("rejected_changed_too_much" if reason else "ok")
+    assert re.match(reason, result.reason)
+
+
+def test_a_short_text_may_be_changed_whole() -> None:
+    strict = {"max_changed": 0.1, "max_removed": 0.1, "max_added": 0.1}
+    assert changed("Yes.", "No, not so", always_allowed=4, **strict).status == "ok"
+    assert changed("Yes.", "No, not so", always_allowed=3, **strict).rejected
+    assert changed("Yes.", "No, that is not so.", always_allowed=4, **strict).rejected
+
+
+@pytest.mark.skipif(not REAL.exists(), reason="shared/data is not here")
+def test_what_people_correct_is_accepted_and_another_text_is_not() -> None:
+    """As docs/judging.md says of all 500 rows; these are the first 300 of them."""
+    rows = json.loads(gzip.decompress(REAL.read_bytes()))
+    limits = EditorOptions().limits
+
+    def rejected(pairs: list[tuple[str, str]]) -> float:
+        results = [assess("p", *pair, "", limits) for pair in pairs]
+        return sum(r.status == "rejected_changed_too_much" for r in results) / len(results)
+
+    texts = [row["prediction 1"] for row in rows]
+    corrected = [row["feedback"].get("corrected-prediction") for row in rows]
+    assert rejected([(a, b) for a, b in zip(texts, corrected, strict=True) if b]) < 0.1
+    assert rejected(list(zip(texts, texts[1:], strict=False))) > 0.98
 
 
 def test_sizes() -> None:
-    result = assess("p", ORIGINAL, "one two, four", "", max_changed=1)
+    result = changed(ORIGINAL, "one two, four")
     assert (result.words_added, result.characters_added) == (-1, -5)
 
 
 def test_blank_space_around_the_original_stays() -> None:
     """The model never sees it, so a response that begins with a space must not seem edited."""
-    result = assess("p", "\n one two \n", "one 2", "", max_changed=1)
+    result = changed("\n one two \n", "one 2")
     assert result.edited == "\n one 2 \n"
-    assert assess("p", " one two", "one two\n", "", max_changed=1).status == "rejected_unchanged"
+    assert changed(" one two", "one two\n").status == "rejected_unchanged"

@@ -23,16 +23,21 @@ def pieces(original: str, edited: str) -> list[tuple[str, str]]:
 def test_substitution() -> None:
     """3 tokens each; `lives` [4, 9) gives way to `lived`, 1 of 3 changed."""
     assert text_changes("Bob lives.", "Bob lived.") == TextChanges(
-        (Change((4, 9), (4, 9)),), fraction=1 / 3, tokens=1
+        (Change((4, 9), (4, 9)),), 1 / 3, tokens=1, removed=1 / 3, added=1 / 3, growth=1 / 3
     )
 
 
 def test_insertion_and_deletion() -> None:
     """5 tokens become 7: `, today` goes in behind `home`, which ends at 11; 2 of 7 are new."""
     inserted = text_changes("Bob is home now.", "Bob is home, today now.")
-    assert inserted == TextChanges((Change((11, 11), (11, 18)),), fraction=2 / 7, tokens=2)
+    assert inserted == TextChanges(
+        (Change((11, 11), (11, 18)),), 2 / 7, tokens=2, removed=0, added=2 / 7, growth=2 / 5
+    )
     deleted = text_changes("Bob is home, today now.", "Bob is home now.")
-    assert deleted == TextChanges((Change((11, 18), (11, 11)),), fraction=2 / 7, tokens=2)
+    assert deleted == TextChanges(
+        (Change((11, 18), (11, 11)),), 2 / 7, tokens=2, removed=2 / 7, added=0, growth=0
+    )
+    assert inserted.replaced == deleted.replaced == 0
 
 
 def test_insertion_at_the_beginning() -> None:

@@ -56,9 +56,9 @@ def test_pairs_that_differ_in_blank_space_alone(
     """One question, but each has its own result; a line break weighs as a word does."""
     pairs = [("p", "a wrong word"), ("p", "a wrong word\n"), ("p", " a wrong word")]
     with serving(monkeypatch) as server:
-        results = editor(tmp_path, max_changed=0.3).edit(pairs)
+        results = editor(tmp_path, max_changed=0.3, always_allowed=0).edit(pairs)
         assert server.calls == 2  # the second tells of 1 in 3 words; 1 in 4 is accepted
-        again = editor(tmp_path, max_changed=0.3).edit(pairs)
+        again = editor(tmp_path, max_changed=0.3, always_allowed=0).edit(pairs)
         assert server.calls == 2
     assert [(r.prompt, r.original) for r in results] == pairs
     assert [r.status for r in results] == [
@@ -92,7 +92,7 @@ def test_pairs_are_drawn_as_there_is_room(tmp_path: Path, monkeypatch: pytest.Mo
     ("first", "reason"),
     [
         (PAIR[1], "nothing was changed"),
-        (TOO_MUCH, "85.7% of the words and marks were changed, at most 50.0% may be"),
+        (TOO_MUCH, "83.3% of the words and marks were replaced, at most 65.0% may be"),
         (" ", "the edited response is empty"),
     ],
 )
@@ -135,8 +135,8 @@ def test_limit_is_an_option(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     """1 of 4 tokens: accepted at the limit, and just below it not."""
     pair = ("p", "a wrong small word")
     with serving(monkeypatch):
-        [at] = editor(tmp_path, max_changed=0.25).edit([pair])
-        [below] = editor(tmp_path, max_changed=0.249).edit([pair])
+        [at] = editor(tmp_path, max_changed=0.25, always_allowed=0).edit([pair])
+        [below] = editor(tmp_path, max_changed=0.249, always_allowed=0).edit([pair])
     assert (at.status, below.status) == ("ok", "rejected_changed_too_much")
 
 

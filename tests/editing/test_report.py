@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from bench.editing.acceptance import EditResult, assess
+from bench.editing.acceptance import EditResult, Limits, assess
 from bench.editing.report import EditReport, Spread
 from bench.editing.show import edit_tables
 from bench.grid import to_rich
@@ -17,6 +17,7 @@ from bench.llm.templates import Template
 
 PRICES = Prices(date=datetime.date(2026, 10, 7), source="the list", models={})
 TEMPLATE = Template("minimal_edit", "{instruction} {response} {nonce}")
+LIMITS = Limits(max_changed=0.5, max_removed=0.5, max_added=1.0, always_allowed=0)
 
 GOLDEN = """\
 edits
@@ -26,6 +27,7 @@ left out: tie 1
 ok 3 (60.0%)
 refusal 1 (20.0%)
 rejected_changed_too_much 1 (20.0%)
+limits 50.0% replaced, 50.0% taken out, 100.0% added, or 0 words
 calls 2 new, 1 stored
 price $0.75 (prices of 2026-10-07)
 models claude-x (3)
@@ -33,7 +35,7 @@ answered 2026-10-01T00:00:00+00:00 to 2026-10-03T00:00:00+00:00
 prompt minimal_edit 56fa17a2
 sizes of the 3 accepted edits
 mean standard error 5% 25% 50% 75% 95%
-changed words, % (at most 50.0%) 33.3 8.3 25.0 25.0 25.0 37.5 47.5
+changed words, % 33.3 8.3 25.0 25.0 25.0 37.5 47.5
 words added -0.7 0.7 -1.8 -1.0 0.0 0.0 0.0
 characters added -0.7 1.8 -3.6 -2.0 0.0 1.0 1.8
 """
@@ -55,7 +57,7 @@ def results() -> list[EditResult]:
         ("a b c d", "a b"),
         ("a b c d", "e f g h"),
     ]
-    edits = [assess("p", *text, "", max_changed=0.5) for text in texts]
+    edits = [assess("p", *text, "", LIMITS) for text in texts]
     return [*edits, EditResult("p", "a", "refusal", "bio")]
 
 
@@ -76,7 +78,7 @@ def report() -> EditReport:
         prices=PRICES,
         source="claude:m:abc",
         template=TEMPLATE,
-        max_changed=0.5,
+        limits=LIMITS,
         left_out={"tie": 1},
     )
 
@@ -135,7 +137,7 @@ def test_nothing_at_all_can_be_shown() -> None:
         prices=PRICES,
         source="s",
         template=TEMPLATE,
-        max_changed=0.5,
+        limits=LIMITS,
         left_out={},
     )
     assert "price unknown" in shown(empty)
