@@ -85,6 +85,9 @@ class AlpacaEval(Pairwise):
             return super()._orders(pair)
         return (MODEL_FIRST if self._annotator.switched(pair.prompt) else REFERENCE_FIRST,)
 
+    def _questions(self, pair: Pair) -> list[Request]:
+        return [self._question(pair, order) for order in self._orders(pair)]
+
     def _question(self, pair: Pair, order: int) -> Request:
         body = {
             "model": self.options.model,

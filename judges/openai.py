@@ -69,9 +69,9 @@ class OpenAI(Pairwise):
     Options: type[OpenAIOptions] = OpenAIOptions
     options: OpenAIOptions
 
-    def _request(self, text: str, order: int) -> Request:
+    def _request(self, text: str, order: int, shared: int) -> Request:
         if not self.options.weighted:
-            return super()._request(text, order)
+            return super()._request(text, order, shared)
         body = {
             "model": self.options.model,
             "max_tokens": 1,

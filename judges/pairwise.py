@@ -7,10 +7,11 @@ reason and then a verdict (A, B or tie), under a named prompt.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib import resources
+from os.path import commonprefix
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -19,8 +20,9 @@ from bench.judging.diagnostics import counts, diagnose, refusals
 from bench.judging.marks import marks
 from bench.judging.pairs import Pair, combine
 from bench.llm import Answer, Asker, LLMOptions, Request
+from bench.llm.caching import LONG_BYTES, apart
 from bench.llm.json_answers import ZERO_WIDTH, Remark, find_answer
-from bench.llm.templates import Template
+from bench.llm.templates import Template, nonce
 from bench.plugins.protocols import OrderVerdict, Verdict
 from bench.preference import FIRST, SECOND, TIE, exchanged
 
@@ -48,13 +50,15 @@ class PairwiseOptions(LLMOptions):
         4, ge=0, description="instructions on which canaries are tried before all else; 0: none"
     )
 
+    slots: ClassVar[tuple[str, ...]] = SLOTS
+
     def load_template(self) -> Template:
         """Read the prompt.
 
         Raises:
             UserError: there is no such prompt, or its slots are wrong.
         """
-        return Template.load(self.template, resources.files("judges") / "prompts", SLOTS)
+        return Template.load(self.template, resources.files("judges") / "prompts", self.slots)
 
     def result_fields(self) -> dict[str, Any]:
         """As for every model; of the prompt, what it says and not what it is called.
@@ -129,8 +133,8 @@ class Pairwise:
             UserError: a canary won, or nothing can be answered; what was answered is stored.
         """
         self.try_canaries(prompts, outputs, references)
-        pairs = _pairs(prompts, outputs, references)
-        answers = self._ask(pair for pair in _to_ask(pairs) if pair not in self._verdicts)
+        pairs = pairs_of(prompts, outputs, references)
+        answers = self._ask(pair for pair in to_ask(pairs) if pair not in self._verdicts)
         self._verdicts |= {pair: combine(said) for pair, said in answers.items()}
         verdicts = [self._verdicts.get(pair, Verdict(TIE, "identical")) for pair in pairs]
         self._judged += zip(pairs, verdicts, strict=True)
@@ -145,7 +149,7 @@ class Pairwise:
             UserError: a canary won, or was not answered.
         """
         if self._canaries is None:
-            named = canary_pairs(_pairs(prompts, outputs, references), self.options.canaries)
+            named = canary_pairs(pairs_of(prompts, outputs, references), self.options.canaries)
             answers = self._ask(pair for _, pair in named)
             who = f"{self.model} with the prompt {self.template.name}"
             self._canaries = check([(name, answers[pair]) for name, pair in named], who)
@@ -155,10 +159,10 @@ class Pairwise:
         self, prompts: list[str], outputs: list[str], references: list[str]
     ) -> Iterator[Request]:
         """What `compare` would ask, canaries first, for an estimate."""
-        pairs = _pairs(prompts, outputs, references)
+        pairs = pairs_of(prompts, outputs, references)
         canaries = [pair for _, pair in canary_pairs(pairs, self.options.canaries)]
-        for pair in dict.fromkeys(canaries + _to_ask(pairs)):
-            yield from (self._question(pair, order) for order in self._orders(pair))
+        for pair in dict.fromkeys(canaries + to_ask(pairs)):
+            yield from self._questions(pair)
 
     def about(self) -> dict[str, Any]:
         """Cost, models and dates of the answers; canaries, counts, marks and more of `compare`."""
@@ -189,8 +193,7 @@ class Pairwise:
 
         def questions() -> Iterator[Request]:
             for pair in found:
-                for order in self._orders(pair):
-                    question = self._question(pair, order)
+                for question in self._questions(pair):
                     asked[question.key] = pair
                     yield question
 
@@ -203,21 +206,45 @@ class Pairwise:
                 found[pair][request.order] = verdict
             return more
 
-        self.asker.ask(questions(), receive)
+        self.asker.ask(apart(questions(), self.options.concurrency), receive)
         return {pair: [found[pair][order] for order in self._orders(pair)] for pair in found}
 
     def _orders(self, pair: Pair) -> tuple[int, ...]:
         """In which orders a pair is shown; equal texts make one question in both."""
         return ORDERS[:1] if pair.output == pair.reference else ORDERS
 
-    def _question(self, pair: Pair, order: int) -> Request:
+    def _questions(self, pair: Pair) -> list[Request]:
+        """One in each order.
+
+        They have a nonce each, and begin alike as far as the template's own text goes. Where that
+        is too short to be cached, and the instruction long enough, they have the same nonce and
+        begin alike up to the outputs, unless one with its own is answered already.
+        """
+        slots = {order: self._slots(pair, order) for order in self._orders(pair)}
+        own = self._filled(slots)
+        if own[0].shared >= LONG_BYTES or len(own) == 1:
+            return own
+        alike = self._filled(slots, nonce(slots[REFERENCE_FIRST]))
+        if alike[0].shared < LONG_BYTES or self.asker.recorded(own[1]):
+            return own
+        return alike
+
+    def _filled(
+        self, slots: Mapping[int, dict[str, str]], mark: str | None = None
+    ) -> list[Request]:
+        texts = {order: self.template.fill(mark, **values) for order, values in slots.items()}
+        both = list(texts.values())
+        shared = len(commonprefix(both)) if both[1:] else 0  # noqa: RUF071 (of letters, as meant)
+        return [self._request(text, order, shared) for order, text in texts.items()]
+
+    def _slots(self, pair: Pair, order: int) -> dict[str, str]:
         outputs = (pair.reference, pair.output)
         first, second = outputs if order == REFERENCE_FIRST else outputs[::-1]
-        text = self.template.fill(instruction=pair.prompt, output_1=first, output_2=second)
-        return self._request(text, order)
+        texts = {"instruction": pair.prompt, "output_1": first, "output_2": second}
+        return texts | ({"reference": pair.adapted} if pair.adapted else {})
 
-    def _request(self, text: str, order: int) -> Request:
-        return self.options.request(text, _SCHEMA, order)
+    def _request(self, text: str, order: int, shared: int) -> Request:
+        return self.options.request(text, _SCHEMA, order, shared)
 
     def _read(self, answer: Answer, order: int) -> OrderVerdict:
         return read(answer, order)
@@ -245,10 +272,11 @@ def read(answer: Answer, order: int) -> OrderVerdict:
     return OrderVerdict(preference, "ok", said.rationale, answer.text)
 
 
-def _pairs(prompts: list[str], outputs: list[str], references: list[str]) -> list[Pair]:
+def pairs_of(prompts: list[str], outputs: list[str], references: list[str]) -> list[Pair]:
+    """One an instruction."""
     return [Pair(*texts) for texts in zip(prompts, references, outputs, strict=True)]
 
 
-def _to_ask(pairs: Iterable[Pair]) -> list[Pair]:
+def to_ask(pairs: Iterable[Pair]) -> list[Pair]:
     """The different ones among them; identical outputs are a tie without a question."""
     return list(dict.fromkeys(pair for pair in pairs if pair.output != pair.reference))

@@ -307,12 +307,12 @@ def _show_estimate(asking: Any, texts: tuple[Any, ...], repeated: Sequence[str] 
     """
     if not hasattr(asking, "asker"):
         raise UserError(f"{asking.name} asks no model, so there is nothing to estimate")
-    from bench.llm.money.estimate import ASSUMED_OUTPUT_TOKENS, BYTES_PER_TOKEN, estimate
+    from bench.llm.money.estimate import ASSUMED_OUTPUT_TOKENS, estimate, repeated_tokens
     from bench.llm.money.show import estimate_table
 
-    size = sum(len(text.encode()) for text in repeated) / max(1, len(repeated))
-    tokens = ASSUMED_OUTPUT_TOKENS + size / BYTES_PER_TOKEN
-    show(estimate_table(estimate(asking.requests(*texts), asking.asker, tokens)))
+    tokens = ASSUMED_OUTPUT_TOKENS + repeated_tokens(asking, texts, repeated)
+    said = getattr(asking, "assumes", "")
+    show(estimate_table(estimate(asking.requests(*texts), asking.asker, tokens, said)))
 
 
 def _control(lc: str | None) -> Any:

@@ -58,8 +58,8 @@ class EditorOptions(LLMOptions):
         0.65,
         gt=0,
         le=1,
-        description="largest share of words and marks that an edit may replace: the smaller of what "
-        "it takes out of the response and what is new in its own text",
+        description="largest share of words and marks that an edit may replace: the smaller of "
+        "what it takes out of the response and what is new in its own text",
     )
     max_removed: float = Field(
         0.9, gt=0, le=1, description="largest share of its words and marks that it may take out"

@@ -11,11 +11,15 @@ from bench.preference import TIE
 
 
 class Pair(NamedTuple):
-    """A model's output beside the reference's, for one instruction."""
+    """A model's output beside the reference's, for one instruction.
+
+    `adapted` is the text of a template's {reference}, for judges that make one (RevisEval).
+    """
 
     prompt: str
     reference: str
     output: str
+    adapted: str = ""
 
 
 def combine(orders: Sequence[OrderVerdict]) -> Verdict:

@@ -5,6 +5,7 @@ retries.py      when a question is asked again
 json_answers.py the JSON of an answer: asked for in words, found in a text
 asking.py       store, budget and rounds: what judge and editor call
 answers.py      the append-only store
+caching.py      what questions begin with alike, paid once
 templates.py    prompt files, filled in one pass
 options.py      which model, and how it is asked; families.py: who made it
 running.py      the event loop

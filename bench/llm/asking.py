@@ -19,6 +19,7 @@ from bench.llm.running import run
 from bench.llm.transports.ledger import Ledger
 from bench.llm.transports.opening import open_transport
 from bench.llm.transports.protocol import Say, Transport
+from bench.llm.transports.replay import Replay
 
 _LINE_EVERY_S = 10.0
 _LATEST = 200  # stored answers that say what such questions take
@@ -149,6 +150,17 @@ class Asker:
         if more is None and status in self.options.retry and not self._has_asked(request):
             return request.renew()
         return more
+
+    def recorded(self, request: Request) -> bool:
+        """Whether an answer is in the store, or in the file that is replayed; the file is opened.
+
+        Raises:
+            UserError: there is no such file.
+        """
+        if request.key in self.answers:
+            return True
+        transport = self._open() if self.options.transport == "replay" else None
+        return isinstance(transport, Replay) and transport.has(request)
 
     def mending(self, counts: Mapping[str, int], retry: str) -> str:
         """How what is missing is asked for again; see `mending`. A recorded file stays as it is."""

@@ -87,13 +87,16 @@ class LLMOptions(Section):
         """Where the model is, as a part of a question's key; "" is Anthropic's API."""
         return self.base_url or ""
 
-    def request(self, prompt: str, schema: Mapping[str, Any], order: int = 0) -> Request:
+    def request(
+        self, prompt: str, schema: Mapping[str, Any], order: int = 0, shared: int = 0
+    ) -> Request:
         """A question that is answered in JSON of this schema.
 
         Args:
             prompt: the user's turn, which is all there is.
             schema: JSON schema of the answer.
             order: which of a pair's presentation orders this is.
+            shared: see `Request`.
         """
         config: dict[str, Any] = {"format": {"type": "json_schema", "schema": schema}}
         if self.effort:
@@ -106,7 +109,7 @@ class LLMOptions(Section):
         }
         if self.answer_format == "text":
             body = in_words(body)
-        return Request(body, order, endpoint=self.endpoint)
+        return Request(body, order, endpoint=self.endpoint, shared=shared)
 
     def patience(self, request: Request) -> float:
         """Times as long as usual that a request may take: as many as it has more room."""

@@ -22,6 +22,8 @@ class Request:
         endpoint: URL of an OpenAI-compatible endpoint; "" is Anthropic's API.
         renewed: whether it is asked although an answer is stored; no part of the key, so that the
             new answer takes the old one's place.
+        shared: characters at the beginning of its prompt that other questions begin with too; no
+            part of the key either (`bench.llm.caching`).
     """
 
     body: Mapping[str, Any]
@@ -30,6 +32,7 @@ class Request:
     attempt: int = 0
     endpoint: str = ""
     renewed: bool = False
+    shared: int = 0
 
     @cached_property
     def key(self) -> str:

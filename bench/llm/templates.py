@@ -63,9 +63,14 @@ class Template:
         """SHA-256 of the text, in hex."""
         return hashlib.sha256(self.text.encode()).hexdigest()
 
-    def fill(self, **texts: str) -> str:
-        """Put `texts` into the slots of their names, as they are; the nonce follows from them."""
-        values = {**texts, "nonce": nonce(texts)}
+    def fill(self, mark: str | None = None, **texts: str) -> str:
+        """Put `texts` into the slots of their names, as they are.
+
+        Args:
+            mark: the nonce; None: it follows from the texts.
+            texts: by slot.
+        """
+        values = {**texts, "nonce": mark or nonce(texts)}
         return _SLOT.sub(lambda slot: values[slot[1]], self.text)
 
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from bench.data import Preference, read_rows
-from bench.llm.money.estimate import ASSUMED_OUTPUT_TOKENS, BYTES_PER_TOKEN, estimate
+from bench.llm.money.estimate import ASSUMED_OUTPUT_TOKENS, estimate, repeated_tokens
 from bench.llm.money.show import estimate_table
 from bench.pipeline.progress import Progress
 from bench.pipeline.stage import Context, Stage
@@ -152,9 +152,9 @@ def _table(
         repeated: texts of which an answer repeats one, as an edit repeats what is edited.
         said: what the estimate rests on beside the rest; "": nothing.
     """
-    size = sum(len(text.encode()) for text in repeated) / max(1, len(repeated))
-    tokens = ASSUMED_OUTPUT_TOKENS + size / BYTES_PER_TOKEN
-    found = estimate(asking.requests(*texts), asking.asker, tokens)
+    tokens = ASSUMED_OUTPUT_TOKENS + repeated_tokens(asking, texts, repeated)
+    own = getattr(asking, "assumes", "")
+    found = estimate(asking.requests(*texts), asking.asker, tokens, own)
     if said:
         found = replace(found, basis=(*found.basis, said))
     return estimate_table(found, who)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench.errors import UserError
+from bench.judging.pairs import Pair
 from bench.llm import Answer
 from bench.plugins.protocols import Verdict
 from judges.claude import Claude
@@ -335,3 +336,40 @@ def test_a_refused_order_is_asked_again_where_that_is_wanted(server: Server, cla
     assert one(later).preference == 2.0
     assert server.calls == 4
     assert later.about()["cost_usd"] == pytest.approx(cost(server))
+
+
+LONG = "Rule: be brief and kind.\n" * 200
+
+
+@pytest.mark.parametrize("model", ["claude-sonnet-5", "claude-haiku-4-5"])
+def test_both_orders_of_a_long_question_are_cached(
+    server: Server, claude: Make, model: str
+) -> None:
+    """5,000 bytes are enough for the first model's minimum and too few for the second's."""
+    server.latency_s = 0.02
+    prompts = [f"{i} {LONG}" for i in range(8)]
+    judge = claude(model=model, concurrency=4)
+    judge.compare(prompts, [f"output {i}" for i in range(8)], [f"ref {i}" for i in range(8)])
+    answers = judge.asker.answers.latest(16)
+    written = sum(bool(answer.usage.cache_write_tokens) for answer in answers)
+    read = sum(bool(answer.usage.cache_read_tokens) for answer in answers)
+    assert (written, read) == ((8, 8) if model == "claude-sonnet-5" else (0, 0))
+
+
+def test_a_long_question_that_was_answered_with_another_nonce_is_not_asked_again(
+    server: Server, claude: Make, tmp_path: Path
+) -> None:
+    texts = ([LONG], ["output"], ["reference"])
+    judge = claude(model="claude-sonnet-5")
+    [pair] = [Pair(LONG, "reference", "output")]
+    slots = {order: judge._slots(pair, order) for order in (0, 1)}
+    old = judge._filled(slots)
+    assert old[1].key != judge._questions(pair)[1].key
+    judge.asker.ask(old, lambda request, answer: None)
+    for options in ({}, {"transport": "replay", "replay": str(judge.asker.path)}):
+        path = tmp_path / f"{len(options)}" / "a.jsonl"
+        again = claude(model="claude-sonnet-5", **options)
+        if options:
+            again = Claude(None, again.options, answers=path, say=print)
+        assert again.compare(*texts)[0].preference is not None
+    assert server.calls == 2

@@ -20,6 +20,7 @@ Settings: keywords of `Server`; all but the seed also attributes that a test may
                                  log-probabilities, for a question that asks for them
     batch_polls                  which retrieve of a batch, from 1, is the first to say "ended";
                                  `batches.results` of the SDK retrieves once itself
+    min_cache_tokens             fewest tokens of a block with cache_control that are cached
     item_faults(params, attempt) the fault of one request of a batch; attempts as above, counted
                                  apart from calls
     batch_faults(endpoint, n)    the fault of the n-th call, from 1, of the endpoint "create",
@@ -64,6 +65,7 @@ from tests.llm.answers import (
     VERDICT,
     Dialect,
     input_tokens,
+    tokens,
     with_logprobs,
 )
 from tests.llm.batches import Batch, Batches
@@ -104,6 +106,7 @@ class Server:
         model_suffix: str = "",
         count_tokens: bool = True,
         batch_polls: int = 2,
+        min_cache_tokens: int = 1024,
         seed: int = 0,
     ) -> None:
         self.answer = answer
@@ -115,6 +118,8 @@ class Server:
         self.model_suffix = model_suffix
         self.count_tokens = count_tokens
         self.batch_polls = batch_polls
+        self.min_cache_tokens = min_cache_tokens
+        self._cached: set[tuple[str, str]] = set()
         self.key = f"sk-ant-test-{secrets.token_hex(16)}"
         self._socket = socket.create_server(("127.0.0.1", 0), backlog=128)
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
@@ -269,8 +274,24 @@ class Server:
         made["model"] += self.model_suffix
         if body.get("logprobs") and self.top_logprobs is not None:
             with_logprobs(made, self.top_logprobs(body))
+        if dialect is MESSAGES:
+            self._cache(body, made["usage"])
         self._log.pay(body, made)
         return made
+
+    def _cache(self, body: Body, usage: Body) -> None:
+        """Write what is marked, or read it once an answer to a question that wrote it is there."""
+        for block in body["messages"][0]["content"]:
+            if not isinstance(block, dict) or "cache_control" not in block:
+                continue
+            require(block["cache_control"] == {"type": "ephemeral"}, "cache_control: Invalid")
+            n = min(usage["input_tokens"], tokens(block["text"]))
+            if n < self.min_cache_tokens:
+                continue
+            known = (body["model"], block["text"]) in self._cached
+            usage["cache_read_input_tokens" if known else "cache_creation_input_tokens"] = n
+            usage["input_tokens"] -= n
+            self._cached.add((body["model"], block["text"]))
 
     def _draw(
         self,

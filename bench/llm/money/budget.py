@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from bench.errors import UserError
 from bench.llm.answers import Answer, Usage, sum_known
+from bench.llm.caching import beginning
 from bench.llm.money.observed import Observed
 from bench.llm.money.prices import Prices, dollars
 from bench.llm.requests import Request
@@ -81,7 +82,24 @@ class Budget:
     def highest(self, request: Request) -> float | None:
         """Most that a request can cost, US dollars; None where the price is not known."""
         usage = Usage(input_tokens=request.size + _ADDED_TOKENS, output_tokens=request.max_tokens)
-        return self.cost(request.model, usage)
+        return self.cost(request.model, self._written(request, usage))
+
+    def cached(self, request: Request) -> str:
+        """The beginning of a request's prompt that is cached; "" of none, and in a batch."""
+        price = self.prices.of(request.model)
+        if price is None or self.batch:
+            return ""
+        return beginning(request, price.caches_from)
+
+    def _written(self, request: Request, usage: Usage) -> Usage:
+        """The usage if what is cached had to be written, which is the dearest."""
+        share = len(self.cached(request).encode()) / request.size
+        written = math.ceil(share * usage.input_tokens)
+        parts = {
+            "input_tokens": usage.input_tokens - written,
+            "cache_write_tokens": written,
+        }
+        return usage.model_copy(update=parts)
 
     def most(self, request: Request) -> float:
         """Most that a request can cost, US dollars.
@@ -101,7 +119,7 @@ class Budget:
         """
         most = self.most(request)
         usage = self._observed.usage(request, _OF_A_BATCH if self.batch else _OF_A_CALL)
-        cost = None if usage is None else self.cost(request.model, usage)
+        cost = None if usage is None else self.cost(request.model, self._written(request, usage))
         return most if cost is None or most == math.inf else min(most, _MARGIN * cost)
 
     def cost(self, model: str, usage: Usage) -> float | None:

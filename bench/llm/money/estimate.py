@@ -11,10 +11,9 @@ from typing import Any
 
 from bench.llm.answers import Answer, Usage
 from bench.llm.asking import Asker
+from bench.llm.caching import BYTES_PER_TOKEN
 from bench.llm.requests import Request
 
-BYTES_PER_TOKEN = 3.5
-"""Of English text in JSON, where the API cannot be asked: an assumption."""
 ASSUMED_OUTPUT_TOKENS = 400
 """Of a short structured answer with its thinking, where no answer is known: an assumption."""
 ASSUMED_SECONDS = 6.0
@@ -49,7 +48,10 @@ class Estimate:
 
 
 def estimate(
-    requests: Iterable[Request], asker: Asker, answer_tokens: float = ASSUMED_OUTPUT_TOKENS
+    requests: Iterable[Request],
+    asker: Asker,
+    answer_tokens: float = ASSUMED_OUTPUT_TOKENS,
+    said: str = "",
 ) -> Estimate:
     """Count what is not stored, and what it would cost.
 
@@ -57,6 +59,7 @@ def estimate(
         requests: the questions; follow-ups (retries) cannot be foreseen and are not counted.
         asker: whose store, model and prices hold.
         answer_tokens: of an answer, thinking included, while no answer is known.
+        said: what the requests themselves rest on, for the basis; "": nothing.
     """
     survey = _survey(requests, asker)
     options, prices, calls = asker.options, asker.budget.prices, survey.calls
@@ -66,8 +69,19 @@ def estimate(
     times = [answer.seconds for answer in survey.known if answer.seconds is not None]
     seconds, seconds_said = _mean(times, ASSUMED_SECONDS, "seconds a call")
     tokens = math.ceil(survey.size * ratio)
+    written, read = (math.ceil(size * ratio) for size in (survey.written, survey.read))
+    first, most = (
+        Usage(cache_write_tokens=written, cache_read_tokens=read),
+        Usage(cache_write_tokens=written + read),
+    )
     batch = options.transport == "batches"
     basis = [said, output_said] + ([] if batch else [seconds_said])
+    if written:
+        basis.append(
+            f"{written:,} input tokens are written to the prompt cache, {read:,} read from it"
+        )
+    if said:
+        basis.append(said)
     if options.retry:
         basis.append(f"what retry={','.join(options.retry)} asks again is not counted")
     return Estimate(
@@ -77,19 +91,38 @@ def estimate(
         input_tokens=tokens,
         output_tokens=round(calls * output),
         most_output_tokens=survey.room,
-        usd=_cost(asker, calls, tokens, calls * output),
-        most_usd=_cost(asker, calls, tokens, survey.room),
+        usd=_cost(asker, calls, tokens, calls * output, first),
+        most_usd=_cost(asker, calls, tokens, survey.room, most),
         seconds=None if batch else calls * seconds / options.concurrency,
         basis=(*basis, f"prices of {prices.date} ({prices.source})"),
     )
 
 
+def repeated_tokens(asking: Any, texts: Sequence[Any], repeated: Sequence[str] = ()) -> float:
+    """Tokens, on average, of what an answer repeats.
+
+    Args:
+        asking: a judge or an editor; asked itself if its `repeated(*texts)` says it by request.
+        texts: what its `requests` takes.
+        repeated: such texts, where it does not say.
+    """
+    own = getattr(asking, "repeated", None)
+    found = own(*texts) if own else repeated
+    size = sum(len(text.encode()) for text in found) / max(1, len(found))
+    return size / BYTES_PER_TOKEN
+
+
 @dataclass
 class _Survey:
-    """Requests by whether they are answered: bytes and room of those that are not."""
+    """Requests by whether they are answered: bytes and room of those that are not.
+
+    Of the bytes `written` is what will be written to the prompt cache, `read` what is read from it.
+    """
 
     calls: int = 0
     size: int = 0
+    written: int = 0
+    read: int = 0
     room: int = 0
     samples: list[Request] = field(default_factory=list)
     known: list[Answer] = field(default_factory=list)
@@ -97,6 +130,7 @@ class _Survey:
 
 def _survey(requests: Iterable[Request], asker: Asker) -> _Survey:
     found, rng = _Survey(), random.Random(0)
+    beginnings: set[int] = set()
     for request in requests:
         answer = asker.answers.get(request.key)
         if answer is not None and answer.paid:
@@ -104,6 +138,12 @@ def _survey(requests: Iterable[Request], asker: Asker) -> _Survey:
             continue
         found.calls += 1
         found.size += request.size
+        if cached := asker.budget.cached(request):
+            if hash(cached) in beginnings:
+                found.read += len(cached.encode())
+            else:
+                found.written += len(cached.encode())
+            beginnings.add(hash(cached))
         found.room += request.max_tokens
         _keep_some(found.samples, request, found.calls, rng)
     return found
@@ -117,12 +157,26 @@ def _keep_some(samples: list[Request], request: Request, seen: int, rng: random.
         samples[place] = request
 
 
-def _cost(asker: Asker, calls: int, input_tokens: float, output_tokens: float) -> float | None:
-    """Of all calls: the price may have bands, so that of the mean call, times their number."""
+def _cost(
+    asker: Asker, calls: int, input_tokens: float, output_tokens: float, cache: Usage
+) -> float | None:
+    """Of all calls: the price may have bands, so that of the mean call, times their number.
+
+    Args:
+        asker: whose prices hold.
+        calls: how many.
+        input_tokens: of all of them, what is cached among them.
+        output_tokens: likewise.
+        cache: tokens that are written to the prompt cache or read from it.
+    """
     if not calls:
         return 0.0
+    written, read = cache.cache_write_tokens, cache.cache_read_tokens
     usage = Usage(
-        input_tokens=round(input_tokens / calls), output_tokens=round(output_tokens / calls)
+        input_tokens=round((input_tokens - written - read) / calls),
+        output_tokens=round(output_tokens / calls),
+        cache_write_tokens=round(written / calls),
+        cache_read_tokens=round(read / calls),
     )
     one = asker.budget.cost(asker.options.model, usage)
     return None if one is None else one * calls

@@ -25,6 +25,13 @@ class Price(Section):
     cache_read: float | None = Field(None, ge=0)
     cache_write: float | None = Field(None, ge=0)
     max_input_tokens: int | None = Field(None, ge=1)
+    min_cache_tokens: int | None = Field(None, ge=1)
+
+    @property
+    def caches_from(self) -> int | None:
+        """Fewest tokens that are cached; None where that, or what it costs, is not known."""
+        known = self.cache_read is not None and self.cache_write is not None
+        return self.min_cache_tokens if known else None
 
 
 class Prices(Section):

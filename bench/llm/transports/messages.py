@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import anthropic
 from anthropic.types import Message
 
 from bench.llm.answers import Answer
+from bench.llm.caching import PromptCache
 from bench.llm.money.budget import Budget
 from bench.llm.options import LLMOptions
 from bench.llm.requests import Request
@@ -36,10 +38,16 @@ class Messages:
     async def send(self, requests: Iterator[Request], deliver: Deliver) -> None:
         """Ask all; see `Transport.send`."""
         async with open_client(self._options, self._budget, self._service) as client:
+            cache = PromptCache()
 
             async def create(request: Request) -> Message:
                 limit = timeout(self._options, request)
-                return await client.messages.create(**request.body, timeout=limit)
+
+                async def send(body: Mapping[str, Any]) -> Message:
+                    message: Message = await client.messages.create(**body, timeout=limit)
+                    return message
+
+                return await cache.ask(request, self._budget.cached(request), send)
 
             calls = Calls(
                 self.name,

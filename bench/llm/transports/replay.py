@@ -32,6 +32,10 @@ class Replay:
             raise UserError(f"there is no file of recorded answers {self._path} (option replay)")
         self._recorded = AnswerStore(self._path)
 
+    def has(self, request: Request) -> bool:
+        """Whether the request was recorded."""
+        return request.key in self._recorded
+
     async def send(self, requests: Iterator[Request], deliver: Deliver) -> None:
         """Look all of them up; see `Transport.send`."""
         for request in requests:
