@@ -311,8 +311,8 @@ def _show_estimate(asking: Any, texts: tuple[Any, ...], repeated: Sequence[str] 
     from bench.llm.money.show import estimate_table
 
     tokens = ASSUMED_OUTPUT_TOKENS + repeated_tokens(asking, texts, repeated)
-    said = getattr(asking, "assumes", "")
-    show(estimate_table(estimate(asking.requests(*texts), asking.asker, tokens, said)))
+    assumes = getattr(asking, "assumes", "")
+    show(estimate_table(estimate(asking.requests(*texts), asking.asker, tokens, assumes)))
 
 
 def _control(lc: str | None) -> Any:

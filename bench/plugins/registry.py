@@ -386,6 +386,12 @@ JUDGES: Registry[Any] = Registry(
             "arXiv:2305.14387",
         ),
         Entry(
+            "reviseval",
+            "judges.reviseval:RevisEval",
+            "Claude beside a reference made of each output: three times the calls",
+            "arXiv:2410.05193",
+        ),
+        Entry(
             "openai",
             "judges.openai:OpenAI",
             "any OpenAI-compatible model, likewise: a second opinion",

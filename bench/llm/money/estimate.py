@@ -51,7 +51,7 @@ def estimate(
     requests: Iterable[Request],
     asker: Asker,
     answer_tokens: float = ASSUMED_OUTPUT_TOKENS,
-    said: str = "",
+    assumes: str = "",
 ) -> Estimate:
     """Count what is not stored, and what it would cost.
 
@@ -59,7 +59,7 @@ def estimate(
         requests: the questions; follow-ups (retries) cannot be foreseen and are not counted.
         asker: whose store, model and prices hold.
         answer_tokens: of an answer, thinking included, while no answer is known.
-        said: what the requests themselves rest on, for the basis; "": nothing.
+        assumes: what the requests themselves rest on, for the basis; "": nothing.
     """
     survey = _survey(requests, asker)
     options, prices, calls = asker.options, asker.budget.prices, survey.calls
@@ -80,8 +80,8 @@ def estimate(
         basis.append(
             f"{written:,} input tokens are written to the prompt cache, {read:,} read from it"
         )
-    if said:
-        basis.append(said)
+    if assumes:
+        basis.append(assumes)
     if options.retry:
         basis.append(f"what retry={','.join(options.retry)} asks again is not counted")
     return Estimate(
