@@ -60,10 +60,8 @@ def test_both_are_revised_and_judged_beside_both(server: Server, made: Callable[
     bodies = [record.body for record in server.requests]
     assert [revises(body) for body in bodies] == [True] * 4 + [False] * 8
     beside = sorted(parts(body)["reference"] for body in bodies[4:])
-    assert beside == sorted(
-        2
-        * [f"{a} {i} by {b} {i}" for i in (0, 1) for a, b in (("ref", "output"), ("output", "ref"))]
-    )
+    both = (("ref", "output"), ("output", "ref"))
+    assert beside == sorted(2 * [f"{a} {i} by {b} {i}" for i in (0, 1) for a, b in both])
     cost = judge.about()["cost_usd"]
     assert cost == pytest.approx(sum(a.cost_usd for a in judge.asker.answers.latest(99)))
     again = made()
@@ -134,7 +132,7 @@ def test_a_gullible_judge_is_stopped(server: Server, made: Callable[..., Any]) -
 
 def test_the_estimate_counts_both_kinds(server: Server, made: Callable[..., Any]) -> None:
     judge = made(canaries=1)
-    before = estimate(judge.requests(*TEXTS), judge.asker, said=judge.assumes)
+    before = estimate(judge.requests(*TEXTS), judge.asker, assumes=judge.assumes)
     assert before.calls == 2 + 3 * 6 + 2 * 6
     assert judge.assumes in before.basis
     repeated = judge.repeated(*TEXTS)

@@ -70,9 +70,11 @@ def child(path: Path, n: int, **changes: Any) -> Iterator[subprocess.Popen[str]]
         process.communicate()
 
 
-def kill_when(process: subprocess.Popen[str], ready: Callable[[], bool]) -> None:
+def kill_when(
+    process: subprocess.Popen[str], ready: Callable[[], bool], seconds: float = 30.0
+) -> None:
     """`kill -9` as soon as `ready` says so."""
-    wait_until(lambda: ready() or process.poll() is not None, seconds=30.0)
+    wait_until(lambda: ready() or process.poll() is not None, seconds)
     assert process.poll() is None, process.communicate()[0]
     os.kill(process.pid, signal.SIGKILL)
     process.wait()

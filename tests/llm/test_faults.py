@@ -4,6 +4,8 @@ import json
 from collections import Counter, defaultdict
 from pathlib import Path
 
+import pytest
+
 from bench.llm import Answer, Asker, Request
 from tests.llm.faults import GARBLED, Fault, Kind, body_key, random_faults
 from tests.llm.sending import child, kill_when, options, request
@@ -116,3 +118,34 @@ def test_kill_9_loses_nothing_and_repeats_what_was_in_flight(
     repeated = [key for key, produced in server.paid.items() if len(produced) > 1]
     assert len(repeated) <= concurrency
     assert len({answer.key for answer in lines(path)}) == n
+
+
+@pytest.mark.usefixtures("quick_retries")
+def test_three_kills_among_faults_lose_nothing(server: Server, tmp_path: Path) -> None:
+    """Every item ends with one status, and at most the calls in flight are billed twice."""
+    concurrency, path = 16, tmp_path / "answers.jsonl"
+    server.latency_s = 0.02
+    soon = [kind for kind in KINDS if kind is not Kind.STALL]
+    server.faults = random_faults(0.3, soon, seed=10)
+    before = b""
+    for kill in (1, 2, 3):
+        with child(path, N, concurrency=concurrency) as process:
+            kill_when(process, lambda kill=kill: server.calls > kill * N // 4, seconds=120.0)
+        assert path.read_bytes().startswith(before)
+        before = path.read_bytes()[: path.read_bytes().rfind(b"\n") + 1]
+    reader = Reader()
+    asker = Asker(options(concurrency=concurrency), path, print)
+    asker.ask((request(i) for i in range(N)), reader.receive)
+    assert set(reader.final) == {str(i) for i in range(N)}
+    assert all(len(statuses) == 1 for statuses in reader.final.values())
+    whole = Counter(
+        body_key(record.body)
+        for record in server.requests
+        if record.status == 200 and not (record.fault and record.fault.kind in LOST)
+    )
+    # Of a body more than one answer is wanted where the first cannot be read: another key.
+    wanted = Counter(
+        body_key(dict(reader.asked[key].body))
+        for key in {answer.key for answer in lines(path) if answer.paid}
+    )
+    assert (whole - wanted).total() <= 3 * concurrency
