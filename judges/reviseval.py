@@ -1,13 +1,14 @@
 """RevisEval (arXiv:2410.05193): both outputs are judged beside references made of themselves.
 
-A reference helps a judge, if it is close to what is judged. So the model first revises a response,
+A reference helps a judge if it is close to what is judged. So the model first revises a response,
 with the other one as a guide, into the best that it can become, and then compares the outputs with
 that revision beside them.
 
-Differences from the paper:
-    It revises one of the two, drawn at random (Section 3.3); here each of them is revised, the
-    outputs are compared beside either revision in both orders, and the four verdicts are averaged,
-    so that which one is revised favours nobody. The prompts are our own, and a tie may be said.
+Differences from the authors' code (https://github.com/Don-Joey/RevisEval, main.ipynb):
+    It revises one of the two, the one that is shown second, which was drawn at random, and asks
+    once, in that order, which is better. Here each is revised, the outputs are compared beside
+    either revision in both orders, and the four verdicts are averaged, so that neither position nor
+    being revised favours one. The prompts are our own, and a tie may be said.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from bench.llm import Answer, Request
 from bench.llm.json_answers import find_answer
 from bench.llm.templates import Template
 from bench.plugins.protocols import OrderVerdict
-from judges.pairwise import SLOTS, Pairwise, PairwiseOptions, orders, pairs_of, to_ask, unanswered
+from judges.pairwise import SLOTS, Pairwise, PairwiseOptions, pairs_of, to_ask, unanswered
 
 _SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -110,7 +111,7 @@ class RevisEval(Pairwise):
             text
             for pair in self._all(prompts, outputs, references)
             for _, response in self._revisions(pair)
-            for text in (response, *("" for _ in orders(pair)))
+            for text in (response, *("" for _ in self._orders(pair)))
         ]
 
     def _all(
@@ -137,7 +138,7 @@ class RevisEval(Pairwise):
         return {
             pair: [
                 _mean([said[one][i] if isinstance(one, Pair) else one for one in both])
-                for i in range(len(orders(pair)))
+                for i in range(len(self._orders(pair)))
             ]
             for pair, both in beside.items()
         }
@@ -184,8 +185,8 @@ class RevisEval(Pairwise):
 
 def _read(answer: Answer) -> Revision:
     """The revision in an answer."""
-    if answer.outcome != "answered":
-        return unanswered(answer)
+    if (none := unanswered(answer)) is not None:
+        return none
     try:
         revised = find_answer(answer.text, _Revised, "revised").revised.strip()
     except ValueError as error:

@@ -26,6 +26,7 @@ from judges.claude import Claude
 from judges.gold import Gold
 from judges.openai import OpenAI
 from judges.replay import Replay
+from judges.reviseval import RevisEval
 from judges.reward_model import RewardModelJudge
 from methods.gold_ppo import GoldPPO
 from methods.sft import SFT
@@ -74,6 +75,15 @@ def openai(server: Server, folder: Path) -> Any:
     return OpenAI(None, options, answers=folder / "a.jsonl", say=print)
 
 
+def reviseval(server: Server, folder: Path) -> Any:
+    def revised(body: dict[str, Any]) -> dict[str, Any]:
+        revises = "<guide-" in body["messages"][0]["content"]
+        return {"revised": "as good as it gets"} if revises else good(body)
+
+    server.answer = revised
+    return RevisEval(None, RevisEval.Options(canaries=0), answers=folder / "a.jsonl", say=print)
+
+
 def reward_model(server: Server, folder: Path) -> Any:
     backbone = tiny_backbone()
     backbone.add_adapter("heldout", LORA)
@@ -105,6 +115,7 @@ ASKED: dict[str, Callable[[Server, Path], Any]] = {
     "claude": claude,
     "openai": openai,
     "replay": replayed,
+    "reviseval": reviseval,
     "reward_model": reward_model,
 }
 

@@ -114,8 +114,9 @@ def test_models_are_asked_together(
     standing, reports = judge_models(paths, reference, judge, claude, out=tmp_path / "out")
     rates = {model.name: model.win_rate.mean for model in standing.models if model.win_rate}
     assert rates == {"a": pytest.approx(2.5 / 3), "b": pytest.approx(2 / 3)}
-    assert server.calls == 8 + 2 * 3  # four canaries; of six comparisons two are one, one identical
-    assert standing.details["calls"] == 14
+    # Four canaries, `self` in one order; of six comparisons two are shared and one is identical.
+    assert server.calls == 7 + 2 * 3
+    assert standing.details["calls"] == 13
     assert standing.details["cost_usd"] > 0
     assert "cost_usd" not in reports["a"].details
     assert json.loads((tmp_path / "out/b/report.json").read_text())["generator"] == "b"

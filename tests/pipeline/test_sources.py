@@ -34,7 +34,7 @@ SIZES = {
     "rm_evaluation": 94, "offline": 89, "ppo": 94, "outputs": 75, "judgement": 94,
     "spans": 26, "relevance_model": 83, "relevance_evaluation": 96,
     "best_responses": 83, "best outputs": 84,
-    "edits by claude": 70, "judgement by claude": 129,
+    "edits by claude": 71, "judgement by claude": 130,
 }  # fmt: skip
 
 CODE = '''
