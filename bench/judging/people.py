@@ -164,12 +164,13 @@ def quality(judged: Path, people: People, labels: Path) -> JudgeQuality:
     known = [(Pair(*key), verdict) for key, verdict in verdicts.items()]
     diagnostics = {name: diagnose(known)[name] for name in _DIAGNOSTICS}
     who = report.get("model") or report.get("judge") or ", ".join(sorted(set(names)))
+    prompt = about.get("template")
     floor = _floor(ceiling)
     return JudgeQuality(
         judge=report.get("judge"),
         model=report.get("model"),
         template_sha=report.get("template_sha"),
-        label=who or judged.name,
+        label=", ".join(filter(None, (who, prompt))) or judged.name,
         labels_sha=people.sha[:16],
         comparisons=agreement.n or 0,
         agreement=agreement,

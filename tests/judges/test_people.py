@@ -95,6 +95,15 @@ def test_a_judge_is_held_to_what_people_reach(tmp_path: Path) -> None:
     assert "the longer output does in 50.0%" in bad.marks[1].text
 
 
+def test_judges_of_one_model_are_told_apart_by_their_prompts(tmp_path: Path) -> None:
+    path = labels(tmp_path / "labels.json")
+    found = [
+        quality(judged(tmp_path / name, right, details={"template": name}), People.read(path), path)
+        for name in ("alpaca_eval", "reviseval")
+    ]
+    assert [judge.label for judge in found] == ["m-1, alpaca_eval", "m-1, reviseval"]
+
+
 def test_position_is_seen_whichever_output_a_file_has_first(tmp_path: Path) -> None:
     path = labels(tmp_path / "labels.json")
     found = quality(judged(tmp_path / "first", first_shown), People.read(path), path)

@@ -65,7 +65,8 @@ def estimate(
     options, prices, calls = asker.options, asker.budget.prices, survey.calls
     ratio, said = _tokens_per_byte(survey.samples, asker)
     outputs = [float(answer.usage.output_tokens) for answer in survey.known]
-    output, output_said = _mean(outputs, answer_tokens, "output tokens a call")
+    likely = min(answer_tokens, survey.room / calls) if calls else answer_tokens
+    output, output_said = _mean(outputs, likely, "output tokens a call")
     times = [answer.seconds for answer in survey.known if answer.seconds is not None]
     seconds, seconds_said = _mean(times, ASSUMED_SECONDS, "seconds a call")
     tokens = math.ceil(survey.size * ratio)
