@@ -16,11 +16,11 @@ class Shown(NamedTuple):
 
 
 def shown(body: Body) -> Shown:
-    """The three texts, found by the nonce in their tags alone."""
+    """The three texts, found by the nonce in their tags alone; a reference is passed over."""
     prompt = body["messages"][0]["content"]
     nonce = re.search(r"mark of this comparison is ([0-9a-f]{16})\.", prompt)[1]
     found = re.findall(rf"<([a-zA-Z-]+)-{nonce}>\n(.*?)\n</\1-{nonce}>", prompt, re.DOTALL)
-    return Shown(*(text for _, text in found))
+    return Shown(*(text for name, text in found if name != "reference"))
 
 
 def said(verdict: str, rationale: str = "It answers better.") -> Body:

@@ -121,7 +121,7 @@ def test_models_are_asked_together(
     assert "cost_usd" not in reports["a"].details
     assert json.loads((tmp_path / "out/b/report.json").read_text())["generator"] == "b"
     alone = judge_file(paths[0], reference, claude(), out=tmp_path / "alone")
-    assert server.calls == 14
+    assert server.calls == 13
     assert alone.win_rate == reports["a"].win_rate
 
 

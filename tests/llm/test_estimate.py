@@ -48,10 +48,10 @@ def test_without_the_api_tokens_are_assumed(tmp_path: Path, monkeypatch) -> None
 
 
 def test_no_answer_is_taken_to_be_longer_than_its_room(tmp_path: Path) -> None:
-    asking = asker(tmp_path, max_tokens=1)
+    asking = asker(tmp_path, max_tokens=64)
     found = estimate(questions(asking, 10), asking)
-    assert (found.output_tokens, found.most_output_tokens) == (10, 10)
-    assert "1 output tokens a call: assumed" in found.basis
+    assert (found.output_tokens, found.most_output_tokens) == (640, 640)
+    assert "64 output tokens a call: assumed" in found.basis
 
 
 def test_what_is_stored_costs_nothing_and_says_how_long_answers_are(
