@@ -1,4 +1,4 @@
-"""docs/judging.md is followed from its first command to its last, against the fault server."""
+"""docs/judging.md and docs/editing.md are followed command by command, against the fault server."""
 
 from __future__ import annotations
 
@@ -17,8 +17,11 @@ from bench.judging import length_controlled
 from tests.judges.test_length_controlled import make_files
 from tests.llm.server import Server
 
-GUIDE = (Path(__file__).parents[2] / "docs" / "judging.md").read_text(encoding="utf-8")
-COMMANDS = re.findall(r"^    python -m bench ([^#\n]+)", GUIDE, re.MULTILINE)
+DOCS = Path(__file__).parents[2] / "docs"
+GUIDE, EDITING = (
+    (DOCS / name).read_text(encoding="utf-8") for name in ("judging.md", "editing.md")
+)
+COMMANDS = re.findall(r"^    python -m bench ([^#\n]+)", GUIDE + EDITING, re.MULTILINE)
 N = 24
 Rows = list[dict[str, Any]]
 
@@ -117,6 +120,6 @@ def test_its_limits_and_columns_are_the_ones_in_the_code() -> None:
 
     options = EditorOptions()
     for value in (options.max_changed, options.max_removed, options.max_added):
-        assert f"| {100 * value:.0f} % |" in GUIDE
-    assert f"| {options.always_allowed} |" in GUIDE
+        assert f"| {100 * value:.0f} % |" in EDITING
+    assert f"| {options.always_allowed} |" in EDITING
     assert f"or {IN_A_ROW} calls in a row without an" in GUIDE

@@ -80,7 +80,7 @@ def test_a_short_text_may_be_changed_whole() -> None:
 
 @pytest.mark.skipif(not REAL.exists(), reason="shared/data is not here")
 def test_what_people_correct_is_accepted_and_another_text_is_not() -> None:
-    """As docs/judging.md says of all 500 rows; these are the first 300 of them."""
+    """As docs/editing.md says of all 500 rows; these are the first 300 of them."""
     rows = json.loads(gzip.decompress(REAL.read_bytes()))
     limits = EditorOptions().limits
 
