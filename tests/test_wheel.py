@@ -162,7 +162,7 @@ def test_the_installed_wheel_works_in_any_folder(
     # One's own results folder does not hide the published records, nor they one's own runs.
     assert published in " ".join(bench("leaderboard").split())
     assert folder.name in bench("show", folder.name)
-    checked = bench("check", "sft-s0-623ad071", "--baseline", "results/testbed")
-    assert "Regression check passed: sft-s0-623ad071" in checked
+    checked = bench("check", "sft-s0-34a3abda", "--baseline", "results/testbed")
+    assert "Regression check passed: sft-s0-34a3abda" in checked
     assert "token_ppo" in bench("compare", "token_ppo", "sft")
     assert "index.html" in bench("site", "--out", "a site")

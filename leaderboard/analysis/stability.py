@@ -31,6 +31,7 @@ from leaderboard.analysis.matched import levels, matched_level
 from leaderboard.analysis.runs import Group
 
 STILL = 0.25  # of the median row's reach: who stays below would hold all others at SFT
+FAR = 2.0  # times the median row's reach: no level lies beyond
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Stability:
         without: labels of ended runs without a curve by KL.
         score: what the validation score is, in words; None where no curve has one.
         score_metric: the score as a metric, whose unit and bounds it has.
-        levels: the KL values at which all rows are read.
+        levels: the KL values at which rows are read, up to `FAR` times the typical reach.
         matched: the one that all compared rows reach.
         limited_by: the compared row that reaches no further.
         apart: labels of the rows that are not compared: they hardly move away from SFT.
@@ -165,17 +166,20 @@ def stability(groups: Sequence[Group], problems: list[str]) -> Stability | None:
         return None
     order = (*GRANULARITIES, NOTHING, NOT_RECORDED)
     lines.sort(key=lambda line: (order.index(line.granularity), line.label))
-    enough = STILL * median(line.reach for line in lines)
+    typical = median(line.reach for line in lines)
+    enough = STILL * typical
     compared = [line for line in lines if line.reach >= enough]
     last = min(compared, key=lambda line: line.reach)
     matched = matched_level([line.reach for line in compared])
+    # One row that runs away would leave the others a corner of the plot, and few levels.
+    furthest = min(max(line.furthest for line in lines), max(matched, FAR * typical))
     shown = {line.label for line in lines}
     return Stability(
         lines=lines,
         without=[group.label for group in groups if group.ok and group.label not in shown],
         score=SCORES[score] if score else None,
         score_metric=metric,
-        levels=levels(max(line.furthest for line in lines), matched),
+        levels=levels(furthest, matched),
         matched=matched,
         limited_by=last.label,
         apart=[line.label for line in lines if line not in compared],

@@ -222,16 +222,22 @@ def _rollout_plot(steps: "pd.DataFrame", column: str) -> Plot:
 def summary(steps: "pd.DataFrame", y: str) -> list[Point]:
     """Mean and t interval over the seeds of each label at each step; `x` is a mean over seeds.
 
-    A seed without a finite value does not count; one seed alone has an interval of no width.
+    A seed without a finite value does not count; one seed alone has an interval of no width. A
+    label's line ends where one of its seeds does: a mean over those that are left would jump, and
+    would speak of the runs that went well.
     """
     import numpy as np
 
     from bench.stats import over_seeds
 
     finite = np.isfinite(steps[["x", y]].astype(float)).all(axis=1)
+    known = steps[finite]
+    seeds = known.groupby("label")["seed"].nunique()
     points = []
-    for _, own in steps[finite].groupby(["label", "step"]):
+    for _, own in known.groupby(["label", "step"]):
         label, step = str(own["label"].iloc[0]), int(own["step"].iloc[0])
+        if len(own) < seeds[label]:
+            continue
         found = over_seeds(own[y].tolist())
         low, high = found.ci95 or (found.mean, found.mean)
         points.append(Point(label, step, float(own["x"].mean()), found.mean, low, high, found.n))

@@ -11,7 +11,7 @@ from bench.files import file_sha256
 from bench.pipeline.progress import Progress
 from bench.pipeline.store import Store
 from bench.records.files import Record, find_runs
-from bench.running import runner
+from bench.running import recording, runner
 from tests.integration.test_run import config
 from tests.leaderboard.offers import segment_ppo, table
 from tests.test_contributing import install_the_example
@@ -126,7 +126,7 @@ def published_and_mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Recor
     install_the_example(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     clean = {"commit": "c" * 40, "dirty": False, "diff_sha": None}
-    monkeypatch.setattr(runner, "code_state", lambda: clean)
+    monkeypatch.setattr(recording, "code_state", lambda: clean)
     store = Store(tmp_path / "store")
 
     def run(method: str, results: str) -> Record:

@@ -25,7 +25,7 @@ from bench.pipeline.store import Store
 from bench.plugins.registry import METHODS
 from bench.records.files import Record, read_curves, read_items, read_record, read_samples
 from bench.records.labels import run_id
-from bench.running import runner
+from bench.running import recording, runner
 from bench.running.plan import make_plan
 from bench.stages import sft
 from bench.stages.sft import load_sft
@@ -430,14 +430,14 @@ def test_an_interruption_while_the_record_is_written_waits_for_it(
 ) -> None:
     """So ends a process whose peer was killed: its sums fail, then torch's agent sends SIGTERM."""
     settings = config("method=sft", "seed=7")
-    write = runner.write_record
+    write = recording.write_record
 
     def interrupted_write(record: Record, folder: Path) -> None:
         signal.raise_signal(signal.SIGINT)
         write(record, folder)
 
     monkeypatch.setattr(runner, "execute", _failing)
-    monkeypatch.setattr(runner, "write_record", interrupted_write)
+    monkeypatch.setattr(recording, "write_record", interrupted_write)
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
         run(settings, store, tmp_path)
@@ -461,20 +461,20 @@ def test_all_code_of_a_run_is_loaded_and_the_checkout_named_before_its_first_sta
     planned, _ = make_plan(settings)
     roots = planned.judgement.roots
     before = {"commit": "c" * 40, "dirty": False, "diff_sha": None}
-    monkeypatch.setattr(runner, "code_state", lambda: before)
+    monkeypatch.setattr(recording, "code_state", lambda: before)
     monkeypatch.delitem(
         sys.modules, "bench.stages.judgement", raising=False
     )  # as in a fresh process
 
     def first_stage(*arguments: Any) -> Any:
         assert SOURCES.modules(roots).keys() <= sys.modules.keys()
-        monkeypatch.setattr(runner, "code_state", lambda: {**before, "dirty": True})
+        monkeypatch.setattr(recording, "code_state", lambda: {**before, "dirty": True})
         raise KeyboardInterrupt
 
     monkeypatch.setattr(runner, "execute", first_stage)
     with pytest.raises(KeyboardInterrupt):
         run(settings, Store(tmp_path / "store"), tmp_path)
-    record = read_record(tmp_path / "testbed" / runner.run_id(settings))
+    record = read_record(tmp_path / "testbed" / run_id(settings))
     assert record.code.model_dump(exclude={"method_sha"}) == before
 
 

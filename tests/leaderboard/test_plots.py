@@ -151,11 +151,23 @@ def test_nothing_to_draw_is_said(make_run, tmp_path):
 def test_the_interval_is_student_t_over_the_seeds_with_a_finite_value():
     import pandas as pd
 
-    frame = pd.DataFrame({"label": "a", "step": 1, "x": 1.0, "y": [1.0, 2.0, 3.0]})
+    frame = pd.DataFrame(
+        {"label": "a", "seed": [0, 1, 2], "step": 1, "x": 1.0, "y": [1.0, 2.0, 3.0]}
+    )
     (point,) = summary(frame, "y")
     assert (point.low, point.high) == pytest.approx((2 - 2.484138, 2 + 2.484138), abs=1e-5)
     (alone,) = summary(frame.assign(y=[1.0, None, float("inf")]), "y")
     assert (alone.mean, alone.low, alone.high, alone.seeds) == (1.0, 1.0, 1.0, 1)
+
+
+def test_a_line_ends_where_one_of_its_seeds_does():
+    """What is left of the others would jump, and speak of the runs that went on."""
+    import pandas as pd
+
+    steps = {0: (1, 2, 3), 1: (1, 2)}
+    rows = [(s, step) for s, own in steps.items() for step in own]
+    frame = pd.DataFrame(rows, columns=["seed", "step"]).assign(label="a", x=1.0, y=1.0)
+    assert [(point.step, point.seeds) for point in summary(frame, "y")] == [(1, 2), (2, 2)]
 
 
 def test_no_run_of_the_suite(results, tmp_path):

@@ -68,7 +68,7 @@ def said(found: Members, **fields: object) -> Members:
     return found | {MANIFEST: json.dumps(json.loads(found[MANIFEST]) | fields).encode()}
 
 
-FIRST = "segment_ppo-s0-8016f87f"
+FIRST = "segment_ppo-s0-e643fde4"
 RECORD_OF_0 = f"runs/testbed/{FIRST}/record.json"
 REFUSED = {
     "out of the folder": (lambda m: listed(m, "../evil.json", b"{}"), "'../evil.json' is no name"),

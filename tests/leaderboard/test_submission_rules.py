@@ -84,7 +84,7 @@ def coded(**changes: object) -> Edit:
 
 BROKEN = {
     "record": (lambda record: {"status": "diverged", "error": "NaN"}, "refused", "status is div"),
-    "code: dirty": (coded(dirty=True), "refused", "ran with changes that the commit b8d2eff4"),
+    "code: dirty": (coded(dirty=True), "refused", "ran with changes that the commit 8246a4d7"),
     "code: unknown": (coded(commit=None), "refused", "no commit is recorded"),
     "code: unknown method": (
         lambda record: {"method": "mine", "label": "mine"},
