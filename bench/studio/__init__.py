@@ -1,0 +1,11 @@
+"""People edit, prefer, rank and mark: one SQLite file, and all that is not a page.
+
+schema.py       the tables; database.py opens the file, writes, reads, copies
+tasks.py        the four tasks: their rows, and what a file of each may hold
+answers.py      what a person may answer, checked
+items.py        files into the study; people.py: who works on it, by tokens
+queue.py        who gets which item next
+study.py        all of it as one object, which pages and commands call
+results.py      what is current; export.py writes it, editor.py and judge.py give it to runs
+agreement.py    how far people agree; report.py says it, show.py shows it
+"""
