@@ -66,7 +66,7 @@ def add(
     if file is not None and name is not None:
         read_items(file, name)  # first: a wrong file leaves no empty study behind
     with _opened(db, create=file is not None and name is not None) as study:
-        chosen = _task(study, task) if file or gold else None
+        chosen = _task(study, task, new=True) if file or gold else None
         study.set(
             overlap=overlap,
             share=share,
@@ -175,14 +175,14 @@ def _opened(db: Path, *, create: bool = False) -> Iterator[Study]:
         study.close()
 
 
-def _task(study: Study, given: str | None) -> TaskName:
-    """The task that was named, or the only one of the study."""
+def _task(study: Study, given: str | None, *, new: bool = False) -> TaskName:
+    """The task that was named, or the only one of the study; `new`: it may have no item yet."""
     from bench.studio.tasks import TASKS, check_task
 
-    if given is not None:
-        return check_task(given)
-    there = study.tasks()
-    if len(there) != 1:
-        what = f"has {' and '.join(there)}" if there else "has no items"
-        raise UserError(f"the study {what}: name a task with --task ({', '.join(TASKS)})")
-    return there[0]
+    named, there = None if given is None else check_task(given), study.tasks()
+    if named is not None and (new or named in there):
+        return named
+    if named is None and len(there) == 1:
+        return there[0]
+    what = f"has {' and '.join(there)}" if there else "has no items"
+    raise UserError(f"the study {what}: name a task with --task ({', '.join(there or TASKS)})")

@@ -80,7 +80,7 @@ class HumanEditor:
 
 
 def _result(pair: tuple[str, str], answered: Answered | None) -> EditResult:
-    first = answered and answered.first
+    first = None if answered is None else answered.first
     if answered is None or first is None or first.value is None:
         status, reason = _ABSENT if answered is None else _STATUSES[answered.status]
         return EditResult(*pair, status, reason)

@@ -12,6 +12,7 @@ from typing import Any
 from bench.stats import Estimate, mean_interval
 from bench.studio.agreement import Measure, alike, measures
 from bench.studio.results import Answered, Given, Results
+from bench.studio.tasks import Value
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Disagreement:
     id: str | None
     prompt: str
     alike: float
-    said: dict[str, Any]
+    said: dict[str, Value | None]
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from bench.grid import DASH, Grid, words
 from bench.stats import Estimate
 from bench.studio.export import Exported
 from bench.studio.report import Report, Work
+from bench.studio.tasks import Value
 from bench.tables import shortened
 
 _SHOWN = 10  # disagreements
@@ -19,14 +20,7 @@ def report_tables(report: Report) -> list[Grid]:
     outcomes = ", ".join(f"{n} {status}" for status, n in report.outcomes.items())
     work = Grid(
         f"{report.task}: {report.items} items ({outcomes}), {report.golds} hidden",
-        [
-            "Person",
-            "Answers",
-            "Seconds an item",
-            "95 % interval",
-            "On hidden items",
-            "95 %  interval",
-        ],
+        ["Person", "Answers", "Seconds", "95 % interval", "Hidden right", "95 % hidden"],
         [_work(one) for one in report.work],
     )
     agreement = Grid(
@@ -75,8 +69,13 @@ def _numbers(estimate: Estimate | None, digits: int) -> tuple[str, str]:
     return mean, "[{0:.{2}f}, {1:.{2}f}]".format(*estimate.ci95, digits)
 
 
-def _said(said: dict[str, object]) -> str:
+def _said(said: dict[str, Value | None]) -> str:
+    """Each person's value, without the word for it; a dash for one who gave none."""
     return "; ".join(
-        f"{name}: {shortened(json.dumps(value, ensure_ascii=False), _SAID)}"
+        f"{name}: {DASH if value is None else _plain(*value.values())}"
         for name, value in said.items()
     )
+
+
+def _plain(value: object) -> str:
+    return shortened(value, _SAID) if isinstance(value, str) else json.dumps(value)
