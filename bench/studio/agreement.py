@@ -14,7 +14,7 @@ from bench.editing.changes import (
 from bench.editing.changes import text_changes
 from bench.preference import side
 from bench.stats import Estimate, cohen_kappa, mean_interval
-from bench.stats.annotators import krippendorff_alpha
+from bench.stats.people import krippendorff_alpha
 from bench.studio.results import Answered, Results
 from bench.studio.tasks import Item, TaskName, Value
 
