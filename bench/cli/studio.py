@@ -93,20 +93,28 @@ def people(
     revoke: Annotated[
         str | None, typer.Option(metavar="NAME", help="End a link; the answers stay.")
     ] = None,
+    adjudicator: Annotated[
+        bool, typer.Option("--adjudicator", help="With --add: may decide where people disagree.")
+    ] = False,
     url: Annotated[str, typer.Option(help="Where the studio is served.")] = "http://127.0.0.1:8765",
 ) -> None:
     """Who works on a study; without people a study has one user, `you`."""
     from bench.grid import words
 
+    if adjudicator and add is None:
+        raise UserError("--adjudicator says of whom --add NAME invites: give both")
     with _opened(db) as study:
         if revoke is not None:
             study.revoke(revoke)
             show(f"{revoke}'s link has ended")
         if add is not None:
-            show(f"{url.rstrip('/')}/?token={study.invite(add)}")
+            show(f"{url.rstrip('/')}/?token={study.invite(add, adjudicates=adjudicator)}")
         if add is None and revoke is None:
-            rows = [[one.name, "yes" if one.invited else "no"] for one in study.people()]
-            show(words("People", ["Name", "Has a link"], rows))
+            rows = [
+                [one.name, *("yes" if yes else "no" for yes in (one.invited, one.adjudicates))]
+                for one in study.people()
+            ]
+            show(words("People", ["Name", "Has a link", "Adjudicates"], rows))
 
 
 @studio.command()

@@ -39,9 +39,27 @@ def alike(item: Item, one: Value, other: Value) -> float:
     return _ALIKE[item.task](item, one, other)
 
 
+def unity(answered: Answered) -> float | None:
+    """From 0 to 1: how far the people of an item agree, mean over pairs; None: fewer than two.
+
+    Who skipped the item said nothing of it. One who says that it cannot be mended agrees with
+    everybody who says so, and with nobody who edits it.
+    """
+    said = [one.value for one in answered.given if one.answer.kind != "skip"]
+    if len(said) < 2:
+        return None
+
+    def agree(one: Value | None, other: Value | None) -> float:
+        if one is None or other is None:
+            return float(one is other)
+        return alike(answered.item, one, other)
+
+    return fmean(agree(*pair) for pair in combinations(said, 2))
+
+
 def measures(results: Results) -> list[Measure]:
     """How far people agree on the items that several of them answered."""
-    several = [one for one in results.items if len(one.values) > 1]
+    several = [one for one in results.items if len(_said(one)) > 1]
     found = [_mean(_NAMES[results.task], several, alike)]
     if results.task == "prefer":
         found += _chance_corrected(several, _sides, len(several))
@@ -53,6 +71,11 @@ def measures(results: Results) -> list[Measure]:
     return found
 
 
+def _said(answered: Answered) -> list[Value]:
+    """What people said: an adjudicator's word is not about how far they agree."""
+    return [one.value for one in answered.given if one.value is not None]
+
+
 def _mean(
     name: str, several: Sequence[Answered], score: Callable[[Item, Value, Value], float]
 ) -> Measure:
@@ -60,7 +83,7 @@ def _mean(
     if not several:
         return Measure(name, None, "no item was answered by two")
     means = [
-        fmean(score(one.item, *pair) for pair in combinations(one.values, 2)) for one in several
+        fmean(score(one.item, *pair) for pair in combinations(_said(one), 2)) for one in several
     ]
     return Measure(name, mean_interval(means))
 
@@ -101,14 +124,14 @@ def _kappas(several: Sequence[Answered]) -> list[Measure]:
 
 
 def _sides(answered: Answered) -> list[list[str]]:
-    return [[side(value["preference"]) for value in answered.values]]
+    return [[side(value["preference"]) for value in _said(answered)]]
 
 
 def _orders(answered: Answered) -> list[list[str]]:
     """Each two responses are a unit: which of them is better."""
     n = len(answered.item.responses)
     return [
-        [_order(value["ranks"], i, j) for value in answered.values]
+        [_order(value["ranks"], i, j) for value in _said(answered)]
         for i, j in combinations(range(n), 2)
     ]
 

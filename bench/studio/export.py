@@ -33,6 +33,7 @@ class Exported:
             responses of which neither is better, for which there is no row.
         unchanged: of the edits, those that left the response as it was.
         several: items that more than one person answered.
+        adjudicated: items of which an adjudicator's word counts.
         people: answers by person.
     """
 
@@ -41,6 +42,7 @@ class Exported:
     outcomes: dict[str, int]
     unchanged: int
     several: int
+    adjudicated: int
     people: dict[str, int]
 
 
@@ -59,7 +61,7 @@ def export(results: Results, out: Path) -> Exported:
     check_writable(out)
     rows = rows_of(results)
     exported = _counted(results, rows)
-    said = [_said(one) for answered in results.items for one in answered.given]
+    said = [row for answered in results.items for row in _said(answered)]
     lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in said)
     write_atomically(beside(out, "annotators.jsonl"), lines)
     report = json.dumps(asdict(exported), indent=2, ensure_ascii=False)
@@ -78,11 +80,19 @@ def _counted(results: Results, rows: list[Row]) -> Exported:
         outcomes=named | {status: n for status, n in sorted(outcomes.items()) if status != "ok"},
         unchanged=sum(isinstance(row, Edit) and row.edited == row.original for row in rows),
         several=sum(len(answered.given) > 1 for answered in results.items),
+        adjudicated=sum(answered.adjudicated is not None for answered in results.items),
         people=dict(Counter(one.person for answered in results.items for one in answered.given)),
     )
 
 
-def _said(given: Given) -> dict[str, Any]:
+def _said(answered: Answered) -> list[dict[str, Any]]:
+    """Each person's answer; the adjudicator's last."""
+    ruled = answered.adjudicated
+    rows = [_row(one) | {"adjudicates": False} for one in answered.given]
+    return rows if ruled is None else [*rows, _row(ruled) | {"adjudicates": True}]
+
+
+def _row(given: Given) -> dict[str, Any]:
     return {
         "item": given.item.id,
         "id": given.item.content.id,

@@ -104,7 +104,7 @@ class HumanJudge:
         preference = answered.preference
         if preference is None:
             return Verdict(None, _STATUSES[answered.status])
-        self._people.update(one.person for one in answered.given if one.value is not None)
+        self._people.update(one.person for one in answered.counted if one.value is not None)
         if preference == TIE:
             return Verdict(TIE, "tie")
         return Verdict(exchanged(preference) if turned else preference, "ok")

@@ -12,7 +12,8 @@ from bench.errors import UserError, unknown
 
 YOU = "you"  # who works on a study that has no people
 _LONGEST = 60
-_LIVE = """SELECT t.number, t.sha, p.number AS person, p.name
+_ADJUDICATES = "EXISTS (SELECT 1 FROM adjudicators a WHERE a.person = p.number) AS adjudicates"
+_LIVE = f"""SELECT t.number, t.sha, p.number AS person, p.name, {_ADJUDICATES}
     FROM tokens t JOIN people p ON p.number = t.person
     WHERE NOT EXISTS (SELECT 1 FROM revocations r WHERE r.token = t.number)"""
 
@@ -25,15 +26,21 @@ class Person:
         number: in the study.
         name: as results have it.
         invited: whether a token lets the person in.
+        adjudicates: whether the person may see what others said, and decide where they disagree.
     """
 
     number: int
     name: str
     invited: bool = True
+    adjudicates: bool = False
 
 
-def invite(connection: sqlite3.Connection, name: str, now: float) -> str:
+def invite(
+    connection: sqlite3.Connection, name: str, now: float, *, adjudicates: bool = False
+) -> str:
     """Add a person, or let one in again whose token was revoked; the new token, told once.
+
+    Who has become an adjudicator remains one.
 
     Raises:
         UserError: the name cannot be used, or its token is valid.
@@ -48,10 +55,13 @@ def invite(connection: sqlite3.Connection, name: str, now: float) -> str:
             f"{name} has a token already; --revoke {name} ends it, then --add gives a new one"
         )
     token = secrets.token_urlsafe(32)
+    person = _person(connection, name, now)
     connection.execute(
         "INSERT INTO tokens (person, sha, at) VALUES (?, ?, ?)",
-        (_person(connection, name, now), _sha(token), now),
+        (person, _sha(token), now),
     )
+    if adjudicates:
+        connection.execute("INSERT OR IGNORE INTO adjudicators VALUES (?, ?)", (person, now))
     return token
 
 
@@ -72,7 +82,7 @@ def with_token(connection: sqlite3.Connection, token: str) -> Person | None:
     sha, found = _sha(token), None
     for row in connection.execute(_LIVE):  # all of them, so that time tells nothing
         if hmac.compare_digest(row["sha"], sha):
-            found = Person(row["person"], row["name"])
+            found = Person(row["person"], row["name"], adjudicates=bool(row["adjudicates"]))
     return found
 
 
@@ -84,15 +94,17 @@ def you(connection: sqlite3.Connection, now: float) -> Person:
     """
     if connection.execute("SELECT 1 FROM tokens").fetchone():
         raise UserError("this study has people: each works with the link that `people --add` gave")
-    return Person(_person(connection, YOU, now), YOU, invited=False)
+    return Person(_person(connection, YOU, now), YOU, invited=False, adjudicates=True)
 
 
 def listed(connection: sqlite3.Connection) -> list[Person]:
     """Everybody, in the order of coming."""
     live = {row["person"] for row in connection.execute(_LIVE)}
     return [
-        Person(row["number"], row["name"], row["number"] in live)
-        for row in connection.execute("SELECT number, name FROM people ORDER BY number")
+        Person(row["number"], row["name"], row["number"] in live, bool(row["adjudicates"]))
+        for row in connection.execute(
+            f"SELECT number, name, {_ADJUDICATES} FROM people p ORDER BY number"
+        )
     ]
 
 

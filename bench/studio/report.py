@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from itertools import combinations
-from statistics import fmean
 from typing import Any
 
 from bench.stats import Estimate, mean_interval
-from bench.studio.agreement import Measure, alike, measures
+from bench.studio.agreement import Measure, alike, measures, unity
 from bench.studio.results import Answered, Given, Results
 from bench.studio.tasks import Value
 
@@ -43,6 +41,7 @@ class Disagreement:
         prompt: what was asked.
         alike: from 0 to 1, mean over pairs of people.
         said: value by person.
+        adjudicated: by whom; None: by nobody yet.
     """
 
     item: str
@@ -50,17 +49,23 @@ class Disagreement:
     prompt: str
     alike: float
     said: dict[str, Value | None]
+    adjudicated: str | None
 
 
 @dataclass(frozen=True)
 class Report:
-    """One task of a study; all its items are accounted for: `items` is the sum of `outcomes`."""
+    """One task of a study; all its items are accounted for: `items` is the sum of `outcomes`.
+
+    `several` and `adjudicated` are items among them; `agreement` and `disagreements` are of what
+    people said, also where an adjudicator decided.
+    """
 
     task: str
     items: int
     golds: int
     outcomes: dict[str, int]
     several: int
+    adjudicated: int
     work: list[Work]
     agreement: list[Measure]
     disagreements: list[Disagreement]
@@ -84,6 +89,7 @@ def make_report(results: Results) -> Report:
         golds=len(results.golds),
         outcomes={"ok": 0, **dict(sorted(outcomes.items()))},
         several=sum(len(answered.given) > 1 for answered in results.items),
+        adjudicated=sum(one.adjudicated is not None for one in results.items),
         work=[_work(name, given, hidden) for name in names],
         agreement=measures(results),
         disagreements=_disagreements(results.items),
@@ -114,11 +120,12 @@ def _disagreements(items: Sequence[Answered]) -> list[Disagreement]:
     """The items of several people that are not all alike, the least alike first."""
     found = []
     for answered in items:
-        if len(answered.values) < 2:
+        mean = unity(answered)
+        if mean is None or mean == 1:
             continue
-        mean = fmean(alike(answered.item, *pair) for pair in combinations(answered.values, 2))
-        if mean < 1:
-            said = {one.person: one.value for one in answered.given}
-            content = answered.item.content
-            found.append(Disagreement(answered.item.id, content.id, content.prompt, mean, said))
+        said = {one.person: one.value for one in answered.given}
+        content, ruled = answered.item.content, answered.adjudicated
+        by = None if ruled is None else ruled.person
+        one = Disagreement(answered.item.id, content.id, content.prompt, mean, said, by)
+        found.append(one)
     return sorted(found, key=lambda one: one.alike)

@@ -1,4 +1,7 @@
-"""What is current: each person's last word on each item, and what several people's come to."""
+"""What is current: each person's last word on each item, and what several people's come to.
+
+Where an adjudicator decided, that alone counts; what people said stands beside it.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,8 @@ class Given:
         person: name.
         answer: in the terms of what was shown.
         value: the same in the item's own terms; None where there is none.
-        seconds: spent on the item, drafts and what was taken back included.
+        seconds: spent on the item, drafts and what was taken back included; an adjudicator's time
+            is not taken.
         at: when it was saved, seconds since 1970.
     """
 
@@ -51,30 +55,37 @@ class Answered:
         item: the item.
         given: one a person; none: nobody has answered.
         gold: the known answer of a hidden item.
+        adjudicated: what an adjudicator said, which counts in place of all that people gave.
     """
 
     item: Item
     given: tuple[Given, ...]
     gold: Value | None = None
+    adjudicated: Given | None = None
+
+    @property
+    def counted(self) -> tuple[Given, ...]:
+        """What the result is made of."""
+        return self.given if self.adjudicated is None else (self.adjudicated,)
 
     @property
     def values(self) -> list[Value]:
-        """Those that were given."""
-        return [one.value for one in self.given if one.value is not None]
+        """Those that count."""
+        return [one.value for one in self.counted if one.value is not None]
 
     @property
     def first(self) -> Given | None:
-        """The first person who gave a value; texts and marks of several are not mixed."""
-        return next((one for one in self.given if one.value is not None), None)
+        """The first one with a value that counts; texts and marks of several are not mixed."""
+        return next((one for one in self.counted if one.value is not None), None)
 
     @property
     def preference(self) -> float | None:
-        """Mean over the people: 1 is for output_1, 2 for output_2."""
+        """Mean of those that count: 1 is for output_1, 2 for output_2."""
         return fmean(value["preference"] for value in self.values) if self.values else None
 
     @property
     def ranks(self) -> list[int] | None:
-        """By the mean rank over the people, 0 best; equal means are ties."""
+        """By the mean rank of those that count, 0 best; equal means are ties."""
         if not self.values:
             return None
         # Sums of integers: means that are equal are equal.
@@ -87,7 +98,7 @@ class Answered:
         """Says "ok", or why there is no value."""
         if self.values:
             return "ok"
-        kinds = {one.answer.kind for one in self.given}
+        kinds = {one.answer.kind for one in self.counted}
         return next((kind for kind in WITHOUT if kind in kinds), UNANSWERED)
 
 
@@ -112,18 +123,18 @@ class Results:
 
     @property
     def sha(self) -> str:
-        """SHA-256 over what was said of which item, and nothing else."""
+        """SHA-256 over what counts of which item, and nothing else."""
         said = [
             [answered.item.id, one.answer.kind, one.value]
             for answered in self.items
-            for one in answered.given
+            for one in answered.counted
         ]
         text = json.dumps(said, sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()
 
 
-def results_of(connection: sqlite3.Connection, task: TaskName) -> Results:
-    """Of one state of the study."""
+def results_of(connection: sqlite3.Connection, task: TaskName, item: str | None = None) -> Results:
+    """Of one state of the study: all items, or the one with an id."""
     golds = {
         row["id"]: json.loads(row["value"])
         for row in connection.execute(
@@ -139,11 +150,13 @@ def results_of(connection: sqlite3.Connection, task: TaskName) -> Results:
         LEFT JOIN current c ON c.item = i.number AND c.done
         LEFT JOIN assignments a ON a.item = c.item AND a.person = c.person
         LEFT JOIN people p ON p.number = c.person
-        WHERE i.task = ? ORDER BY i.number, a.at, c.number""",
-        (task,),
+        WHERE i.task = ? AND i.id = coalesce(?, i.id) ORDER BY i.number, a.at, c.number""",
+        (task, item),
     )
+    ruled = _adjudicated(connection, task)
     found = [
-        _answered(task, list(group), golds) for _, group in groupby(rows, key=lambda row: row["id"])
+        _answered(task, list(group), golds, ruled)
+        for _, group in groupby(rows, key=lambda row: row["id"])
     ]
     return Results(
         task,
@@ -162,13 +175,35 @@ def read_results(path: Path, task: TaskName) -> Results:
         return results_of(connection, task)
 
 
-def _answered(task: TaskName, rows: Sequence[sqlite3.Row], golds: dict[str, Value]) -> Answered:
+def _adjudicated(connection: sqlite3.Connection, task: TaskName) -> dict[str, Given]:
+    """The last adjudication that stands, by item."""
+    rows = connection.execute(
+        """SELECT i.id, i.row, p.name, r.answer, 0.0 AS seconds, r.at
+        FROM ruling r JOIN items i ON i.number = r.item JOIN people p ON p.number = r.person
+        WHERE i.task = ? ORDER BY r.number""",
+        (task,),
+    )
+    found = {}
+    for row in rows:
+        item = Item.stored(row["id"], task, row["row"])
+        found[item.id] = _given(item, row, range(len(item.responses)))
+    return found
+
+
+def _answered(
+    task: TaskName,
+    rows: Sequence[sqlite3.Row],
+    golds: dict[str, Value],
+    ruled: dict[str, Given],
+) -> Answered:
     item = Item.stored(rows[0]["id"], task, rows[0]["row"])
-    given = tuple(_given(item, row) for row in rows if row["answer"] is not None)
-    return Answered(item, given, golds.get(item.id))
+    given = tuple(
+        _given(item, row, json.loads(row["shown"])) for row in rows if row["answer"] is not None
+    )
+    return Answered(item, given, golds.get(item.id), ruled.get(item.id))
 
 
-def _given(item: Item, row: sqlite3.Row) -> Given:
+def _given(item: Item, row: sqlite3.Row, shown: Sequence[int]) -> Given:
     answer = parsed(row["answer"])
-    value = Checker(item, json.loads(row["shown"]), Settings()).value(answer)
+    value = Checker(item, shown, Settings()).value(answer)
     return Given(item, row["name"], answer, value, row["seconds"], row["at"])

@@ -17,6 +17,8 @@ TABLES = (
     "assignments",
     "leases",
     "actions",
+    "adjudicators",
+    "adjudications",
 )
 
 _FIRST = (
@@ -83,19 +85,43 @@ _FIRST = (
         CHECK ((kind = 'undo') = (undoes IS NOT NULL)),
         FOREIGN KEY (person, item) REFERENCES assignments
     ) STRICT""",
+    # Who may see what others said, and decide where they disagree.
+    """CREATE TABLE adjudicators (
+        person INTEGER PRIMARY KEY REFERENCES people,
+        at REAL NOT NULL
+    ) STRICT""",
+    # `answer` is in the terms of the item's own order of responses.
+    """CREATE TABLE adjudications (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        person INTEGER NOT NULL REFERENCES people,
+        item INTEGER NOT NULL REFERENCES items,
+        kind TEXT NOT NULL,
+        answer TEXT NOT NULL CHECK (json_valid(answer)),
+        undoes INTEGER UNIQUE REFERENCES adjudications,
+        at REAL NOT NULL,
+        CHECK ((kind = 'undo') = (undoes IS NOT NULL))
+    ) STRICT""",
     "CREATE INDEX items_by_task ON items (task, number)",
     "CREATE INDEX assignments_by_item ON assignments (item)",
     "CREATE INDEX leases_by_item ON leases (item, person, until)",
     "CREATE INDEX actions_by_item ON actions (item, person, number)",
     "CREATE INDEX actions_by_person ON actions (person, number)",
+    # The actions that were not taken back.
     """CREATE VIEW standing AS
         SELECT a.* FROM actions a
         WHERE a.kind <> 'undo'
         AND NOT EXISTS (SELECT 1 FROM actions u WHERE u.undoes = a.number)""",
+    # The last one of each person and item.
     """CREATE VIEW current AS
         SELECT s.* FROM standing s WHERE s.number = (
             SELECT max(t.number) FROM standing t WHERE t.item = s.item AND t.person = s.person
         )""",
+    "CREATE INDEX adjudications_by_item ON adjudications (item, number)",
+    # The adjudications that were not taken back; the last one of an item is in force.
+    """CREATE VIEW ruling AS
+        SELECT a.* FROM adjudications a
+        WHERE a.kind <> 'undo'
+        AND NOT EXISTS (SELECT 1 FROM adjudications u WHERE u.undoes = a.number)""",
     *(
         f"CREATE TRIGGER {table}_{verb.lower()} BEFORE {verb} ON {table} "
         f"BEGIN SELECT RAISE(ABORT, '{table}: rows are added, never changed'); END"

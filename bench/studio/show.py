@@ -24,7 +24,8 @@ def report_tables(report: Report) -> list[Grid]:
         [_work(one) for one in report.work],
     )
     agreement = Grid(
-        f"Agreement on {report.several} items of several people",
+        f"Agreement on {report.several} items of several people"
+        + f", {report.adjudicated} of them adjudicated" * bool(report.adjudicated),
         ["Measure", "Value", "95 % interval", "n"],
         [
             [one.name, *_numbers(one.estimate, 3), str(one.estimate.n) if one.estimate else DASH]
@@ -38,9 +39,15 @@ def report_tables(report: Report) -> list[Grid]:
     left = len(report.disagreements) - len(shown)
     listed = words(
         f"Disagreements, the {len(shown)} largest" if left else "Disagreements",
-        ["Item", "Alike", "Prompt", "Said"],
+        ["Item", "Alike", "Prompt", "Said", "Decided by"],
         [
-            [one.id or one.item, f"{one.alike:.2f}", shortened(one.prompt, _SAID), _said(one.said)]
+            [
+                one.id or one.item,
+                f"{one.alike:.2f}",
+                shortened(one.prompt, _SAID),
+                _said(one.said),
+                one.adjudicated or DASH,
+            ]
             for one in shown
         ],
     )
@@ -53,7 +60,8 @@ def exported_line(exported: Exported, out: str) -> str:
     rows = outcomes.pop("ok")
     others = "".join(f", {n} {status}" for status, n in outcomes.items())
     unchanged = f" ({exported.unchanged} unchanged)" if exported.unchanged else ""
-    return f"{out}: {rows} of {exported.items} items{unchanged}{others}"
+    ruled = f", {exported.adjudicated} adjudicated" if exported.adjudicated else ""
+    return f"{out}: {rows} of {exported.items} items{unchanged}{others}{ruled}"
 
 
 def _work(one: Work) -> list[str]:

@@ -20,7 +20,8 @@ from pydantic import ValidationError
 
 from bench.config.loading import validation_message
 from bench.errors import UserError
-from bench.studio import people
+from bench.studio import adjudication, people
+from bench.studio.adjudication import Dispute
 from bench.studio.answers import Checker
 from bench.studio.database import Database
 from bench.studio.items import Added, add_golds, add_items, read_golds
@@ -125,14 +126,14 @@ class Study:
         with self.database.write() as connection:
             return add_golds(connection, golds, self._clock())
 
-    def invite(self, name: str) -> str:
+    def invite(self, name: str, *, adjudicates: bool = False) -> str:
         """Add a person; the token is told once and kept nowhere.
 
         Raises:
             UserError: as `people.invite`.
         """
         with self.database.write() as connection:
-            return people.invite(connection, name, self._clock())
+            return people.invite(connection, name, self._clock(), adjudicates=adjudicates)
 
     def revoke(self, name: str) -> None:
         """End a person's token.
@@ -230,6 +231,34 @@ class Study:
             _insert(connection, row)
             lease(connection, person, last["item"], now, _settings(connection))
             return _given(connection, person, last["id"])
+
+    def disputes(self, person: Person, task: TaskName) -> list[Dispute]:
+        """The items on which people disagree, what is not adjudicated yet first.
+
+        Raises:
+            UserError: as `adjudication.disputes`.
+        """
+        with self.database.read() as connection:
+            return adjudication.disputes(connection, person, task)
+
+    def adjudicate(self, person: Person, item: str, answer: dict[str, Any]) -> int:
+        """Decide what comes out of an item on which people disagree; the row's number.
+
+        Raises:
+            UserError: as `adjudication.adjudicate`.
+        """
+        with self.database.write() as connection:
+            given = answer, _settings(connection), self._clock()
+            return adjudication.adjudicate(connection, person, item, *given)
+
+    def undo_adjudication(self, person: Person, task: TaskName) -> str | None:
+        """Take back the person's last adjudication that stands; its item's id, None: there is none.
+
+        Raises:
+            UserError: as `adjudication.undo`.
+        """
+        with self.database.write() as connection:
+            return adjudication.undo(connection, person, task, self._clock())
 
     def progress(self, person: Person, task: TaskName) -> Progress:
         """How far a person is, and how fast."""

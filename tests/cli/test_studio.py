@@ -57,6 +57,8 @@ def test_from_a_file_of_pairs_to_a_file_of_edits(tmp_path: Path) -> None:
     assert given is not None
     study.save(ana, given.item.id, edited("The sky is blue today"), seconds=3)
     assert "ana" in said("people", "study.db")
+    said("people", "study.db", "--add", "zoe", "--adjudicator")
+    assert [one.adjudicates for one in study.people()] == [False, True]
     out = said("export", "study.db", "--out", "edits.jsonl")
     assert out == "edits.jsonl: 1 of 4 items, 3 unanswered\n"
     assert [row.id for row in read_rows(Path("edits.jsonl"), Edit)] == ["pair0"]
@@ -85,6 +87,7 @@ def test_what_is_refused_is_one_line_and_leaves_no_study_behind() -> None:
     assert "share must be" in refused("add", "study.db", "--share", "2")
     assert "would overwrite the study" in refused("export", "study.db", "--out", "study.db")
     assert "there is a file pairs.jsonl" in refused("backup", "study.db", "--out", "pairs.jsonl")
+    assert "give both" in refused("people", "study.db", "--adjudicator")
     assert "unknown person" in refused("people", "study.db", "--revoke", "ben")
     assert "has edit: name a task" in refused("report", "study.db", "--task", "rank")
     said("add", "study.db", "pairs.jsonl", "--task", "prefer")
