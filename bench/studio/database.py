@@ -130,14 +130,12 @@ class Database:
 
     def _version(self, create: bool) -> int:
         """The schema's; 0 where there are no tables yet."""
-        owner, version, tables = (
-            int(self._writer.execute(sql).fetchone()[0])
-            for sql in (
-                "PRAGMA application_id",
-                "PRAGMA user_version",
-                "SELECT count(*) FROM sqlite_schema",
-            )
-        )
+        # In one statement: between two of them another process may make the tables.
+        owner, version, tables = self._writer.execute(
+            """SELECT (SELECT application_id FROM pragma_application_id),
+                (SELECT user_version FROM pragma_user_version), (SELECT count(*) FROM sqlite_schema)
+            """
+        ).fetchone()
         if owner != APPLICATION_ID and (tables or version or not create):
             raise UserError(f"{self.path} is no study: {_HOW}")
         if version > len(MIGRATIONS):

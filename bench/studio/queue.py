@@ -30,7 +30,9 @@ _MINE = "SELECT 1 FROM assignments m WHERE m.item = i.number AND m.person = :per
 _IS_GOLD = "SELECT 1 FROM golds g WHERE g.item = i.number"
 _FREE = f"""FROM items i WHERE i.task = :task AND NOT EXISTS ({_MINE})
     AND NOT EXISTS ({_IS_GOLD}) AND {_ROOM}"""
-_HIDDEN = f"FROM items i WHERE i.task = :task AND NOT EXISTS ({_MINE}) AND EXISTS ({_IS_GOLD})"
+# CROSS JOIN is SQLite's way to say which table is gone through: the smaller one here.
+_HIDDEN = f"""FROM golds g CROSS JOIN items i ON i.number = g.item
+    WHERE i.task = :task AND NOT EXISTS ({_MINE})"""
 _UNFINISHED = f"""FROM assignments a JOIN items i ON i.number = a.item
     WHERE a.person = :person AND i.task = :task
     AND NOT EXISTS (SELECT 1 FROM current c
@@ -80,16 +82,31 @@ class Queue:
     settings: Settings
     now: float
 
-    def next(self) -> Assigned | None:
-        """The person's next item, leased from now on; None: there is none left."""
+    def first_free(self) -> int | None:
+        """Number of the first item that has room; None: there is none.
+
+        The more was answered, the longer is the search. It may be made before the transaction that
+        writes, from which `next` goes on: nobody waits for it then.
+        """
+        row = self._one(f"SELECT i.number {_FREE} ORDER BY i.number LIMIT 1")
+        return None if row is None else int(row["number"])
+
+    def next(self, first: int | None = 0) -> Assigned | None:
+        """The person's next item, leased from now on; None: there is none left.
+
+        Args:
+            first: what `first_free` found shortly before; somebody may have taken it since.
+        """
         row = self._one(
             f"SELECT i.* {_UNFINISHED} ORDER BY (SELECT max(l.number) FROM leases l "
             "WHERE l.item = a.item AND l.person = a.person) DESC LIMIT 1"
         )
         if row is None and self._gold_is_due():
             row = self._one(f"SELECT i.* {_HIDDEN} ORDER BY i.number LIMIT 1")
-        if row is None:
-            row = self._one(f"SELECT i.* {_FREE} ORDER BY i.number LIMIT 1")
+        if row is None and first is not None:
+            row = self._one(
+                f"SELECT i.* {_FREE} AND i.number >= :first ORDER BY i.number LIMIT 1", first=first
+            )
         if row is None:
             return None
         self._assign(row)
@@ -101,14 +118,14 @@ class Queue:
             int(self._one(f"SELECT count(*) AS n {which}")["n"]) for which in (_UNFINISHED, _FREE)
         )
 
-    def _one(self, sql: str) -> Any:
-        named = self.settings.model_dump(include={"share", "overlap"})
+    def _one(self, sql: str, **more: Any) -> Any:
+        named = more | self.settings.model_dump(include={"share", "overlap"})
         named |= {"person": self.person.number, "task": self.task, "now": self.now}
         return self.connection.execute(sql, named).fetchone()
 
     def _gold_is_due(self) -> bool:
         given = self._one(
-            "SELECT count(*) AS n FROM assignments a JOIN items i ON i.number = a.item "
+            "SELECT count(*) AS n FROM assignments a CROSS JOIN items i ON i.number = a.item "
             "WHERE a.person = :person AND i.task = :task"
         )["n"]
         drawn = share_of("gold", self.settings.seed, self.person.name, self.task, given)

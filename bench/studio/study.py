@@ -163,9 +163,10 @@ class Study:
 
     def next(self, person: Person, task: TaskName) -> Assigned | None:
         """The person's unfinished item, else another one; None where there is none left."""
+        with self.database.read() as connection:
+            first = self._queue(connection, person, task).first_free()
         with self.database.write() as connection:
-            queue = Queue(connection, person, task, _settings(connection), self._clock())
-            return queue.next()
+            return self._queue(connection, person, task).next(first)
 
     def item(self, person: Person, item: str) -> Assigned:
         """An item that the person was given, with what the person said of it.
@@ -263,7 +264,7 @@ class Study:
     def progress(self, person: Person, task: TaskName) -> Progress:
         """How far a person is, and how fast."""
         with self.database.read() as connection:
-            queue = Queue(connection, person, task, _settings(connection), self._clock())
+            left = self._queue(connection, person, task).left()
             rows = connection.execute(
                 """SELECT sum(a.seconds) AS seconds FROM actions a
                 JOIN current c ON c.item = a.item AND c.person = a.person
@@ -271,9 +272,11 @@ class Study:
                 WHERE a.person = ? AND i.task = ? AND c.done GROUP BY a.item""",
                 (person.number, task),
             ).fetchall()
-            left = queue.left()
         times = [row["seconds"] for row in rows]
         return Progress(len(times), left, median(times) if times else None)
+
+    def _queue(self, connection: sqlite3.Connection, person: Person, task: TaskName) -> Queue:
+        return Queue(connection, person, task, _settings(connection), self._clock())
 
 
 def _settings(connection: sqlite3.Connection) -> Settings:
