@@ -38,9 +38,16 @@ Task = Annotated[
 def add(
     db: Db,
     file: Annotated[
-        Path | None, typer.Argument(help="What is to be answered: .json or .jsonl, or with .gz.")
+        Path | None,
+        typer.Argument(
+            help="What is to be answered: .json or .jsonl, or with .gz; a run's folder: its pairs."
+        ),
     ] = None,
     task: Task = None,
+    store: Annotated[
+        Path | None,
+        typer.Option(help="Where a run's pairs are; default: BENCH_STORE or a cache."),
+    ] = None,
     gold: Annotated[
         Path | None, typer.Option(help="Items with known answers, hidden among the others.")
     ] = None,
@@ -63,6 +70,8 @@ def add(
     from bench.studio.tasks import check_task, read_items
 
     name = None if task is None else check_task(task)
+    if file is not None and file.is_dir():
+        file = _pairs_of(file, store)
     if file is not None and name is not None:
         read_items(file, name)  # first: a wrong file leaves no empty study behind
     with _opened(db, create=file is not None and name is not None) as study:
@@ -181,6 +190,13 @@ def _opened(db: Path, *, create: bool = False) -> Iterator[Study]:
         yield study
     finally:
         study.close()
+
+
+def _pairs_of(run: Path, store: Path | None) -> Path:
+    from bench.pipeline.store import Store
+    from bench.running.stored import pairs_file
+
+    return pairs_file(run, Store(store))
 
 
 def _task(study: Study, given: str | None, *, new: bool = False) -> TaskName:
