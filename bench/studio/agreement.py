@@ -8,10 +8,7 @@ from itertools import combinations
 from statistics import fmean
 from typing import Any
 
-from bench.editing.changes import (
-    _TOKEN as TOKEN,  # were it public there, the key of every stage that edits would change
-)
-from bench.editing.changes import text_changes
+from bench.editing.changes import TOKEN, text_changes
 from bench.preference import side
 from bench.stats import Estimate, cohen_kappa, mean_interval
 from bench.stats.people import krippendorff_alpha
