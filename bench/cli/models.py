@@ -231,7 +231,7 @@ def agree(
     from bench.files import write_json_option
     from bench.judging.agreement import agree as agreement
     from bench.judging.agreement import one_each
-    from bench.judging.beside import Rater, beside
+    from bench.judging.beside import Rater, beside, common
     from bench.judging.labels import annotations_of
     from bench.judging.show import agreement_tables, beside_table
     from bench.studio.labels import is_study
@@ -244,7 +244,7 @@ def agree(
     else:
         raters = [Rater.of(_labels(path)) for path in files]
         if gold is not None:
-            raters.append(Rater.judged(_gold(gold), list(raters[0].labels)))
+            raters.append(Rater.judged(_gold(gold), common(raters)))
         elif raters[0].people == len(raters) == 1:
             raise UserError(f"{first} is by one alone: name another file, or --gold SUITE")
         found, grids = beside(raters), beside_table

@@ -108,6 +108,19 @@ class Beside:
         return asdict(self) | {"agreement": pairs}
 
 
+def common(raters: Sequence[Rater]) -> list[Key]:
+    """The comparisons that all of them labelled.
+
+    Raises:
+        UserError: there are none.
+    """
+    keys = [key for key in raters[0].labels if all(key in one.labels for one in raters)]
+    if not keys:
+        names = " and ".join(rater.name for rater in raters)
+        raise UserError(f"no comparison (instruction and both outputs) has a verdict of {names}")
+    return keys
+
+
 def beside(raters: Sequence[Rater]) -> Beside:
     """Compare each two raters, and people with each other.
 
@@ -117,11 +130,7 @@ def beside(raters: Sequence[Rater]) -> Beside:
     names = [rater.name for rater in raters]
     if twice := [name for name in names if names.count(name) > 1]:
         raise UserError(f"two of the files are by {twice[0]}: their rows could not be told apart")
-    keys = [key for key in raters[0].labels if all(key in one.labels for one in raters)]
-    if not keys:
-        raise UserError(
-            f"no comparison (instruction and both outputs) has a verdict of {' and '.join(names)}"
-        )
+    keys = common(raters)
     clusters = [key[0] for key in keys]
     found = {}
     for one, other in combinations_with_replacement(raters, 2):

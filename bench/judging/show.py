@@ -72,9 +72,7 @@ def beside_table(found: Beside) -> list[Grid]:
     notes += [f"Krippendorff's alpha of {who}: {alpha_text(a)}." for who, a in found.alpha.items()]
     for counts, why in ((found.others, "others have not"), (found.single, "one of them alone has")):
         named = zip(found.names, counts, strict=True)
-        notes += [
-            f"Left out: {n} comparisons of {who} that {why} labelled." for who, n in named if n
-        ]
+        notes += [f"Left out of {who}: {n} that {why} labelled." for who, n in named if n]
     title = f"Agreement in % on the same {found.comparisons} comparisons"
     return [Grid(title, ["", *found.names], rows, notes)]
 

@@ -9,7 +9,7 @@ from statistics import fmean
 from typing import Any
 
 from bench.editing.changes import TOKEN, text_changes
-from bench.preference import side
+from bench.preference import exchanged, side
 from bench.stats import Estimate, cohen_kappa, mean_interval
 from bench.stats.people import krippendorff_alpha
 from bench.studio.results import Answered, Results
@@ -104,7 +104,7 @@ def _kappas(several: Sequence[Answered]) -> list[Measure]:
         for one in answered.given:
             if one.value is not None:
                 said = by_person.setdefault(one.person, {})
-                said[answered.item.id] = one.value["preference"]
+                said[answered.item.id] = _by_text(answered.item, one.value)
     found = []
     for (first, a), (second, b) in combinations(sorted(by_person.items()), 2):
         shared = sorted(a.keys() & b.keys())
@@ -114,14 +114,25 @@ def _kappas(several: Sequence[Answered]) -> list[Measure]:
         try:
             kappa = cohen_kappa([a[key] for key in shared], [b[key] for key in shared])
             found.append(Measure(name, kappa))
-        except ValueError as error:
-            problem = str(error).replace("judges say reference", "say output_1")
-            found.append(Measure(name, None, problem.replace("judges say model", "say output_2")))
+        except ValueError:
+            problem = f"undefined, both say one and the same of all {len(shared)}"
+            found.append(Measure(name, None, problem))
     return found
 
 
 def _sides(answered: Answered) -> list[list[str]]:
-    return [[side(value["preference"]) for value in _said(answered)]]
+    return [[side(_by_text(answered.item, value)) for value in _said(answered)]]
+
+
+def _by_text(item: Item, value: Value) -> float:
+    """A preference, were the response first that is first by its text.
+
+    Where the file has the better response first throughout, as pairs do, all who are right say the
+    same side, and what they agree on would pass for chance.
+    """
+    first, second = item.responses
+    preference: float = value["preference"]
+    return preference if first <= second else exchanged(preference)
 
 
 def _orders(answered: Answered) -> list[list[str]]:

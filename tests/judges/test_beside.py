@@ -128,7 +128,7 @@ def test_what_cannot_be_compared_is_one_line(tmp_path: Path) -> None:
         ((a,), f"{a} is by one alone: name another file, or --gold SUITE"),
         ((a, b, d), "no comparison (instruction and both outputs) has a verdict of a and b and d"),
         ((a, b, c), f"{c} has no verdict"),
-        ((a, b, "--gold", "testbed"), "gold cannot judge these comparisons: not a testbed prompt"),
+        ((a, d, "--gold", "testbed"), "gold cannot judge these comparisons: not a testbed prompt"),
         ((a, b, a), "two of the files are by a"),
         ((a, empty), f"nobody has said in the study {empty}"),
         ((a, tmp_path / "none.json"), "cannot read"),

@@ -73,6 +73,27 @@ def test_preferences_of_two_people(tmp_path: Path) -> None:
     assert one.said == {"ana": {"preference": 2.0}, "ben": {"preference": 1.0}}
 
 
+def test_chance_does_not_depend_on_which_response_a_file_has_first(tmp_path: Path) -> None:
+    """Pairs have the better one first: all who are right say the first, which is not chance."""
+    rows = [
+        {"id": f"pair{i}", "prompt": str(i), "chosen": "ab"[i % 2], "rejected": "ba"[i % 2]}
+        for i in range(10)
+    ]
+    made = study(tmp_path, rows, "prefer")
+    made.set(overlap=2)
+    right = {row["id"]: (lambda g, text=row["chosen"]: chosen(g, text)) for row in rows}
+    answers(made, "ana", "prefer", right)
+    answers(made, "ben", "prefer", right | {"pair0": lambda g: chosen(g, "b")})
+    found = {
+        one.name: one.estimate for one in measures(read_results(tmp_path / "study.db", "prefer"))
+    }
+    alpha, kappa = found["Krippendorff's alpha"], found["Cohen's kappa, ana and ben"]
+    assert alpha is not None
+    assert kappa is not None
+    assert alpha.mean == pytest.approx(1 - 2 * 19 / (2 * 9 * 11))
+    assert kappa.mean == pytest.approx((0.9 - 0.5) / 0.5)
+
+
 def test_attention_and_time_of_each_person(tmp_path: Path) -> None:
     made = study(tmp_path, pairs(4), "prefer")
     gold = [{"id": f"g{i}", "prompt": f"g{i}", "chosen": "x", "rejected": "y"} for i in range(4)]
