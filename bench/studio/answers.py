@@ -175,7 +175,7 @@ class Checker:
         limit = self.settings.max_changed
         result = assess(content.prompt, content.original, text, "", max_changed=limit)
         if result.edited is None:
-            how = ": say nothing_to_mend" if result.status == "rejected_unchanged" else ""
+            how = " (or is there nothing to mend?)" if result.status == "rejected_unchanged" else ""
             raise UserError(f"the edit is not accepted: {result.reason}{how}")
         return answer.model_copy(update={"text": result.edited})
 

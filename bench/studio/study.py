@@ -33,6 +33,10 @@ from bench.studio.tasks import TASKS, TaskName, read_items
 LONGEST_S = 86400.0  # of one action: what is longer is a page that was left open
 
 
+class NotGiven(UserError):
+    """The person was never given the item."""
+
+
 @dataclass(frozen=True)
 class Progress:
     """How far a person is.
@@ -172,7 +176,7 @@ class Study:
         """An item that the person was given, with what the person said of it.
 
         Raises:
-            UserError: it was not given to the person.
+            NotGiven: it was not given to the person.
         """
         with self.database.read() as connection:
             return _given(connection, person, item)
@@ -287,7 +291,7 @@ def _settings(connection: sqlite3.Connection) -> Settings:
 def _given(connection: sqlite3.Connection, person: Person, item: str) -> Assigned:
     found = assigned(connection, person, item)
     if found is None:
-        raise UserError(f"the item {item} was not given to {person.name}")
+        raise NotGiven(f"the item {item} was not given to {person.name}")
     return found
 
 

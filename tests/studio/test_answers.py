@@ -31,7 +31,7 @@ def marked(*spans: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("task", "answer", "said"),
     [
-        ("edit", edited(ORIGINAL), "nothing was changed: say nothing_to_mend"),
+        ("edit", edited(ORIGINAL), "nothing was changed (or is there nothing to mend?)"),
         ("edit", edited(" "), "the edited response is empty"),
         ("edit", edited("It all is different now"), "of the words and marks were changed"),
         ("edit", edited("\ud800"), "field text: "),
