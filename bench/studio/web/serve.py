@@ -61,7 +61,7 @@ class Page:
         with self._bound() as listening:
             say(self._where(study, listening.getsockname()[1]))
             try:
-                _run(app, listening)
+                server(app).run(sockets=[listening])
             except KeyboardInterrupt:
                 say(f"ended; what was saved is in {study.database.path}")
 
@@ -108,7 +108,8 @@ class Page:
             yield listening
 
 
-def _run(app: Starlette, listening: socket.socket) -> None:
+def server(app: Starlette) -> uvicorn.Server:
+    """A server that says nothing of what it serves; `run(sockets=[...])` runs it until it ends."""
     config = uvicorn.Config(
         app,
         log_level="warning",
@@ -119,7 +120,7 @@ def _run(app: Starlette, listening: socket.socket) -> None:
         lifespan="off",
         timeout_graceful_shutdown=_LEAVING_S,
     )
-    uvicorn.Server(config).run(sockets=[listening])
+    return uvicorn.Server(config)
 
 
 def _invite(study: Study) -> str:

@@ -4,6 +4,7 @@
   const find = (selector) => document.querySelector(selector);
   const points = (text) => [...text].length;
   let selected = null; // {start, end} in code points; stays while the type is chosen
+  let caret = 0; // behind what was marked last
 
   function offset(node, at) {
     const before = document.createRange();
@@ -36,6 +37,7 @@
   function mark() {
     const type = find("#type").value.trim();
     if (!selected || !type) return;
+    caret = selected.end;
     const span = { ...selected, type, severity: find("#severity").value };
     send([...JSON.parse(find("#spans").value), span]);
   }
@@ -76,11 +78,10 @@
       if (event.target.closest?.("#text")) event.preventDefault();
     });
   document.addEventListener("htmx:after:swap", (event) => {
-    if (event.detail.ctx.target?.id === "main") selected = null;
+    if (event.detail.ctx.target?.id === "main") [selected, caret] = [null, 0];
     if (event.detail.ctx.target?.id !== "live") return;
-    const at = selected?.end;
     find("#text").focus({ preventScroll: true });
-    if (at !== undefined) restoreCaret(at);
+    restoreCaret(caret);
     const marked = JSON.parse(find("#spans").value).length;
     find("#announced").textContent = `${marked} marked`;
   });
