@@ -90,9 +90,7 @@ def test_the_wheel_is_small_and_has_the_published_records_and_nobodys_own(built:
 def test_the_studio_has_its_templates_and_files_with_the_licence(built: Built) -> None:
     files = files_of(built.wheel)
     web = REPO / "bench" / "studio" / "web"
-    paths = [
-        path for path in web.rglob("*.*") if path.is_file() and "__pycache__" not in path.parts
-    ]
+    paths = [path for path in web.rglob("*.*") if path.is_file() and path.suffix != ".pyc"]
     assert {path.suffix for path in paths} >= {".html", ".js", ".css", ".md", ".LICENSE"}
     for path in paths:
         assert files[path.relative_to(REPO).as_posix()] == path.read_bytes()

@@ -70,9 +70,7 @@ def test_prefer_by_keyboard(serve, sit, size):
     seat = sit(served, "/", **size)
     page = seat.page
     page.keyboard.press("Tab")
-    assert page.get_by_text("Skip to the content").evaluate(
-        "link => link === document.activeElement"
-    )
+    assert page.locator("a:focus").text_content() == "Skip to the content"
     seat.begin()
     for number, keys in enumerate(("chosen", "rejected", "3", "s"), start=1):
         seat.item(number)
@@ -313,8 +311,7 @@ def test_spans_by_keyboard(serve, sit, size):
     page.keyboard.press("Control+Enter")
     seat.item(2)
     (said,) = served.values()
-    assert [words(one) for one in said["spans"]][0] == "😀 is"
-    assert len(said["spans"]) == 2
+    assert [words(one)[:4] for one in said["spans"]] == ["😀 is", "😀 is"]
 
 
 def test_spans_by_mouse(serve, sit, size):
@@ -389,7 +386,7 @@ def test_a_link_on_another_site_leads_in(serve, browser):
     link = f"{served.url}/?token={served.study.invite('ana')}".encode()
 
     class Letter(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):  # noqa: N802
+        def do_GET(self):
             self.send_response(200)
             self.end_headers()
             self.wfile.write(b"<a href='" + link + b"'>the study</a>")
