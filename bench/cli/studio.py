@@ -71,7 +71,7 @@ def add(
 
     name = None if task is None else check_task(task)
     if file is not None and file.is_dir():
-        file = _pairs_of(file, store)
+        file = pairs_of(file, store)
     if file is not None and name is not None:
         read_items(file, name)  # first: a wrong file leaves no empty study behind
     with _opened(db, create=file is not None and name is not None) as study:
@@ -192,7 +192,8 @@ def _opened(db: Path, *, create: bool = False) -> Iterator[Study]:
         study.close()
 
 
-def _pairs_of(run: Path, store: Path | None) -> Path:
+def pairs_of(run: Path, store: Path | None) -> Path:
+    """The file of a run's pairs, in the store."""
     from bench.pipeline.store import Store
     from bench.running.stored import pairs_file
 

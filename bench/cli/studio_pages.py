@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.cli.studio import Db, studio
+from bench.cli.studio import Db, pairs_of, studio
 from bench.cli.terminal import guarded, show
 from bench.errors import UserError
 
@@ -23,7 +23,15 @@ _VERBS: dict[TaskName, str] = {
     "spans": "Serve a page on which people mark the errors of a response.",
 }
 
-File = Annotated[Path, typer.Argument(help="What is to be answered: .json or .jsonl, or with .gz.")]
+File = Annotated[
+    Path,
+    typer.Argument(
+        help="What is to be answered: .json or .jsonl, or with .gz; a run's folder: its pairs."
+    ),
+]
+Store = Annotated[
+    Path | None, typer.Option(help="Where a run's pairs are; default: BENCH_STORE or a cache.")
+]
 Made = Annotated[
     Path, typer.Option("--db", metavar="STUDY.db", help="The study; made where it is not there.")
 ]
@@ -56,11 +64,14 @@ def _add_verb(task: TaskName) -> None:
         instructions: Instructions = None,
         overlap: Overlap = None,
         share: Share = None,
+        store: Store = None,
     ) -> None:
         from bench.studio.study import Study
         from bench.studio.tasks import read_items
 
         page = _page(host, port, names, instructions)
+        if file.is_dir():
+            file = pairs_of(file, store)
         read_items(file, task)  # first: a wrong file leaves no empty study behind
         with closing(Study(db, create=True)) as study:
             study.set(overlap=overlap, share=share)

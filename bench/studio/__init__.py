@@ -1,4 +1,4 @@
-"""People edit, prefer, rank and mark: one SQLite file, and all that is not a page.
+"""People edit, prefer, rank and mark: one SQLite file, and the page for it in `web`.
 
 schema.py       the tables; database.py opens the file, writes, reads, copies
 tasks.py        the four tasks: their rows, and what a file of each may hold

@@ -426,7 +426,7 @@ LONG = (
     "sides.\n\nAt noon the sky is green for a moment, as the sun is 8 light hours away."
 )
 GOOD = (
-    "Sunlight looks white, but it is made of all the colours of the rainbow. When it meets the air, "
+    "Sunlight looks white, but it is made of all colours of the rainbow. When it meets the air, "
     "the blue light bounces about much more than the red.\n\nWhat colour is the sky on Mars?"
 )
 PROMPT = (
