@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from bench.editing.changes import text_changes
-from tests.studio.studies import ORIGINAL, pairs, rankings, study
+from bench.studio.results import results_of
+from tests.studio.studies import ORIGINAL, pairs, people, rankings, study
 from tests.ui.studios import SIZES, Seat, Served, picture
 
 MENDED = "The sky is blue today"
@@ -418,6 +419,32 @@ def test_a_server_that_is_gone_is_said_and_nothing_is_lost(serve, sit):
     again.stop()
     assert all("REFUSED" in one or "htmx" in one for one in seat.complaints)
     seat.complaints.clear()
+
+
+def test_people_disagree_and_an_adjudicator_decides(serve, sit, size, tmp_path):
+    served = serve(pairs(1), "edit", overlap=2)
+    made = served.study
+    for person, text in zip(people(made, "ana", "ben"), (MENDED, "The sky is grey"), strict=True):
+        given = made.next(person, "edit")
+        made.save(person, given.item.id, {"kind": "edit", "text": text}, seconds=3)
+    seat = sit(served, f"/?token={made.invite('zoe', adjudicates=True)}", **size)
+    page = seat.page
+    page.get_by_role("link", name="Decide").click()
+    seat.item(1)
+    name = "phone" if size.get("is_mobile") else "desktop"
+    picture(page, Path(os.environ.get("BENCH_UI_SHOTS") or tmp_path), f"decide-{name}")
+    text = page.get_by_label("Response, to be edited")
+    assert text.input_value() == MENDED
+    text.fill("The sky is black today")
+    page.locator("#live ins", has_text="black").wait_for()
+    assert page.locator("#saved").text_content() == ""
+    page.keyboard.press("Control+Enter")
+    seat.end()
+    with made.database.read() as connection:
+        (answered,) = results_of(connection, "edit").items
+    assert answered.values == [{"text": "The sky is black today"}]
+    page.keyboard.press("u")
+    seat.item(1)
 
 
 LONG = (

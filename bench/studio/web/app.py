@@ -15,6 +15,8 @@ from starlette.staticfiles import StaticFiles
 from bench.errors import UserError
 from bench.studio.study import Study
 from bench.studio.tasks import TaskName
+from bench.studio.web.decide import Decisions
+from bench.studio.web.desk import Desk
 from bench.studio.web.guard import Guard
 from bench.studio.web.pages import Pages
 
@@ -31,10 +33,10 @@ def create_app(
         guides: instructions for each task that is served.
         names: host names that it answers to, see `Guard`.
     """
-    pages = Pages(study, guides)
+    desk = Desk(study, guides)
     static = Mount("/static", StaticFiles(directory=_STATIC))
     return Starlette(
-        routes=[static, *pages.routes()],
+        routes=[static, *Decisions(desk).routes(), *Pages(desk).routes()],
         middleware=[Middleware(Guard, names=names)],
-        exception_handlers={HTTPException: pages.problem, UserError: pages.problem},
+        exception_handlers={HTTPException: desk.problem, UserError: desk.problem},
     )

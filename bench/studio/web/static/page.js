@@ -30,15 +30,17 @@
     restart();
     const address = text.getAttribute("hx-post");
     fetch(address, { method: "POST", body, keepalive: true, credentials: "same-origin" }).then(
-      (answer) => (answer.ok ? saved() : problem("Not saved.")),
+      (answer) => (answer.ok ? saved(said(answer)) : problem("Not saved.")),
       () => problem("Not saved: the studio does not answer."),
     );
   }
 
+  const said = (answer) => answer.headers.get("Studio-Said") ?? undefined;
   function saved(text = "Saved") {
+    find("#problem").textContent = "";
+    if (!text) return; // a decision as it stands is not saved
     find("#saved").textContent = text;
     find("#saved").dataset.at = new Date().toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
-    find("#problem").textContent = "";
   }
   function problem(text) {
     find("#saved").textContent = "";
@@ -60,7 +62,7 @@
     if (ctx.response.status < 400) {
       spent = elapsed() - ctx.studioMs;
       since = document.hidden ? null : performance.now();
-      saved(ctx.response.headers.get("Studio-Said") ?? undefined);
+      saved(said(ctx.response));
     } else {
       problem(`Not saved: ${ctx.text || ctx.response.status}`);
     }
