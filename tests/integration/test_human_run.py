@@ -17,6 +17,7 @@ from bench.running.stored import pairs_file
 from bench.studio.study import Study
 from bench.suites.testbed.suite import Testbed
 from tests.integration.test_run import SMALL
+from tests.studio.web.visits import Visit, found, texts
 
 GUIDE = Path(__file__).parents[2] / "docs" / "studio.md"
 HEADING = "## From a run's own pairs to a reward model"
@@ -49,19 +50,21 @@ def done(words: list[str]) -> str:
 
 
 def somebody_edits(path: Path, most: int) -> int:
-    """In place of the page: who knows the testbed's truth edits so many; how many were left."""
+    """Who knows the testbed's truth edits so many in the page; how many were left."""
     study = Study(path)
-    person, suite, rng = study.person(), Testbed(), random.Random(0)
-    assert person is not None
+    visit, suite, rng = Visit(study), Testbed(), random.Random(0)
+    page = visit.page("edit")
     for _ in range(most):
-        given = study.next(person, "edit")
-        if given is None:
+        if "Nothing is left" in page:
             break
-        text = suite.edit(given.item.content.prompt, given.texts[0], rng, 0.0)
-        answer = {"kind": "edit", "text": text}
-        if text == given.texts[0]:
-            answer = {"kind": "nothing_to_mend"}
-        study.save(person, given.item.id, answer, seconds=1)
+        original = found('data-original="([^"]*)"', page)
+        text = suite.edit(texts(page)[0], original, rng, 0.0)
+        kind = "nothing_to_mend" if text == original else "edit"
+        answered = visit.answer(page, kind=kind, text=text, seconds=1)
+        assert answered.status_code == 200, answered.text
+        page = answered.text
+    person = study.person()
+    assert person is not None
     left = study.progress(person, "edit").left
     study.close()
     return left
@@ -82,7 +85,7 @@ def test_the_documented_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     [folder] = Path("first").glob("*/*")
     pairs = read_rows(pairs_file(folder, Store(tmp_path / "store")), Preference)
     assert len(pairs) == 30
-    assert edit[:3] == ["studio", "edit", "study.db"]
+    assert edit == ["studio", "serve", "study.db"]
     assert somebody_edits(Path("study.db"), most=15) == 15
     early = bench(train)
     assert early.exit_code == 3  # a result that is not valid
