@@ -312,7 +312,7 @@ def test_spans_by_keyboard(serve, sit, size):
     page.keyboard.press("Control+Enter")
     seat.item(2)
     (said,) = served.values()
-    assert [words(one)[:4] for one in said["spans"]] == ["😀 is", "😀 is"]
+    assert [words(one)[:4] for one in said["spans"]] == ["😀 is", "red."]
 
 
 def test_spans_by_mouse(serve, sit, size):
