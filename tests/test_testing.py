@@ -19,6 +19,8 @@ from bench.data import Edit, Span
 from bench.models.heads import RewardModel, ScalarHead
 from bench.plugins.protocols import Verdict
 from bench.plugins.registry import JUDGES, METHODS
+from bench.studio.judge import HumanJudge
+from bench.studio.study import Study
 from bench.suites.testbed.suite import Testbed
 from bench.testing import check_judge, check_method, check_suite, check_ties
 from judges.alpaca_eval import AlpacaEval, AlpacaEvalOptions
@@ -110,9 +112,26 @@ def alpaca_eval(server: Server, folder: Path) -> Any:
     return AlpacaEval(None, options, answers=folder / "a.jsonl", say=print)
 
 
+def human(server: Server, folder: Path) -> Any:
+    """Somebody who is for the first of two in every pair."""
+    rows = [
+        {"prompt": q, "output_1": r, "output_2": o, "preference": None}
+        for q, o, r in zip(PROMPTS, OUTPUTS, REFERENCES, strict=True)
+    ]
+    (folder / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    study = Study(folder / "study.db", create=True)
+    study.add(folder / "pairs.jsonl", "prefer")
+    person = study.person()
+    assert person is not None
+    while given := study.next(person, "prefer"):
+        study.save(person, given.item.id, {"kind": "prefer", "choice": "a"}, seconds=1)
+    return HumanJudge(None, HumanJudge.Options(db=str(folder / "study.db")))
+
+
 ASKED: dict[str, Callable[[Server, Path], Any]] = {
     "alpaca_eval": alpaca_eval,
     "claude": claude,
+    "human": human,
     "openai": openai,
     "replay": replayed,
     "reviseval": reviseval,

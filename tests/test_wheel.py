@@ -87,6 +87,16 @@ def test_the_wheel_is_small_and_has_the_published_records_and_nobodys_own(built:
 
 
 @pytest.mark.slow
+def test_the_studio_has_its_templates_and_files_with_the_licence(built: Built) -> None:
+    files = files_of(built.wheel)
+    web = REPO / "bench" / "studio" / "web"
+    paths = [path for path in web.rglob("*.*") if path.is_file() and path.suffix != ".pyc"]
+    assert {path.suffix for path in paths} >= {".html", ".js", ".css", ".md", ".LICENSE"}
+    for path in paths:
+        assert files[path.relative_to(REPO).as_posix()] == path.read_bytes()
+
+
+@pytest.mark.slow
 def test_every_package_is_typed_and_the_project_has_its_addresses(built: Built) -> None:
     files = files_of(built.wheel)
     packages = {name.split("/")[0] for name in files if name.endswith(".py")}

@@ -6,12 +6,24 @@ Heavy libraries are imported inside the verbs that need them, so that help and `
 import sys
 
 from bench.cli import runs, models, records, credit, reward_models, submissions  # isort: skip (the order of the verbs in the help)
+from bench.cli import studio, studio_pages  # isort: skip (likewise)
 from bench.cli.app import app
 from bench.cli.terminal import answer, exit_code, signals_end
 from bench.models.processes import leave
 from bench.running.quiet import libraries_quiet
 
-__all__ = ["app", "credit", "main", "models", "records", "reward_models", "runs", "submissions"]
+__all__ = [
+    "app",
+    "credit",
+    "main",
+    "models",
+    "records",
+    "reward_models",
+    "runs",
+    "studio",
+    "studio_pages",
+    "submissions",
+]
 
 
 def main() -> None:

@@ -168,7 +168,8 @@ def _judged(
 @guarded
 def judges(
     labels: Annotated[
-        Path, typer.Argument(help="People's labels: annotations, several rows a comparison.")
+        Path,
+        typer.Argument(help="People's labels: annotations, several rows a comparison; a study.db."),
     ],
     judged: Annotated[
         list[Path] | None,
@@ -188,9 +189,10 @@ def judges(
     from bench.judging.show import quality_tables
     from bench.records.judges import write
 
-    people = People.read(labels)
+    labelled = _labels(labels)
+    people = People.of(labelled)
     if pairs is not None:
-        write_atomically(pairs, json.dumps(pairs_to_judge(labels), indent=1) + "\n")
+        write_atomically(pairs, json.dumps(pairs_to_judge(labelled), indent=1) + "\n")
     elif not judged:
         raise UserError("name what judges said, or --pairs FILE for what they are to be asked")
     found = [quality(path, people, labels) for path in dict.fromkeys(judged or [])]
@@ -206,21 +208,65 @@ def judges(
 @app.command()
 @guarded
 def agree(
-    first: Annotated[Path, typer.Argument(help="Annotations in AlpacaEval's format.")],
-    second: Annotated[Path, typer.Argument(help="Others on the same outputs; or human labels.")],
+    first: Annotated[
+        Path, typer.Argument(help="Annotations in AlpacaEval's format, perhaps of several people.")
+    ],
+    others: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Others on the same outputs. Each may be a study.db of `studio`, too."),
+    ] = None,
+    gold: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SUITE",
+            help="And the gold judge of this suite, such as testbed.",
+            autocompletion=completion.suites,
+        ),
+    ] = None,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write the numbers to this file.")
     ] = None,
 ) -> None:
-    """How far two judges agree, instruction by instruction, and beyond chance."""
+    """How far judges and people agree, comparison by comparison; of two also beyond chance."""
     from bench.files import write_json_option
     from bench.judging.agreement import agree as agreement
-    from bench.judging.show import agreement_tables
+    from bench.judging.agreement import one_each
+    from bench.judging.beside import Rater, beside, common
+    from bench.judging.labels import annotations_of
+    from bench.judging.show import agreement_tables, beside_table
+    from bench.studio.labels import is_study
 
-    found = agreement(first, second)
+    files = [annotations_of(path) for path in (first, *(others or []))]
+    found: Any
+    grids: Any
+    if gold is None and len(files) == 2 and not any(map(is_study, files)) and one_each(*files):
+        found, grids = agreement(*files), agreement_tables
+    else:
+        raters = [Rater.of(_labels(path)) for path in files]
+        if gold is not None:
+            raters.append(Rater.judged(_gold(gold), common(raters)))
+        elif raters[0].people == len(raters) == 1:
+            raise UserError(f"{first} is by one alone: name another file, or --gold SUITE")
+        found, grids = beside(raters), beside_table
     if json_file is not None:
         write_json_option(json_file, json.dumps(found.as_dict(), indent=1) + "\n")
-    show(*agreement_tables(found))
+    show(*grids(found))
+
+
+def _labels(path: Path) -> Any:
+    """Labels of a study, or of a file of annotations."""
+    from bench.judging.labels import Labelled
+    from bench.studio.labels import is_study, labelled
+
+    return labelled(path) if is_study(path) else Labelled.read(path)
+
+
+def _gold(suite: str) -> Any:
+    """The judge that knows a suite's truth."""
+    from bench.plugins.registry import JUDGES, SUITES
+
+    plugin = SUITES.get(suite)
+    return JUDGES.get("gold")(plugin(_options(plugin, None, f"suite {suite}", "suite")))
 
 
 @app.command()

@@ -9,9 +9,10 @@ from bench.editing.align import align_edit
 
 Span = tuple[int, int]
 
+# What counts as one word or mark of a text, wherever texts are compared or marked.
 # Thai, kana and Han are written without spaces: each of their letters is a token of its own.
 _UNSPACED = "\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff"
-_TOKEN = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+|\n|[^\w\s]")
+TOKEN = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+|\n|[^\w\s]")
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def text_changes(original: str, edited: str) -> TextChanges:
     References:
         arXiv:2406.02756, Section 2.1; `align_edit` does the same for a model's tokens.
     """
-    before, after = list(_TOKEN.finditer(original)), list(_TOKEN.finditer(edited))
+    before, after = list(TOKEN.finditer(original)), list(TOKEN.finditer(edited))
     ids: dict[str, int] = {}
     before_ids, after_ids = (
         [ids.setdefault(token[0], len(ids)) for token in side] for side in (before, after)

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import UserError
-from bench.judging.alpaca_eval import Annotation, read
+from bench.judging.alpaca_eval import Annotation, Row, parse, read
 from bench.judging.references import ReferenceSet, identify, require_same
 from bench.preference import side
 from bench.stats import Estimate, cohen_kappa, raw_agreement
-from bench.tables import shortened
+from bench.tables import read_table, shortened
 
 SIDES = ("reference", "tie", "model")
 
@@ -79,6 +79,20 @@ def agree(first: Path, second: Path) -> Agreement:
         kappa=kappa,
         kappa_problem=problem,
         confusion=_confusion(known),
+    )
+
+
+def one_each(*files: Path) -> bool:
+    """Whether every file has one row an instruction: else it is of several people, or samples.
+
+    Raises:
+        UserError: a file cannot be read.
+    """
+    return all(
+        len(rows) == len({row.prompt for row in rows})
+        for rows in (
+            [parse(row, Row, f"{file}, {at}") for at, row in read_table(file)] for file in files
+        )
     )
 
 

@@ -21,37 +21,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
-
-from bench.data import PreferenceLabel
 from bench.errors import UserError
-from bench.files import content_sha
-from bench.judging.alpaca_eval import Comparison, parse
+from bench.judging.alpaca_eval import Comparison
 from bench.judging.diagnostics import diagnose
-from bench.judging.files import ANNOTATIONS, REPORT
+from bench.judging.files import REPORT
+from bench.judging.labels import VALUE, Key, Label, Labelled, key_of
 from bench.judging.pairs import Pair
 from bench.plugins.protocols import OrderVerdict, Verdict
 from bench.preference import exchanged, side
 from bench.records.judges import JudgeQuality
 from bench.records.schema import Mark, MarkLevel, Metric
-from bench.stats import accuracy_interval
+from bench.stats import Estimate, accuracy_interval
 from bench.stats.people import human_agreement, judge_agreement, krippendorff_alpha
-from bench.tables import read_table
 
 ENOUGH = 30  # comparisons
-_VALUE = {"first": 0.0, "tie": 0.5, "second": 1.0}
 _DIAGNOSTICS = ("flip_rate", "first_position_rate", "longer_wins")
-Key = tuple[str, str, str]  # instruction and the two outputs
-
-
-class _Label(Comparison):
-    """A label or a verdict; AlpacaFarm's files count the people."""
-
-    preference: PreferenceLabel
-    annotator: str | int | None = None
-    annotator_index: int | None = None
-    status: str | None = None
-    orders: list[dict[str, Any]] = Field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -63,47 +47,44 @@ class People:
         sha: of the file.
         people: how many there are.
         single: comparisons left out, since one person alone labelled them.
-        alpha: Krippendorff's; None: not defined.
+        alpha: Krippendorff's, its interval over instructions; None: not defined.
     """
 
     labels: Mapping[Key, list[float]]
     sha: str
     people: int
     single: int
-    alpha: float | None
+    alpha: Estimate | None
 
     @classmethod
     def read(cls, path: Path) -> People:
         """From a file of annotations with several rows a comparison.
 
         Raises:
-            UserError: a row is wrong, a person labelled a comparison twice, or no comparison was
-                labelled by two.
+            UserError: as `of`, or a row is wrong.
         """
-        found: dict[Key, dict[Any, float]] = {}
-        for place, row in _rows(path):
-            if row.preference is None:
-                continue
-            key, swapped = _key(row)
-            preference = exchanged(row.preference) if swapped else row.preference
-            who = row.annotator if row.annotator is not None else row.annotator_index
-            own = found.setdefault(key, {})
-            who = f"nobody named, {len(own)}" if who is None else who
-            if who in own:
-                raise UserError(f"{path}, {place}: {who} labels this comparison once more")
-            own[who] = _VALUE[side(preference)]
+        return cls.of(Labelled.read(path))
+
+    @classmethod
+    def of(cls, labelled: Labelled) -> People:
+        """From labels, of which comparisons have several.
+
+        Raises:
+            UserError: a person labelled a comparison twice, or none was labelled by two.
+        """
+        found = labelled.by_comparison()
         several = {key: list(own.values()) for key, own in found.items() if len(own) > 1}
         if not several:
             raise UserError(
-                f"{path}: no comparison has labels of several people (field annotator), so that "
-                "nobody knows how far people agree; two files are compared by `bench agree`"
+                f"{labelled.path}: no comparison has labels of several people (field annotator), "
+                "so that nobody knows how far people agree; two files are compared by `bench agree`"
             )
         return cls(
             several,
-            content_sha(path),
+            labelled.sha,
             len({who for own in found.values() for who in own}),
             len(found) - len(several),
-            krippendorff_alpha(list(several.values())),
+            alpha_of(several),
         )
 
     def agreement(self, of: Callable[[Key], float | None] | None = None) -> Metric | None:
@@ -119,12 +100,20 @@ class People:
         return Metric.of(accuracy_interval(values, clusters)) if values else None
 
 
-def pairs_to_judge(path: Path) -> list[dict[str, Any]]:
-    """Each comparison of a file of labels once, as `bench judge` takes them."""
+def alpha_of(labels: Mapping[Key, Sequence[float]]) -> Estimate | None:
+    """Krippendorff's alpha, its interval over instructions; None: not defined."""
+    try:
+        return krippendorff_alpha(list(labels.values()), [key[0] for key in labels])
+    except ValueError:
+        return None
+
+
+def pairs_to_judge(labelled: Labelled) -> list[dict[str, Any]]:
+    """Each comparison of some labels once, as `bench judge` takes them."""
     rows: dict[Key, dict[str, Any]] = {}
-    for _, row in _rows(path):
+    for _, row in labelled.rows:
         kept = row.model_dump(include={*Comparison.model_fields}, exclude_none=True)
-        rows.setdefault(_key(row)[0], kept)
+        rows.setdefault(key_of(row)[0], kept)
     return list(rows.values())
 
 
@@ -139,11 +128,10 @@ def quality(judged: Path, people: People, labels: Path) -> JudgeQuality:
     Raises:
         UserError: a file cannot be read, or it has no verdict on what people labelled.
     """
-    folder = judged.is_dir()
     verdicts: dict[Key, Verdict] = {}
     names = []
-    for _, row in _rows(judged / ANNOTATIONS if folder else judged):
-        key, swapped = _key(row)
+    for _, row in Labelled.read(judged).rows:
+        key, swapped = key_of(row)
         if key in people.labels:
             verdicts[key] = _verdict(row, swapped)
             names += [str(row.annotator)] if row.annotator is not None else []
@@ -151,7 +139,7 @@ def quality(judged: Path, people: People, labels: Path) -> JudgeQuality:
     def value(key: Key) -> float | None:
         found = verdicts.get(key)
         known = None if found is None else found.preference
-        return None if known is None else _VALUE[side(known)]
+        return None if known is None else VALUE[side(known)]
 
     agreement = people.agreement(value)
     if agreement is None:
@@ -159,7 +147,7 @@ def quality(judged: Path, people: People, labels: Path) -> JudgeQuality:
     same = replace(people, labels={k: v for k, v in people.labels.items() if value(k) is not None})
     ceiling, longer = same.agreement(), same.agreement(_longer)
     assert ceiling is not None  # it has the comparisons of `agreement`
-    report = _report(judged / REPORT) if folder else {}
+    report = _report(judged / REPORT) if judged.is_dir() else {}
     about = report.get("details", {})
     known = [(Pair(*key), verdict) for key, verdict in verdicts.items()]
     diagnostics = {name: diagnose(known)[name] for name in _DIAGNOSTICS}
@@ -184,17 +172,7 @@ def quality(judged: Path, people: People, labels: Path) -> JudgeQuality:
     )
 
 
-def _rows(path: Path) -> list[tuple[str, _Label]]:
-    return [(place, parse(row, _Label, f"{path}, {place}")) for place, row in read_table(path)]
-
-
-def _key(row: Comparison) -> tuple[Key, bool]:
-    """A comparison, whichever output stands first; and whether they are exchanged."""
-    first, second = sorted((row.output_1, row.output_2))
-    return (row.prompt, first, second), first != row.output_1
-
-
-def _verdict(row: _Label, swapped: bool) -> Verdict:
+def _verdict(row: Label, swapped: bool) -> Verdict:
     def turned(preference: float | None) -> float | None:
         return exchanged(preference) if swapped and preference is not None else preference
 
@@ -247,8 +225,16 @@ def _marks(
 
 def summary(people: People) -> Sequence[tuple[str, str]]:
     """What is to be read beside the table, in words."""
-    alpha = "not defined" if people.alpha is None else f"{people.alpha:.2f}"
     rows = [("comparisons", str(len(people.labels))), ("people", str(people.people))]
     if people.single:
         rows.append(("left out, labelled by one person alone", str(people.single)))
-    return [*rows, ("Krippendorff's alpha of the people", alpha)]
+    return [*rows, ("Krippendorff's alpha of the people", alpha_text(people.alpha))]
+
+
+def alpha_text(alpha: Estimate | None) -> str:
+    """Alpha with its interval, in words."""
+    if alpha is None:
+        return "not defined"
+    if alpha.ci95 is None:
+        return f"{alpha.mean:.2f}"
+    return "{:.2f} [{:.2f}, {:.2f}]".format(alpha.mean, *alpha.ci95)

@@ -7,7 +7,8 @@ from typing import Any
 
 from bench.grid import DASH, Grid, words
 from bench.judging.agreement import SIDES, Agreement
-from bench.judging.people import People, summary
+from bench.judging.beside import Beside
+from bench.judging.people import People, alpha_text, summary
 from bench.judging.report import Report
 from bench.llm.money.prices import dollars
 from bench.records.judges import JudgeQuality
@@ -23,6 +24,10 @@ _RATES = {
 }
 _BIASES = ("flip_rate", "first_position_rate", "longer_wins")
 _CONTROLLED = "length-controlled win rate (AlpacaEval's)"
+_HOW_BESIDE = (
+    "A tie agrees by half with either side, so chance is 50 %. With people: with what most of the "
+    "others say, each left out in turn. 95 % intervals are over instructions."
+)
 Interval = tuple[float, float] | None
 
 
@@ -55,6 +60,21 @@ def agreement_tables(agreement: Agreement) -> list[Grid]:
         words(f"{a} and {b}, against {agreement.reference}", ("", ""), rows),
         words("", ["", *(f"{b}: {side}" for side in SIDES)], confusion),
     ]
+
+
+def beside_table(found: Beside) -> list[Grid]:
+    """Each rater's agreement with each; people with each other where row and column meet."""
+    both = found.agreement | {(b, a): value for (a, b), value in found.agreement.items()}
+    rows = [
+        [name, *(_rate(both.get((name, other))) for other in found.names)] for name in found.names
+    ]
+    notes = [_HOW_BESIDE]
+    notes += [f"Krippendorff's alpha of {who}: {alpha_text(a)}." for who, a in found.alpha.items()]
+    for counts, why in ((found.others, "others have not"), (found.single, "one of them alone has")):
+        named = zip(found.names, counts, strict=True)
+        notes += [f"Left out of {who}: {n} that {why} labelled." for who, n in named if n]
+    title = f"Agreement in % on the same {found.comparisons} comparisons"
+    return [Grid(title, ["", *found.names], rows, notes)]
 
 
 def quality_tables(found: Sequence[JudgeQuality], people: People) -> list[Grid]:
@@ -95,7 +115,7 @@ def quality_tables(found: Sequence[JudgeQuality], people: People) -> list[Grid]:
     return [Grid(title, headers, rows, notes, warnings=warnings), facts]
 
 
-def _rate(metric: Metric | None) -> str:
+def _rate(metric: Metric | Estimate | None) -> str:
     if metric is None:
         return DASH
     text = f"{100 * metric.mean:.1f}"

@@ -409,6 +409,12 @@ JUDGES: Registry[Any] = Registry(
             "a reward model of pairs that no method learns from: a proxy, and said to be one",
             "arXiv:2210.10760",
         ),
+        Entry(
+            "human",
+            "bench.studio.judge:HumanJudge",
+            "preferences that people stated in a study",
+            "arXiv:2203.02155",
+        ),
     ],
     has=("Options",),
 )
@@ -420,7 +426,13 @@ EDITORS: Registry[Any] = Registry(
             "bench.editing.claude:Claude",
             "Claude edits the less preferred response, only where needed",
             "arXiv:2406.02756",
-        )
+        ),
+        Entry(
+            "human",
+            "bench.studio.editor:HumanEditor",
+            "minimal edits that people made in a study",
+            "arXiv:2406.02756",
+        ),
     ],
     has=("Options",),
 )

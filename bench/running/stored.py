@@ -11,12 +11,37 @@ from bench.errors import UserError
 from bench.records.files import Record, read_record
 from bench.running.plan import Plan, make_plan
 from bench.running.rerun import config_of, recorded_config, run_command
+from bench.stages.pairs import PREFERENCES
 
 if TYPE_CHECKING:
     from typing import Any
 
     from bench.pipeline.stage import Stage
     from bench.pipeline.store import Artifact, Store
+
+
+def pairs_file(folder: Path, store: Store) -> Path:
+    """The file of a run's own pairs, `bench.data.Preference` a row: those of old code, too.
+
+    Args:
+        folder: of its record.
+        store: which still has them.
+
+    Raises:
+        UserError: there is no record, the run made no pairs, or the store has them no more.
+    """
+    record = read_record(folder)
+    keys = [stage.key for stage in record.stages if stage.name == "preferences"]
+    if not keys:
+        raise UserError(f"{record.run_id}: this run made no pairs")
+    found = store.find("preferences", keys[0])
+    file = None if found is None else found.path / PREFERENCES
+    if file is None or not file.exists():
+        raise UserError(
+            f"{record.run_id}: the store {store.root} does not have its pairs: give the one in "
+            "which they are with --store"
+        )
+    return file
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from typer.testing import CliRunner, Result
 
 from bench.cli import app
 from bench.errors import UserError
+from bench.judging.labels import Labelled
 from bench.judging.people import People, pairs_to_judge, quality
 from tests.judges.test_alpaca_eval import write
 
@@ -160,4 +161,5 @@ def test_what_is_to_be_judged_is_each_comparison_once(tmp_path: Path) -> None:
     pairs = tmp_path / "pairs.json"
     result = bench("judges", path, "--pairs", pairs, "--results", tmp_path)
     assert result.exit_code == 0, result.output
-    assert json.loads(pairs.read_text()) == pairs_to_judge(path) == [texts(i) for i in range(N)]
+    once = [texts(i) for i in range(N)]
+    assert json.loads(pairs.read_text()) == pairs_to_judge(Labelled.read(path)) == once

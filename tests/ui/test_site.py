@@ -1,14 +1,10 @@
 """The site of the committed results in headless Chromium, opened from ``file://``.
 
-Needs Debian's chromium and Playwright's Python package, no browser of Playwright's own. Without
-them the tests skip themselves, except under ``tox -e ui``, which sets BENCH_UI=1: there they fail.
 Screenshots go to BENCH_UI_SHOTS, else to a temporary folder.
 """
 
-import importlib.util
 import os
 import re
-import shutil
 from pathlib import Path
 
 import pytest
@@ -18,32 +14,8 @@ from leaderboard.site import write_site
 RESULTS = Path(__file__).parents[2] / "results"
 PHONE, DESKTOP = {"width": 390, "height": 844}, {"width": 1400, "height": 900}
 TABLET = {"width": 1024, "height": 900}
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
-MISSING = [
-    what
-    for what, found in (
-        ("the package playwright (pip install playwright)", importlib.util.find_spec("playwright")),
-        ("a browser (apt-get install chromium)", CHROMIUM),
-    )
-    if not found
-]
 LEADERBOARD = "#testbed-leaderboard"
 TOOLTIP = "node => getComputedStyle(node, '::after').content"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if MISSING:
-        reason = "not here: " + " and ".join(MISSING)
-        if os.environ.get("BENCH_UI") == "1":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM)
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,110 @@
+"""The judge `human`: preferences that people stated in a study."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from bench.judging.diagnostics import counts, diagnose
+from bench.judging.marks import marks
+from bench.judging.pairs import Pair
+from bench.plugins.protocols import Verdict
+from bench.preference import TIE, exchanged
+from bench.studio.options import StudyOptions
+from bench.studio.results import Answered
+from bench.studio.tasks import ToPrefer
+
+_STATUSES = {"skip": "refusal", "unanswered": "api_error"}
+
+
+class HumanJudgeOptions(StudyOptions):
+    """The study with the preferences."""
+
+    task = "prefer"
+
+
+class HumanJudge:
+    """Looks verdicts up, by prompt and both outputs. Of several people's the mean is taken.
+
+    Both orders are balanced over people, so that no item has two orders of one person.
+
+    Args:
+        suite: not needed; every judge is given it.
+        options: which study.
+        answers: not needed.
+        say: receives a line about outputs that nobody compared.
+    """
+
+    name = "human"
+    Options = HumanJudgeOptions
+    model: str | None = None
+    template_sha: str | None = None
+
+    def __init__(
+        self,
+        suite: Any,
+        options: HumanJudgeOptions,
+        *,
+        answers: Path | None = None,
+        say: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        self._options, self._say = options, say
+        self._judged: list[tuple[Pair, Verdict]] = []
+        self._people: Counter[str] = Counter()
+
+    def ready(self) -> None:
+        """Nothing can stop it: the study has been read."""
+
+    def compare(
+        self, prompts: list[str], outputs: list[str], references: list[str]
+    ) -> list[Verdict]:
+        """Verdicts of people; what nobody compared has the status "api_error"."""
+        known = {}
+        for answered in self._options.results.items:
+            content = answered.item.content
+            assert isinstance(content, ToPrefer)
+            known[content.prompt, content.output_1, content.output_2] = answered
+        pairs = [Pair(*texts) for texts in zip(prompts, references, outputs, strict=True)]
+        verdicts = [self._verdict(pair, known) for pair in pairs]
+        missing = sum(verdict.status == "api_error" for verdict in verdicts)
+        if missing:
+            where = self._options.db
+            self._say(f"{missing} of {len(pairs)} outputs have no preference in {where}")
+        self._judged += zip(pairs, verdicts, strict=True)
+        return verdicts
+
+    def about(self) -> dict[str, Any]:
+        """Nothing was paid; answers by person, counts, diagnostics and marks of `compare`."""
+        diagnostics = diagnose(self._judged)
+        return {
+            "cost_usd": 0.0,
+            "models": dict(sorted(self._people.items())),
+            "counts": counts(verdict for _, verdict in self._judged),
+            "diagnostics": diagnostics,
+            "marks": [mark.model_dump() for mark in marks(self._judged, diagnostics)],
+        }
+
+    def _verdict(self, pair: Pair, known: dict[tuple[str, str, str], Answered]) -> Verdict:
+        prompt, reference, output = pair
+        if reference == output:
+            return Verdict(TIE, "identical")
+        found = [
+            (known[key], turned)
+            for key, turned in (
+                ((prompt, reference, output), False),
+                ((prompt, output, reference), True),
+            )
+            if key in known
+        ]
+        if not found:
+            return Verdict(None, "api_error")
+        answered, turned = next((one for one in found if one[0].values), found[0])
+        preference = answered.preference
+        if preference is None:
+            return Verdict(None, _STATUSES[answered.status])
+        self._people.update(one.person for one in answered.counted if one.value is not None)
+        if preference == TIE:
+            return Verdict(TIE, "tie")
+        return Verdict(exchanged(preference) if turned else preference, "ok")
