@@ -60,7 +60,7 @@ def add(
         float | None, typer.Option(help="Seconds until an unfinished item goes to others.")
     ] = None,
     max_changed: Annotated[
-        float | None, typer.Option(help="Largest share of words that an edit may change.")
+        float | None, typer.Option(help="Largest share of words that an edit may replace.")
     ] = None,
     span_types: Annotated[
         str | None, typer.Option(metavar="TYPE,...", help="Of marked errors; else any.")

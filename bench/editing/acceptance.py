@@ -39,12 +39,14 @@ class Limits:
         max_removed: largest `removed`.
         max_added: largest `growth`.
         always_allowed: changed tokens that are allowed in the shortest response too.
+
+    The defaults accept nine in ten of people's corrections (docs/editing.md).
     """
 
-    max_changed: float
-    max_removed: float
-    max_added: float
-    always_allowed: int
+    max_changed: float = 0.65
+    max_removed: float = 0.9
+    max_added: float = 2.0
+    always_allowed: int = 4
 
     def problem(self, changes: TextChanges) -> str:
         """Why the changes are too many, in words; "" if they are not."""
@@ -60,6 +62,9 @@ class Limits:
             for what, share, most in found
             if share > most
         )
+
+
+MINIMAL = Limits()
 
 
 @dataclass(frozen=True)

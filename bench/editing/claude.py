@@ -22,7 +22,7 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from bench.data import Text
-from bench.editing.acceptance import EditResult, Limits, assess
+from bench.editing.acceptance import MINIMAL, EditResult, Limits, assess
 from bench.editing.report import EditReport
 from bench.llm import Answer, Asker, LLMOptions, Request
 from bench.llm.json_answers import Remark, find_answer
@@ -55,20 +55,27 @@ class EditorOptions(LLMOptions):
 
     template: str = Field("minimal_edit", description="name of a prompt, or path of your own")
     max_changed: float = Field(
-        0.65,
+        MINIMAL.max_changed,
         gt=0,
         le=1,
         description="largest share of words and marks that an edit may replace: the smaller of "
         "what it takes out of the response and what is new in its own text",
     )
     max_removed: float = Field(
-        0.9, gt=0, le=1, description="largest share of its words and marks that it may take out"
+        MINIMAL.max_removed,
+        gt=0,
+        le=1,
+        description="largest share of its words and marks that it may take out",
     )
     max_added: float = Field(
-        2.0, gt=0, description="largest number of new ones, as a share of the response's"
+        MINIMAL.max_added,
+        gt=0,
+        description="largest number of new ones, as a share of the response's",
     )
     always_allowed: int = Field(
-        4, ge=0, description="changed words and marks that are allowed in the shortest response too"
+        MINIMAL.always_allowed,
+        ge=0,
+        description="changed words and marks that are allowed in the shortest response too",
     )
 
     @property

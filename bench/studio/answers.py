@@ -172,8 +172,7 @@ class Checker:
             text = text.replace("\r\n", "\n")
         if not done:
             return answer.model_copy(update={"text": text})
-        limit = self.settings.max_changed
-        result = assess(content.prompt, content.original, text, "", max_changed=limit)
+        result = assess(content.prompt, content.original, text, "", self.settings.limits)
         if result.edited is None:
             how = " (or is there nothing to mend?)" if result.status == "rejected_unchanged" else ""
             raise UserError(f"the edit is not accepted: {result.reason}{how}")

@@ -87,7 +87,7 @@ class HumanJudge:
         }
 
     def _verdict(self, pair: Pair, known: dict[tuple[str, str, str], Answered]) -> Verdict:
-        prompt, reference, output = pair
+        prompt, reference, output, _ = pair
         if reference == output:
             return Verdict(TIE, "identical")
         found = [

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from math import inf
+
 from pydantic import Field
 
 from bench.config.section import Section
+from bench.editing.acceptance import MINIMAL, Limits
 
 
 class Settings(Section):
@@ -17,7 +20,17 @@ class Settings(Section):
         1800.0, gt=0, description="seconds after which an item that nobody answered goes to others"
     )
     max_changed: float = Field(
-        0.5, gt=0, le=1, description="largest share of words and marks that an edit may change"
+        MINIMAL.max_changed,
+        gt=0,
+        le=1,
+        description="largest share of words and marks that an edit may replace; 1: any edit",
     )
     span_types: list[str] = Field([], description="of marked errors; none: any")
     seed: int = Field(0, ge=0, description="of the orders in which responses are shown")
+
+    @property
+    def limits(self) -> Limits:
+        """What makes an edit too large: those of every editor, but for the share replaced."""
+        if self.max_changed == 1:
+            return Limits(1, 1, inf)
+        return Limits(self.max_changed)

@@ -33,7 +33,11 @@ def marked(*spans: dict[str, Any]) -> dict[str, Any]:
     [
         ("edit", edited(ORIGINAL), "nothing was changed (or is there nothing to mend?)"),
         ("edit", edited(" "), "the edited response is empty"),
-        ("edit", edited("It all is different now"), "of the words and marks were changed"),
+        (
+            "edit",
+            edited("Nobody can really say now, as it all differs"),
+            "of the words and marks were replaced",
+        ),
         ("edit", edited("\ud800"), "field text: "),
         ("edit", edited("The sky is blue today") | {"reasons": ["mood"]}, "field reasons.0: "),
         ("edit", {"kind": "prefer", "choice": "a"}, "prefer is no answer to edit: edit, nothing"),

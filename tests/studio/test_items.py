@@ -87,7 +87,7 @@ def test_an_edit_is_of_the_item_that_its_pair_makes(tmp_path: Path) -> None:
         ("prefer", '{"prompt": "p", "output_1": "x"}', "line 2, field output_2: Field required"),
         ("rank", '{"prompt": "p", "responses": ["x"]}', "line 2, field responses: "),
         ("spans", '{"prompt": "p"}', "line 2, field response: Field required"),
-        ("spans", "[1]", "line 2, field prompt: Field required"),
+        ("spans", "[1]", "line 2: a list, no row; it has to be .json (a list of rows)"),
         ("edit", "{nothing", "line 2: not JSON"),
         ("edit", '{"prompt": "p", "chosen": "x", "rejected": "\\ud800"}', "half a character"),
     ],

@@ -126,7 +126,7 @@ def test_edit_by_keyboard(serve, sit, size):
     page.keyboard.type("blue")  # keys of the page, too
     page.locator("#live ins", has_text="blue").wait_for()
     assert page.locator("#live del").text_content() == "green"
-    assert "1 word or mark changed, 20 %" in page.locator("#live .share").text_content()
+    assert "1 word or mark changed, 20 % replaced" in page.locator("#live .share").text_content()
     seat.saved()
     assert served.drafts()[-1] == {"kind": "edit", "text": MENDED, "reasons": []}
     page.keyboard.press("Control+Enter")
@@ -162,8 +162,8 @@ def test_edit_by_mouse_or_finger(serve, sit, size):
     seat = sit(served, "/edit", **size)
     page = seat.page
     text = page.get_by_label("Response, to be edited")
-    text.fill("The sea was blue today")
-    page.get_by_text("this is too much for a minimal edit").wait_for()
+    text.fill("Nobody can say whether it was blue")
+    page.get_by_text("This is too much for a minimal edit").wait_for()
     page.get_by_role("button", name="Reset").click()
     page.get_by_text("Nothing changed yet").wait_for()
     assert text.input_value() == ORIGINAL

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 
 from markupsafe import Markup, escape
 
-from bench.editing.acceptance import EditStatus, assess
+from bench.editing.acceptance import EditStatus, Limits, assess
 from bench.studio.answers import Severity
 from bench.studio.tasks import ToEdit
 
@@ -36,22 +36,29 @@ class Live:
     Attributes:
         pieces: of both texts, in their order.
         tokens: words and marks that changed.
-        fraction: of all, see `bench.editing.changes.TextChanges`.
-        limit: the largest fraction that is accepted.
+        replaced: share of all, see `bench.editing.changes.TextChanges`.
+        limit: the largest share replaced that is accepted.
         status: whether it is accepted.
+        reason: why it is not; "" where it is.
     """
 
     pieces: list[Piece]
     tokens: int
-    fraction: float
+    replaced: float
     limit: float
     status: EditStatus
+    reason: str
+
+    @property
+    def too_much(self) -> bool:
+        """Whether it is refused for its size."""
+        return self.status == "rejected_changed_too_much"
 
 
-def live(content: ToEdit, text: str, limit: float) -> Live:
+def live(content: ToEdit, text: str, limits: Limits) -> Live:
     """What an edit changed, by the same measure that accepts or refuses it."""
     text = text.replace("\r\n", "\n")
-    result = assess(content.prompt, content.original, text, "", max_changed=limit)
+    result = assess(content.prompt, content.original, text, "", limits)
     changes, edited = result.changes, result.proposed
     assert changes is not None  # nor the text that they lead to: there is a proposal
     assert edited is not None
@@ -65,7 +72,9 @@ def live(content: ToEdit, text: str, limit: float) -> Live:
         at = change.edited[1]
     pieces.append(Piece(edited[at:], "kept"))
     shown = [piece for piece in pieces if piece.text]
-    return Live(shown, changes.tokens, changes.fraction, limit, result.status)
+    return Live(
+        shown, changes.tokens, changes.replaced, limits.max_changed, result.status, result.reason
+    )
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ def item_values(given: Assigned, settings: Settings) -> dict[str, Any]:
     if isinstance(content, ToEdit):
         text = said.get("text", content.original)
         reasons = {name: name in said.get("reasons", ()) for name in get_args(Reason)}
-        shown = live(content, text, settings.max_changed)
+        shown = live(content, text, settings.limits)
         return values | {"text": text, "reasons": reasons, "live": shown}
     if given.item.task == "rank":
         return values | {"order": said.get("order", list(range(len(given.texts))))}

@@ -67,13 +67,13 @@ def test_the_difference_is_the_one_that_decides(tmp_path: Path) -> None:
     page = visit.page("edit")
     live = visit.answer(page, draft=True, text=MENDED).text
     assert "The sky is <del>green</del><ins>blue</ins> today" in live
-    assert "1 word or mark changed, 20 %; at most 50 % may be" in live
+    assert "1 word or mark changed, 20 % replaced; at most 65 % may be" in live
     live = visit.answer(page, draft=True, text="Blue, of course, my dear child").text
-    assert "this is too much for a minimal edit" in live
+    assert "This is too much for a minimal edit" in live
     refused = visit.answer(page, kind="edit", text="Blue, of course, my dear child")
     assert refused.status_code == 422
     assert refused.headers["content-type"].startswith("text/plain")
-    assert "at most 50.0% may be" in refused.text
+    assert "at most 65.0% may be" in refused.text
     unchanged = visit.answer(page, kind="edit", text=ORIGINAL)
     assert unchanged.status_code == 422
     assert "nothing to mend" in unchanged.text

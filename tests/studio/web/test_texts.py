@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.editing.acceptance import Limits
 from bench.studio.tasks import ToEdit
 from bench.studio.web.texts import exact, live, stretches
 
@@ -16,7 +17,7 @@ TEXT = st.text("ab <&\n.é😀", max_size=20)
 
 @given(TEXT.filter(str.strip), TEXT)
 def test_the_pieces_are_both_texts(original: str, text: str) -> None:
-    shown = live(ToEdit(prompt="q", original=original), text, 0.5)
+    shown = live(ToEdit(prompt="q", original=original), text, Limits())
     after = "".join(piece.text for piece in shown.pieces if piece.kind != "out")
     assert after.strip() == text.strip()
     before = "".join(piece.text for piece in shown.pieces if piece.kind != "in")
@@ -24,8 +25,8 @@ def test_the_pieces_are_both_texts(original: str, text: str) -> None:
 
 
 def test_the_numbers_are_those_that_decide() -> None:
-    shown = live(ToEdit(prompt="q", original="a b c d"), "a x c d", 0.2)
-    assert (shown.tokens, shown.fraction, shown.limit) == (1, 0.25, 0.2)
+    shown = live(ToEdit(prompt="q", original="a b c d"), "a x c d", Limits(0.2, always_allowed=0))
+    assert (shown.tokens, shown.replaced, shown.limit) == (1, 0.25, 0.2)
     assert shown.status == "rejected_changed_too_much"
     kinds = [(piece.text, piece.kind) for piece in shown.pieces]
     assert kinds == [("a ", "kept"), ("b", "out"), ("x", "in"), (" c d", "kept")]
