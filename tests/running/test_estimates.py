@@ -111,7 +111,7 @@ def test_every_part_that_is_judged_is_in_the_estimate(tmp_path: Path) -> None:
     assert estimated(config(*few, "evaluation.unseen_prompts=3"), store) == {"judge": "26"}
     matched = config(*few, "evaluation.matched_kl=2", "edits.source=files", method="ppo_rlhf")
     assert estimated(matched, store)["judge"] == "40"
-    assert estimated(config(*few, "judge.canaries=2"), store) == {"judge": "36"}
+    assert estimated(config(*few, "judge.canaries=2"), store) == {"judge": "34"}
     best = config(*few, "evaluation.greedy=true", "reward.n=4", method="best_of_n")
     assert estimated(best, store)["judge"] == "20"  # none of them is greedy
     (tmp_path / "verdicts.json").write_text("[]")
