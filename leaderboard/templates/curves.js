@@ -37,12 +37,13 @@
       this.lines = data.lines.map((line) => ({
         ...line, points: line.points.map(([step, x, mean, low, high, marked = 0]) => ({ step, x, mean, low, high, marked })),
       }));
+      this.chooseDashes();
       [this.x, this.y, this.isPath, this.by] = [data.x, data.y, data.path, data.by];
       const points = this.lines.flatMap((line) => line.points);
       this.steps = [...new Set(points.map((point) => point.step))].sort((a, b) => a - b);
       this.digits = Math.max(...points.map((point) => Math.abs(point.mean))) >= 10 ? 1 : 2;
       this.hidden = new Set();
-      this.first = data.read === null ? this.steps.length - 1 : this.steps.indexOf(data.read);
+      this.first = data.read === null ? this.lastShared() : this.steps.indexOf(data.read);
       this.build(figure, data.panels);
       new ResizeObserver(() => this.width !== this.holder.clientWidth && this.draw()).observe(this.holder);
     }
@@ -80,9 +81,22 @@
       return button;
     }
 
-    // Lines that share a panel differ in their dashes, too.
+    // Where all lines are read at first: the last step that each of them has, and else the very last.
+    lastShared() {
+      const shared = this.steps.findLastIndex((step) => this.lines.every((line) => line.points.some((point) => point.step === step)));
+      return shared > 0 ? shared : this.steps.length - 1;
+    }
+
+    // Lines that share a panel differ in their dashes, too: from the line before, and from those of the same colour.
+    chooseDashes() {
+      this.lines.forEach((line, i) => {
+        const taken = this.lines.slice(0, i).filter((other) => other.colour === line.colour).map((other) => other.dash);
+        line.dash = [i, i + 1, i + 2].map((k) => k % 3).find((dash) => !taken.includes(dash)) ?? i % 3;
+      });
+    }
+
     look(line, apart = false) {
-      return `c${line.colour}${apart ? "" : ` d${this.lines.indexOf(line) % 3}`}`;
+      return `c${line.colour}${apart ? "" : ` d${line.dash}`}`;
     }
 
     get visible() {
