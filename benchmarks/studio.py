@@ -6,7 +6,8 @@ file, gets `kill -9` at a random moment, and is started again. All numbers of
 actions that `save` returned are then looked for in the file: one that is not there was lost. The
 goals are the issue's: no lost row, and 95 % of the saves in less than 100 ms on two cores. A third
 process only sleeps for 5 ms, again and again: where it slept for more than the goal, a save could
-not have been faster, for the machine ran something else.
+not have been faster, for the machine ran something else. Then the same people work for as long at
+the page (`benchmarks.studio_page`).
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ import typer
 
 from bench.studio.study import Study
 from benchmarks.report import RESULTS, origin, origin_text, table, write
+from benchmarks.studio_page import save_times
 
 _WRITER = """
 import sys, time
@@ -155,6 +157,16 @@ def measure(people: int, seconds: float, folder: Path) -> dict[str, Any]:
     }
 
 
+def measure_page(people: int, seconds: float, folder: Path) -> dict[str, Any]:
+    """The same through the page, without a second writer."""
+    path, source = folder / "page.db", folder / "page.jsonl"
+    source.write_text("".join(rows(int(people * (seconds + 2)))))
+    study = Study(path, create=True)
+    took = save_times(study, source, people, seconds)
+    study.close()
+    return {"page_ms": percentiles(took), "page_lost": max(0, len(took) - len(kept(path)))}
+
+
 def kept(path: Path) -> set[int]:
     """Numbers of the actions in the file; opening it checks all of its pages and references."""
     study = Study(path)
@@ -183,6 +195,9 @@ def text_of(found: dict[str, Any]) -> str:
          f"{found['lost']} lost", "0"],
         ["a save", times(found["save_ms"]), "p95 100 ms"],
         ["the next item", times(found["next_ms"]), "–"],
+        ["a save through the page, until the next item is shown", times(found["page_ms"]),
+         "p95 100 ms"],
+        ["lost through the page", str(found["page_lost"]), "0"],
         ["time in which a program that only sleeps was not woken for over 100 ms",
          f"{found['stalled']:.1%}", "–"],
         ["load of the machine at the end, over 1, 5 and 15 min",
@@ -201,10 +216,11 @@ def main(
     command = f"python -m benchmarks.studio --people {people} --seconds {seconds:g}"
     with tempfile.TemporaryDirectory() as folder:
         result = origin(command) | measure(people, seconds, Path(folder))
+        result |= measure_page(people, seconds, Path(folder))
     text = f"{text_of(result)}\n\n{origin_text(result)}"
     write(result, text, out)
     typer.echo(text)
-    raise typer.Exit(int(result["lost"] > 0))
+    raise typer.Exit(int(result["lost"] + result["page_lost"] > 0))
 
 
 if __name__ == "__main__":
