@@ -120,7 +120,7 @@ def killed(path: Path, token: str, until: threading.Event) -> tuple[list[int], i
 def measure(people: int, seconds: float, folder: Path) -> dict[str, Any]:
     """All of it, as numbers; times in milliseconds."""
     path, source = folder / "study.db", folder / "pairs.jsonl"
-    enough = people * (seconds + 2) + seconds / _PAUSE_S
+    enough = people * (seconds + 2) + (seconds + 2 * _KILL_S[1]) / _PAUSE_S
     source.write_text("".join(rows(int(enough))))
     study = Study(path, create=True)
     study.add(source, "edit")
@@ -133,12 +133,14 @@ def measure(people: int, seconds: float, folder: Path) -> dict[str, Any]:
         subprocess.Popen([sys.executable, "-c", _SLEEPER], stdout=late) as sleeper,
     ):
         writer = pool.submit(killed, path, tokens[0], over)
-        for working in [pool.submit(one.work, seconds) for one in at_work]:
-            working.result()
-        over.set()
+        try:
+            for working in [pool.submit(one.work, seconds) for one in at_work]:
+                working.result()
+        finally:
+            over.set()
+            sleeper.kill()
+            sleeper.wait()
         others, kills = writer.result()
-        sleeper.kill()
-        sleeper.wait()
         late.seek(0)
         slept = [float(line) for line in late if line.endswith("\n")]
     study.close()
