@@ -10,6 +10,9 @@ from pathlib import Path
 
 from bench.errors import UserError
 
+# A database of SQLite, such as a study is, and the log beside it while it is open.
+_DATABASE, _LOGS = b"SQLite format 3\0", (b"\x37\x7f\x06\x82", b"\x37\x7f\x06\x83")
+
 
 def file_sha256(path: Path) -> str:
     """Hash a file's content."""
@@ -64,6 +67,11 @@ class FileState:
         return (status.st_size, status.st_mtime_ns) == (self.size, self.mtime_ns)
 
 
+def is_database(path: Path) -> bool:
+    """Whether a file is a database of SQLite, as a study is."""
+    return _begins(path, _DATABASE)
+
+
 def check_writable(path: Path) -> None:
     """Find out whether `write_atomically` can write `path`, before anything is paid for.
 
@@ -72,6 +80,7 @@ def check_writable(path: Path) -> None:
     """
     if path.is_dir():
         raise UserError(f"cannot write {path}: it is a folder; name a file in it")
+    _keep_databases(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _temporary(path).touch()
@@ -86,8 +95,9 @@ def write_atomically(path: Path, text: str) -> None:
     Who reads meanwhile, or after a failure, sees what was there before, whole.
 
     Raises:
-        UserError: it cannot be written (exit code 1).
+        UserError: it cannot be written (exit code 1), or is a database.
     """
+    _keep_databases(path)
     temporary = _temporary(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -107,12 +117,27 @@ def write_json_option(path: Path, text: str) -> None:
     """Write the file that a verb's `--json` names.
 
     Raises:
-        UserError: it cannot be written.
+        UserError: it cannot be written, or is a database.
     """
+    _keep_databases(path)
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise UserError(f"cannot write --json {path}: {error.strerror}") from error
+
+
+def _keep_databases(path: Path) -> None:
+    """Refuse to write over what people said: no file that is written here is a database."""
+    if _begins(path, _DATABASE, *_LOGS):
+        raise UserError(f"cannot write {path}: it is a study, or its log; name another file")
+
+
+def _begins(path: Path, *beginnings: bytes) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(len(_DATABASE)).startswith(beginnings)
+    except OSError:
+        return False
 
 
 def _temporary(path: Path) -> Path:

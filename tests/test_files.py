@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bench.errors import UserError
-from bench.files import check_writable, content_sha, write_atomically
+from bench.files import check_writable, content_sha, write_atomically, write_json_option
 
 
 def test_content_sha(tmp_path: Path) -> None:
@@ -27,6 +27,19 @@ def test_written_whole_in_a_new_folder(tmp_path: Path) -> None:
         write_atomically(path, "other")
         assert reader.read() == "é\n"
     assert [p.name for p in path.parent.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("beginning", ["SQLite format 3\0", "7\x7f\x06\x82", "7\x7f\x06\x83"])
+def test_a_database_is_not_written_over(beginning: str, tmp_path: Path) -> None:
+    path = tmp_path / "study.db"
+    path.write_bytes(beginning.encode("latin-1") + bytes(100))
+    before = path.read_bytes()
+    for write in (lambda: write_atomically(path, "x"), lambda: write_json_option(path, "x")):
+        with pytest.raises(UserError, match="is a study, or its log; name another file"):
+            write()
+    with pytest.raises(UserError, match="is a study"):
+        check_writable(path)
+    assert path.read_bytes() == before
 
 
 def test_a_failure_leaves_what_was_there(tmp_path: Path) -> None:

@@ -228,18 +228,17 @@ def agree(
     ] = None,
 ) -> None:
     """How far judges and people agree, comparison by comparison; of two also beyond chance."""
-    from bench.files import write_json_option
+    from bench.files import is_database, write_json_option
     from bench.judging.agreement import agree as agreement
     from bench.judging.agreement import one_each
     from bench.judging.beside import Rater, beside, common
     from bench.judging.labels import annotations_of
     from bench.judging.show import agreement_tables, beside_table
-    from bench.studio.labels import is_study
 
     files = [annotations_of(path) for path in (first, *(others or []))]
     found: Any
     grids: Any
-    if gold is None and len(files) == 2 and not any(map(is_study, files)) and one_each(*files):
+    if gold is None and len(files) == 2 and not any(map(is_database, files)) and one_each(*files):
         found, grids = agreement(*files), agreement_tables
     else:
         raters = [Rater.of(_labels(path)) for path in files]
@@ -255,10 +254,11 @@ def agree(
 
 def _labels(path: Path) -> Any:
     """Labels of a study, or of a file of annotations."""
+    from bench.files import is_database
     from bench.judging.labels import Labelled
-    from bench.studio.labels import is_study, labelled
+    from bench.studio.labels import labelled
 
-    return labelled(path) if is_study(path) else Labelled.read(path)
+    return labelled(path) if is_database(path) else Labelled.read(path)
 
 
 def _gold(suite: str) -> Any:

@@ -11,17 +11,6 @@ from bench.judging.labels import Labelled
 from bench.studio.results import Results, read_results
 from bench.studio.tasks import ToPrefer
 
-_HEADER = b"SQLite format 3\0"  # of every file of SQLite
-
-
-def is_study(path: Path) -> bool:
-    """Whether a file is a database, and so no file of annotations."""
-    try:
-        with path.open("rb") as file:
-            return file.read(len(_HEADER)) == _HEADER
-    except OSError:
-        return False
-
 
 def labelled(path: Path) -> Labelled:
     """What each person prefers; known answers to hidden items, and an adjudicator's, are left out.
