@@ -60,5 +60,5 @@ def _text(path: Path) -> str:
 def _json(text: str, where: str) -> Any:
     try:
         return json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:  # an integer of too many digits; lists in lists
         raise UserError(f"{where}: not JSON: {error}; it has to be {FORMS}") from error

@@ -43,6 +43,8 @@ def test_rows_come_with_their_places(name: str, tmp_path: Path) -> None:
         ("t.jsonl", b'[{"a": 1}]', FORMS),
         ("t.json", gzip.compress(b"[]", mtime=0), FORMS),
         ("t.jsonl.gz", b"{}", FORMS),
+        ("t.jsonl", b"{}\n" + b"[" * 100_000, r"t.jsonl, line 2: not JSON"),
+        ("t.jsonl", b'{"a": 1' + b"0" * 5000 + b"}", r"t.jsonl, line 1: not JSON"),
     ],
 )
 def test_what_is_no_table_is_named(name: str, content: bytes, said: str, tmp_path: Path) -> None:
