@@ -12,6 +12,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from bench.studio.adjudication import Dispute
+from bench.studio.answers import Checker
 from bench.studio.queue import Assigned
 from bench.studio.results import Answered, Given
 from bench.studio.settings import Settings
@@ -63,9 +64,11 @@ class Decisions:
         headers = {"Studio-Said": ""}
         if task not in ("edit", "spans"):
             return Response(status_code=204, headers=headers)
-        given = replace(_assigned(dispute.answered), answer=answer_of(task, fields))
+        given, settings = _assigned(dispute.answered), self._study.settings()
+        checker = Checker(given.item, given.shown, settings)
+        said = checker.checked(answer_of(task, fields), done=False)
         values = page_values(visitor, task, Progress(0, 0, None), f"/{task}/decide")
-        values |= item_values(given, self._study.settings())
+        values |= item_values(replace(given, answer=said.model_dump()), settings)
         return HTMLResponse(self._desk.render(f"{task}_draft.html", **values), headers=headers)
 
     def undo(self, request: Request, visitor: Visitor, task: TaskName, fields: Fields) -> Response:

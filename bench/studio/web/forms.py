@@ -64,7 +64,7 @@ def answer_of(task: TaskName, fields: Fields) -> dict[str, Any]:
                 return {"kind": kind, "order": order}
             case "spans":
                 return {"kind": kind, "spans": json.loads(field(fields, "spans"))}
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # lists in lists in lists
         raise UserError(f"the form's answer to {task} is garbled: {error}") from error
     return {"kind": kind}
 

@@ -65,9 +65,10 @@ class Guard:
             return PlainTextResponse("The studio does not go by this name here.", 400)
         if method in ("GET", "HEAD"):
             return None
-        origin = headers.get("origin")
-        foreign = origin is not None and urlsplit(origin).netloc.lower() != host.lower()
-        if foreign or headers.get("sec-fetch-site", "same-origin") != "same-origin":
+        if (
+            _is_foreign(headers.get("origin"), host)
+            or headers.get("sec-fetch-site", "same-origin") != "same-origin"
+        ):
             return PlainTextResponse("This form comes from another site.", 403)
         return None
 
@@ -82,4 +83,11 @@ class Guard:
             ipaddress.ip_address(name)
         except ValueError:
             return False
+        return True
+
+
+def _is_foreign(origin: str | None, host: str) -> bool:
+    try:
+        return origin is not None and urlsplit(origin).netloc.lower() != host.lower()
+    except ValueError:  # no address at all
         return True

@@ -51,6 +51,7 @@ def test_a_name_that_is_led_here_is_refused(made: Study, host: str, let_in: bool
         {"origin": "http://evil.example"},
         {"origin": "http://127.0.0.1:9999"},  # another server of this machine
         {"origin": "null"},
+        {"origin": "http://["},
         {"sec-fetch-site": "cross-site"},
         {"sec-fetch-site": "same-site"},
     ],
@@ -116,6 +117,14 @@ def test_a_problem_is_text_too(made: Study) -> None:
     shown = Visit(made).get("/<script>alert(1)<script>")
     assert shown.status_code == 404
     assert "<script>" not in shown.text
+
+
+@pytest.mark.parametrize("sent", ["[" * 100_000, '[{"start": 0, "end": 1' + "0" * 5000 + "}]", "5"])
+def test_what_no_page_sends_is_a_line(tmp_path: Path, sent: str) -> None:
+    visit = Visit(study(tmp_path, pairs(1), "spans"))
+    page = visit.page("spans")
+    for draft in (True, False):
+        assert visit.answer(page, draft=draft, spans=sent).status_code == 422
 
 
 def test_files_and_long_forms_are_refused(made: Study) -> None:
