@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from statistics import mode
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
@@ -13,8 +15,10 @@ from bench.data import Text
 from bench.editing.acceptance import assess
 from bench.errors import UserError
 from bench.preference import FIRST, SECOND, TIE
+from bench.studio.names import NAME, is_name
 from bench.studio.settings import Settings
 from bench.studio.tasks import Item, TaskName, ToEdit, Value
+from bench.tables import shortened
 
 Reason = Literal["safety", "academic_words", "form", "facts", "other"]
 """Why a response was edited, as the paper's examples have it (arXiv:2406.02756, Section 2.1)."""
@@ -97,6 +101,7 @@ KINDS: dict[TaskName, tuple[str, ...]] = {
     "rank": ("rank", "skip"),
     "spans": ("spans", "skip"),
 }
+_BREAK = re.compile(r"\r\n|\r|\n")
 _CHOICE = {"a": FIRST, "tie": TIE, "b": SECOND}
 
 
@@ -167,9 +172,7 @@ class Checker:
     def _edit(self, answer: EditAnswer, done: bool) -> EditAnswer:
         content = self.item.content
         assert isinstance(content, ToEdit)
-        text = answer.text
-        if "\r" not in content.original:  # a form sends each line break as two characters
-            text = text.replace("\r\n", "\n")
+        text = with_breaks_of(content.original, answer.text)
         if not done:
             return answer.model_copy(update={"text": text})
         result = assess(content.prompt, content.original, text, "", self.settings.limits)
@@ -186,12 +189,25 @@ class Checker:
                     f"the span {span.start} to {span.end} is not within the response, which has "
                     f"{length} characters"
                 )
-            kinds = self.settings.span_types
+            kinds, named = self.settings.span_types, shortened(span.type)
             if kinds and span.type not in kinds:
-                raise UserError(f"the span's type {span.type!r} is none of {', '.join(kinds)}")
+                raise UserError(f"the span's type {named} is none of {', '.join(kinds)}")
+            if not kinds and not is_name(span.type):
+                raise UserError(f"the span's type {named} is not {NAME}")
         for one, other in pairwise(sorted(spans, key=lambda s: (s.start, s.end, s.type))):
             if (one.start, one.end, one.type) == (other.start, other.end, other.type):
                 raise UserError(f"the span {one.start} to {one.end} ({one.type}) is there twice")
+
+
+def with_breaks_of(original: str, text: str) -> str:
+    """A text with the line breaks of the original; a form sends each as two characters.
+
+    Where there are more of them, or fewer, all are as most of the original's.
+    """
+    own, lines = _BREAK.findall(original), _BREAK.split(text)
+    if len(own) != len(lines) - 1:
+        own = [mode(own) if own else "\n"] * (len(lines) - 1)
+    return "".join(map("".join, zip(lines, [*own, ""], strict=True)))
 
 
 def parsed(text: str) -> Answer:
@@ -199,4 +215,13 @@ def parsed(text: str) -> Answer:
     return _ADAPTER.validate_json(text)
 
 
-__all__ = ["KINDS", "Answer", "Checker", "MarkedSpan", "Reason", "Severity", "parsed"]
+__all__ = [
+    "KINDS",
+    "Answer",
+    "Checker",
+    "MarkedSpan",
+    "Reason",
+    "Severity",
+    "parsed",
+    "with_breaks_of",
+]

@@ -18,9 +18,9 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from bench.data import (
     Annotation,
@@ -30,7 +30,7 @@ from bench.data import (
     Ids,
     Named,
     Preference,
-    Ranking,
+    PreferenceLabel,
     Row,
     Text,
 )
@@ -81,6 +81,33 @@ class _Unranked(ToRank):
     """A `Ranking` whose ranks may be missing."""
 
     ranks: list[int] | None = None
+
+    @model_validator(mode="after")
+    def _ranked(self) -> Self:
+        if self.ranks is not None and len(self.ranks) != len(self.responses):
+            raise ValueError(f"{len(self.ranks)} ranks of {len(self.responses)} responses")
+        return self
+
+
+class _Compared(Comparison):
+    """A `Comparison` whose preference may be missing, and is one."""
+
+    preference: PreferenceLabel = None
+
+
+class _Marked(Annotation):
+    """An `Annotation` of which each span is within its response."""
+
+    @model_validator(mode="after")
+    def _within(self) -> Self:
+        length = len(self.response)
+        for span in self.spans or ():
+            if not span.start < span.end <= length:
+                raise ValueError(
+                    f"the span {span.start} to {span.end} is not within the response, which has "
+                    f"{length} characters"
+                )
+        return self
 
 
 Content = ToEdit | ToPrefer | ToRank | ToMark
@@ -196,7 +223,7 @@ def _read_edit(row: dict[str, Any]) -> tuple[Content, Value | None]:
 
 def _read_prefer(row: dict[str, Any]) -> tuple[Content, Value | None]:
     if "output_1" in row:
-        given = Comparison.model_validate({"preference": None} | row)
+        given = _Compared.model_validate(row)
         value = None if given.preference is None else {"preference": given.preference}
         return _picked(ToPrefer, given), value
     pair = Preference.model_validate(row)
@@ -213,8 +240,6 @@ def _read_prefer(row: dict[str, Any]) -> tuple[Content, Value | None]:
 
 def _read_rank(row: dict[str, Any]) -> tuple[Content, Value | None]:
     ranking = _Unranked.model_validate(row)
-    if ranking.ranks is not None:
-        Ranking.model_validate(row)
     return _picked(ToRank, ranking), None if ranking.ranks is None else {"ranks": ranking.ranks}
 
 
@@ -227,7 +252,7 @@ def _read_spans(row: dict[str, Any]) -> tuple[Content, Value | None]:
         return content, None
     if "spans" not in row:
         return _picked(ToMark, Demonstration.model_validate(row)), None
-    marked = Annotation.model_validate(row)
+    marked = _Marked.model_validate(row)
     spans = marked.spans
     value = None if spans is None else {"spans": [span.model_dump() for span in spans]}
     return _picked(ToMark, marked), value

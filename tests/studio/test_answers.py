@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from bench.errors import UserError
+from bench.studio.answers import with_breaks_of
 from bench.studio.tasks import TaskName
 from tests.studio.studies import ORIGINAL, edited, pairs, people, rankings, study
 
@@ -77,6 +78,32 @@ def test_time_is_a_time(seconds: float, tmp_path: Path) -> None:
     assert given is not None
     with pytest.raises(UserError, match="seconds="):
         made.save(ana, given.item.id, {"kind": "skip"}, seconds=seconds)
+
+
+@pytest.mark.parametrize("kind", [" ", "x" * 61, "a\nb", "a\0b"])
+def test_a_type_is_a_name(kind: str, tmp_path: Path) -> None:
+    made = study(tmp_path, ROWS["spans"], "spans")
+    [ana] = people(made, "ana")
+    given = made.next(ana, "spans")
+    assert given is not None
+    with pytest.raises(UserError, match=r"the span's type '.*' is not one line of 1 to 60"):
+        made.save(ana, given.item.id, marked(span(0, 3, kind)), seconds=1)
+
+
+@pytest.mark.parametrize(
+    ("original", "text", "kept"),
+    [
+        ("a\nb", "a\r\nc", "a\nc"),
+        ("a\r\nb", "a\nc", "a\r\nc"),
+        ("a\rb\r\nc\nd", "a\r\nx\r\nc\r\nd", "a\rx\r\nc\nd"),
+        ("a\r\nb\r\nc\nd", "a\r\nd", "a\r\nd"),
+        ("a b", "a\r\nb", "a\nb"),
+        ("a\nb", "ab", "ab"),
+    ],
+)
+def test_line_breaks_are_the_original_s(original: str, text: str, kept: str) -> None:
+    assert with_breaks_of(original, text) == kept
+    assert with_breaks_of(original, original) == original
 
 
 def test_an_item_that_was_not_given_cannot_be_seen_or_answered(tmp_path: Path) -> None:

@@ -90,6 +90,13 @@ def test_an_edit_is_of_the_item_that_its_pair_makes(tmp_path: Path) -> None:
         ("spans", "[1]", "line 2: a list, no row; it has to be .json (a list of rows)"),
         ("edit", "{nothing", "line 2: not JSON"),
         ("edit", '{"prompt": "p", "chosen": "x", "rejected": "\\ud800"}', "half a character"),
+        ("prefer", '{"prompt": "p", "output_1": "x", "output_2": "y", "preference": 7}', "1 to 2"),
+        ("rank", '{"prompt": "p", "responses": ["x", "y"], "ranks": [0]}', "1 ranks of 2"),
+        (
+            "spans",
+            '{"prompt": "p", "response": "x", "spans": [{"start": 0, "end": 2, "kind": "k"}]}',
+            "the span 0 to 2 is not within the response, which has 1 characters",
+        ),
     ],
 )
 def test_a_wrong_row_is_one_line_and_nothing_is_added(

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 from markupsafe import Markup, escape
 
 from bench.editing.acceptance import EditStatus, Limits, assess
-from bench.studio.answers import Severity
+from bench.studio.answers import Severity, with_breaks_of
 from bench.studio.tasks import ToEdit
 
 _GRAVER: tuple[Severity, ...] = get_args(Severity)
@@ -57,7 +57,7 @@ class Live:
 
 def live(content: ToEdit, text: str, limits: Limits) -> Live:
     """What an edit changed, by the same measure that accepts or refuses it."""
-    text = text.replace("\r\n", "\n")
+    text = with_breaks_of(content.original, text)
     result = assess(content.prompt, content.original, text, "", limits)
     changes, edited = result.changes, result.proposed
     assert changes is not None  # nor the text that they lead to: there is a proposal

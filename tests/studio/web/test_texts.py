@@ -32,6 +32,11 @@ def test_the_numbers_are_those_that_decide() -> None:
     assert kinds == [("a ", "kept"), ("b", "out"), ("x", "in"), (" c d", "kept")]
 
 
+def test_a_form_s_line_breaks_are_no_change() -> None:
+    original = "a\r\nb\nc\rd"
+    assert live(ToEdit(prompt="q", original=original), "a\r\nb\r\nc\r\nd", Limits()).tokens == 0
+
+
 def mark(start: int, end: int, severity: str = "major", kind: str = "t") -> dict[str, object]:
     return {"start": start, "end": end, "type": kind, "severity": severity}
 
