@@ -40,7 +40,7 @@ def unity(answered: Answered) -> float | None:
     """From 0 to 1: how far the people of an item agree, mean over pairs; None: fewer than two.
 
     Who skipped the item said nothing of it. One who says that it cannot be mended agrees with
-    everybody who says so, and with nobody who edits it.
+    everybody who says so, and with nobody who edits it. Of marked spans the types count, too.
     """
     said = [one.value for one in answered.given if one.answer.kind != "skip"]
     if len(said) < 2:
@@ -49,7 +49,7 @@ def unity(answered: Answered) -> float | None:
     def agree(one: Value | None, other: Value | None) -> float:
         if one is None or other is None:
             return float(one is other)
-        return alike(answered.item, one, other)
+        return (_typed_spans if answered.item.task == "spans" else alike)(answered.item, one, other)
 
     return fmean(agree(*pair) for pair in combinations(said, 2))
 
@@ -136,11 +136,12 @@ def _by_text(item: Item, value: Value) -> float:
 
 
 def _orders(answered: Answered) -> list[list[str]]:
-    """Each two responses are a unit: which of them is better."""
-    n = len(answered.item.responses)
+    """Each two responses are a unit: which of them is better, in the order of `_by_text`."""
+    texts = answered.item.responses
+    by_text = sorted(range(len(texts)), key=texts.__getitem__)
     return [
         [_order(value["ranks"], i, j) for value in _said(answered)]
-        for i, j in combinations(range(n), 2)
+        for i, j in combinations(by_text, 2)
     ]
 
 

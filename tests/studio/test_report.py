@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from bench.grid import Grid
 from bench.studio.agreement import alike, measures
+from bench.studio.queue import Assigned
 from bench.studio.report import make_report
 from bench.studio.results import read_results
 from bench.studio.show import report_tables
@@ -92,6 +94,26 @@ def test_chance_does_not_depend_on_which_response_a_file_has_first(tmp_path: Pat
     assert kappa is not None
     assert alpha.mean == pytest.approx(1 - 2 * 19 / (2 * 9 * 11))
     assert kappa.mean == pytest.approx((0.9 - 0.5) / 0.5)
+
+
+def test_nor_is_the_order_of_a_file_s_rankings_chance(tmp_path: Path) -> None:
+    """The best one is first in the file, as in pairs; of 20 judgements of 10 units 19 are right."""
+    rows = [
+        {"id": f"r{i}", "prompt": str(i), "responses": ["ab"[i % 2], "ba"[i % 2]]}
+        for i in range(10)
+    ]
+    made = study(tmp_path, rows, "rank")
+    made.set(overlap=2)
+
+    def best(text: str) -> Callable[[Assigned], dict[str, Any]]:
+        return lambda g: {"kind": "rank", "order": sorted((0, 1), key=lambda i: g.texts[i] != text)}
+
+    right = {row["id"]: best(row["responses"][0]) for row in rows}
+    answers(made, "ana", "rank", right)
+    answers(made, "ben", "rank", right | {"r0": best("b")})
+    [_, alpha] = measures(read_results(tmp_path / "study.db", "rank"))
+    assert alpha.estimate is not None
+    assert alpha.estimate.mean == pytest.approx(1 - 2 * 19 / (2 * 9 * 11))  # as of preferences
 
 
 def test_attention_and_time_of_each_person(tmp_path: Path) -> None:

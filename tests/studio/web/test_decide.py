@@ -98,6 +98,25 @@ def test_marks_are_decided(tmp_path: Path) -> None:
     assert results(made, "spans")[0].values == [{"spans": []}]
 
 
+@pytest.mark.parametrize(
+    "sent", ["5", "[1]", '[{"start": 0, "end": 1, "type": "t", "severity": "huge"}]']
+)
+def test_a_draft_that_is_no_answer_is_a_line(tmp_path: Path, sent: str) -> None:
+    made = study(tmp_path, [{"id": "s", "prompt": "q", "response": "a b"}], "spans")
+    span = {"start": 0, "end": 1, "type": "t", "severity": "minor"}
+    disagreeing(made, "spans", {"kind": "spans", "spans": [span]}, {"kind": "spans", "spans": []})
+    visit = zoe(made)
+    assert visit.answer(visit.page("spans/decide"), draft=True, spans=sent).status_code == 422
+
+
+def test_who_marks_the_same_of_another_type_disagrees(tmp_path: Path) -> None:
+    made = study(tmp_path, [{"id": "s", "prompt": "q", "response": "a b"}], "spans")
+    span = {"start": 0, "end": 1, "type": "t", "severity": "minor"}
+    said = [{"kind": "spans", "spans": [span | {"type": kind}]} for kind in ("t", "u")]
+    disagreeing(made, "spans", *said)
+    assert "ana" in zoe(made).page("spans/decide")
+
+
 @pytest.mark.parametrize("adjudicates", [True, False])
 def test_who_is_no_adjudicator_sees_nothing_of_others(tmp_path: Path, adjudicates: bool) -> None:
     made = study(tmp_path, pairs(1), "edit")
