@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -63,13 +64,16 @@ def add(
         float | None, typer.Option(help="Largest share of words that an edit may replace.")
     ] = None,
     span_types: Annotated[
-        str | None, typer.Option(metavar="TYPE,...", help="Of marked errors; else any.")
+        str | None, typer.Option(metavar="TYPE,...", help="Of marked errors; `,`: any.")
     ] = None,
 ) -> None:
     """Add a file's items to a study, which is made where it is not there; change its settings."""
-    from bench.studio.tasks import check_task, read_items
+    from bench.studio.tasks import TASKS, check_task, read_items
 
     name = None if task is None else check_task(task)
+    if not db.exists() and (file is None or name is None):
+        what = f"a new one needs a file of items and --task ({', '.join(TASKS)})"
+        raise UserError(f"there is no study {db}: {what}")
     if file is not None and file.is_dir():
         file = pairs_of(file, store)
     if file is not None and name is not None:
@@ -82,7 +86,7 @@ def add(
             gold_rate=gold_rate,
             lease_s=lease_s,
             max_changed=max_changed,
-            span_types=span_types and [kind.strip() for kind in span_types.split(",")],
+            span_types=None if span_types is None else _types(span_types),
         )
         if file is not None and chosen is not None:
             added = study.add(file, chosen)
@@ -112,6 +116,8 @@ def people(
 
     if adjudicator and add is None:
         raise UserError("--adjudicator says of whom --add NAME invites: give both")
+    if not re.fullmatch(r"https?://[^\s/?#]+/?", url):
+        raise UserError(f"--url {url} is no address of a studio, as http://192.168.1.7:8765 is")
     with _opened(db) as study:
         if revoke is not None:
             study.revoke(revoke)
@@ -140,8 +146,6 @@ def export(
 
     with _opened(db) as study:
         name = _task(study, task)
-        if out.exists() and out.samefile(db):
-            raise UserError(f"--out {out} would overwrite the study: name another file")
         with study.database.read() as connection:
             results = results_of(connection, name)
     show(exported_line(write(results, out), str(out)))
@@ -198,6 +202,11 @@ def pairs_of(run: Path, store: Path | None) -> Path:
     from bench.running.stored import pairs_file
 
     return pairs_file(run, Store(store))
+
+
+def _types(listed: str) -> list[str]:
+    """The types of a list; none: any."""
+    return list(dict.fromkeys(kind for part in listed.split(",") if (kind := part.strip())))
 
 
 def _task(study: Study, given: str | None, *, new: bool = False) -> TaskName:

@@ -100,7 +100,7 @@ def edit_file(
     pairs, left_out = read_responses(preferences)
     if out.resolve() == preferences.resolve():
         raise UserError(f"the edits would overwrite the preferences in {preferences}; name another")
-    check_writable(out)
+    check_rows(out)
     results = editor.edit(pairs)
     if not allow_missing:
         require_answers(results, MAX_MISSING, f"nothing was written to {out}; --allow-missing does")
@@ -122,6 +122,17 @@ def edit_file(
     write_atomically(beside(out, "report.json"), reported + "\n")
     write_atomically(out, "".join(row_lines(accepted)))  # last: who finds it finds the others
     return report
+
+
+def check_rows(out: Path) -> None:
+    """Find out whether rows can be written to `out`, and are read again by its ending.
+
+    Raises:
+        UserError: they cannot.
+    """
+    if out.suffix in (".gz", ".json"):
+        raise UserError(f"cannot write {out}: the file has a row a line; name one as edits.jsonl")
+    check_writable(out)
 
 
 def beside(out: Path, ending: str) -> Path:

@@ -43,6 +43,10 @@ class Database:
         self.path = path
         if not path.is_file() and not create:
             raise UserError(f"there is no study {path}: {_HOW}")
+        if path.is_dir():
+            raise UserError(f"the study {path} is a folder: name a file in it")
+        if not path.parent.is_dir():
+            raise UserError(f"the study {path}: there is no folder {path.parent}; make it first")
         self._lock = threading.Lock()
         with self._named_errors("open"):
             self._writer = self._connect("rwc" if create else "rw")

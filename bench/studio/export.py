@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.data import Annotation, Edit, Preference, Ranking, Row, Span, row_lines
-from bench.editing.files import beside
-from bench.files import check_writable, write_atomically
+from bench.editing.files import beside, check_rows
+from bench.files import write_atomically
 from bench.preference import TIE
 from bench.studio.results import Answered, Given, Results
 from bench.studio.tasks import TaskName, ToEdit, ToMark, ToPrefer, ToRank
@@ -58,7 +58,7 @@ def export(results: Results, out: Path) -> Exported:
     Raises:
         UserError: one of them cannot be written.
     """
-    check_writable(out)
+    check_rows(out)
     rows = rows_of(results)
     exported = _counted(results, rows)
     said = [row for answered in results.items for row in _said(answered)]

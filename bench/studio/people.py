@@ -6,12 +6,13 @@ import hashlib
 import hmac
 import secrets
 import sqlite3
+import unicodedata
 from dataclasses import dataclass
 
 from bench.errors import UserError, unknown
+from bench.studio.names import NAME, is_name
 
 YOU = "you"  # who works on a study that has no people
-_LONGEST = 60
 _ADJUDICATES = "EXISTS (SELECT 1 FROM adjudicators a WHERE a.person = p.number) AS adjudicates"
 _LIVE = f"""SELECT t.number, t.sha, p.number AS person, p.name, {_ADJUDICATES}
     FROM tokens t JOIN people p ON p.number = t.person
@@ -45,11 +46,9 @@ def invite(
     Raises:
         UserError: the name cannot be used, or its token is valid.
     """
-    if not name.strip() or len(name) > _LONGEST or not name.isprintable() or name == YOU:
-        raise UserError(
-            f"{name!r} is no name for a person: one line of 1 to {_LONGEST} characters that is "
-            f"not {YOU!r}"
-        )
+    name = _tidy(name)
+    if not is_name(name) or name.casefold() == YOU:
+        raise UserError(f"{name!r} is no name for a person: {NAME} that is not {YOU!r}")
     if name in {row["name"] for row in connection.execute(_LIVE)}:
         raise UserError(
             f"{name} has a token already; --revoke {name} ends it, then --add gives a new one"
@@ -72,6 +71,7 @@ def revoke(connection: sqlite3.Connection, name: str, now: float) -> None:
         UserError: nobody of this name has one.
     """
     live = {row["name"]: row["number"] for row in connection.execute(_LIVE)}
+    name = name if name in live else _tidy(name)
     if name not in live:
         raise UserError(unknown("person with a token", name, live))
     connection.execute("INSERT INTO revocations (token, at) VALUES (?, ?)", (live[name], now))
@@ -106,6 +106,11 @@ def listed(connection: sqlite3.Connection) -> list[Person]:
             f"SELECT number, name, {_ADJUDICATES} FROM people p ORDER BY number"
         )
     ]
+
+
+def _tidy(name: str) -> str:
+    """The one way to write a name: two that look the same would be two people."""
+    return unicodedata.normalize("NFC", name.strip())
 
 
 def _person(connection: sqlite3.Connection, name: str, now: float) -> int:

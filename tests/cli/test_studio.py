@@ -85,10 +85,36 @@ def test_what_is_refused_is_one_line_and_leaves_no_study_behind() -> None:
     said("add", "study.db", "pairs.jsonl", "--task", "edit")
     assert "overlap must be" in refused("add", "study.db", "--overlap", "0")
     assert "share must be" in refused("add", "study.db", "--share", "2")
-    assert "would overwrite the study" in refused("export", "study.db", "--out", "study.db")
+    for verb in (["export", "--out"], ["report", "--json"]):
+        for taken in ("study.db", "other.db"):
+            Study(Path(taken), create=True).close()
+            name, option = verb
+            told = refused(name, "study.db", option, taken)
+            assert f"cannot write {taken}: it is a study" in told
+            assert Study(Path(taken)).settings().overlap == 1
     assert "there is a file pairs.jsonl" in refused("backup", "study.db", "--out", "pairs.jsonl")
+    Path("folder").mkdir()
+    assert "the study folder is a folder" in refused(
+        "add", "folder", "pairs.jsonl", "--task", "edit"
+    )
+    told = refused("add", "none/study.db", "pairs.jsonl", "--task", "edit")
+    assert "there is no folder none; make it first" in told
+    assert "a new one needs a file of items and --task (edit, " in refused("add", "new.db")
+    assert "needs a file" in refused("add", "new.db", "--gold", "pairs.jsonl", "--task", "edit")
+    for name in ("x.jsonl.gz", "x.json"):
+        assert "has a row a line" in refused("export", "study.db", "--out", name)
+    for url in ("studio.lan", "http://", "http://a/?token=1"):
+        assert "is no address" in refused("people", "study.db", "--add", "ana", "--url", url)
+    assert Study(Path("study.db")).people() == []
     assert "give both" in refused("people", "study.db", "--adjudicator")
     assert "unknown person" in refused("people", "study.db", "--revoke", "ben")
     assert "has edit: name a task" in refused("report", "study.db", "--task", "rank")
     said("add", "study.db", "pairs.jsonl", "--task", "prefer")
     assert "has edit and prefer: name a task" in refused("report", "study.db")
+
+
+def test_a_list_of_types_has_no_empty_one_and_can_be_taken_back() -> None:
+    said("add", "study.db", "pairs.jsonl", "--task", "spans", "--span-types", "fact,, form ,fact")
+    assert Study(Path("study.db")).settings().span_types == ["fact", "form"]
+    said("add", "study.db", "--span-types", ",")
+    assert Study(Path("study.db")).settings().span_types == []

@@ -79,6 +79,9 @@ def test_what_is_refused_is_one_line_and_leaves_no_study_behind() -> None:
     gone = refused("edit", "pairs.jsonl", "--db", "a.db", "--instructions", "gone.md")
     assert "cannot read the instructions gone.md" in gone
     assert "there is no study a.db" in refused("serve", "a.db")
+    for name in ("http://studio.lan", "studio.lan:8765", "a b"):
+        told = refused("edit", "pairs.jsonl", "--db", "a.db", "--name", name)
+        assert f"--name {name}: a name alone" in told
     assert not Path("a.db").exists()
     assert "overlap must be" in refused("edit", "pairs.jsonl", "--db", "a.db", "--overlap", "0")
 

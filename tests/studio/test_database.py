@@ -190,7 +190,8 @@ def refused(path: Path, *, create: bool = False) -> str:
 def test_what_is_no_study_is_refused_in_one_line_and_left_alone(tmp_path: Path) -> None:
     assert "there is no study" in refused(tmp_path / "none.db")
     assert "there is no study" in refused(tmp_path)
-    assert "cannot open the study" in refused(tmp_path / "no" / "folder.db", create=True)
+    assert "there is no folder" in refused(tmp_path / "no" / "folder.db", create=True)
+    assert "is a folder" in refused(tmp_path, create=True)
     text = tmp_path / "text.db"
     text.write_text('{"prompt": "a text"}\n' * 100)
     other = tmp_path / "other.db"

@@ -58,9 +58,19 @@ def test_without_people_there_is_you(tmp_path: Path) -> None:
         made.person()
 
 
-@pytest.mark.parametrize("name", ["", " ", "you", "a\nb", "x" * 61, "\x1b[31m"])
+@pytest.mark.parametrize("name", ["", " ", "you", "a\nb", "x" * 61, "\x1b[31m", " You"])
 def test_names(name: str, tmp_path: Path) -> None:
     made = study(tmp_path, pairs(1), "edit")
     with pytest.raises(UserError, match="is no name for a person"):
         made.invite(name)
     assert made.people() == []
+
+
+def test_names_that_look_the_same_are_the_same(tmp_path: Path) -> None:
+    made = study(tmp_path, pairs(1), "edit")
+    made.invite("Zo\u00eb")
+    for name in ("Zoe\u0308", " Zo\u00eb "):
+        with pytest.raises(UserError, match="has a token already"):
+            made.invite(name)
+    made.revoke("Zoe\u0308")
+    assert [(one.name, one.invited) for one in made.people()] == [("Zo\u00eb", False)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import shlex
 import socket
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +20,7 @@ from bench.studio.tasks import TASKS, TaskName
 from bench.studio.web.app import create_app
 from bench.studio.web.guide import guide
 
+_NAME = re.compile(r"[\w-]+(\.[\w-]+)*")
 _LEAVING_S = 5  # for requests that are being answered when the server is ended
 
 
@@ -33,7 +35,7 @@ class Page:
         instructions: Markdown for the people; None: the built-in ones of each task.
 
     Raises:
-        UserError: the instructions cannot be read.
+        UserError: the instructions cannot be read, or a name is none.
     """
 
     host: str = "127.0.0.1"
@@ -43,6 +45,9 @@ class Page:
 
     def __post_init__(self) -> None:
         guide(TASKS[0], self.instructions)
+        for name in self.names:
+            if not (_NAME.fullmatch(name) or _number(name)):
+                raise UserError(f"--name {name}: a name alone, without http:// and port")
 
     def serve(self, study: Study, tasks: Sequence[TaskName], say: Callable[[str], None]) -> None:
         """Serve until Ctrl-C; what is being saved then is saved.
@@ -72,10 +77,8 @@ class Page:
 
     def _is_here(self) -> bool:
         """Whether this machine alone can reach it."""
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return self.host == "localhost"
+        number = _number(self.host)
+        return self.host == "localhost" if number is None else number.is_loopback
 
     def _check_people(self, study: Study) -> None:
         if not self._is_here() and not any(person.invited for person in study.people()):
@@ -121,6 +124,13 @@ def server(app: Starlette) -> uvicorn.Server:
         timeout_graceful_shutdown=_LEAVING_S,
     )
     return uvicorn.Server(config)
+
+
+def _number(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        return None
 
 
 def _invite(study: Study) -> str:
