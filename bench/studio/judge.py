@@ -61,11 +61,13 @@ class HumanJudge:
         self, prompts: list[str], outputs: list[str], references: list[str]
     ) -> list[Verdict]:
         """Verdicts of people; what nobody compared has the status "api_error"."""
-        known = {}
+        known: dict[tuple[str, str, str], Answered] = {}
         for answered in self._options.results.items:
             content = answered.item.content
             assert isinstance(content, ToPrefer)
-            known[content.prompt, content.output_1, content.output_2] = answered
+            key = content.prompt, content.output_1, content.output_2
+            if key not in known or not known[key].values:  # the same texts may be of two rows
+                known[key] = answered
         pairs = [Pair(*texts) for texts in zip(prompts, references, outputs, strict=True)]
         verdicts = [self._verdict(pair, known) for pair in pairs]
         missing = sum(verdict.status == "api_error" for verdict in verdicts)

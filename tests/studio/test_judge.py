@@ -9,7 +9,7 @@ import pytest
 from bench.plugins.registry import JUDGES
 from bench.studio.judge import HumanJudge
 from bench.testing import check_judge, check_ties
-from tests.studio.studies import ORIGINAL, chosen, pairs, study
+from tests.studio.studies import ORIGINAL, chosen, pairs, people, study
 from tests.studio.test_export import BLUE, answers
 
 PROMPTS = [row["prompt"] for row in pairs(4)]
@@ -45,6 +45,17 @@ def test_verdicts_are_means_over_people_in_the_order_that_is_asked(tmp_path: Pat
     assert (about["cost_usd"], about["models"]) == (0.0, {"ana": 3, "ben": 3})
     assert about["counts"] == {"api_error": 1, "ok": 2, "refusal": 1, "tie": 1}
     assert about["diagnostics"]["tie_rate"]["mean"] == pytest.approx(1 / 3)
+
+
+def test_the_same_texts_in_two_rows_are_one_question(tmp_path: Path) -> None:
+    twice = [row | {"id": name} for row in pairs(1) for name in ("a", "b")]
+    made = study(tmp_path, twice, "prefer")
+    [ana] = people(made, "ana")
+    given = made.next(ana, "prefer")
+    assert given is not None
+    made.save(ana, given.item.id, chosen(given, BLUE), seconds=1)  # the other is not answered yet
+    [verdict] = judge(tmp_path).compare(PROMPTS[:1], [ORIGINAL], [BLUE])
+    assert (verdict.preference, verdict.status) == (1.0, "ok")
 
 
 def test_it_conforms(tmp_path: Path) -> None:
