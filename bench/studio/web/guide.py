@@ -21,7 +21,7 @@ def guide(task: TaskName, file: Path | None = None) -> Markup:
     """
     path = file or _OURS / f"{task}.md"
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read the instructions {path}: {error}") from error
     if not text.strip():

@@ -24,6 +24,11 @@ def test_html_stays_text_and_nothing_is_loaded(tmp_path: Path) -> None:
         assert wrong not in shown
 
 
+def test_a_mark_of_byte_order_is_no_text(tmp_path: Path) -> None:
+    (tmp_path / "i.md").write_text("\ufeff# Rules\n", encoding="utf-8")
+    assert guide("edit", tmp_path / "i.md") == "<h1>Rules</h1>\n"
+
+
 def test_each_task_has_its_own() -> None:
     assert len({guide(task) for task in TASKS}) == len(TASKS)
 
