@@ -39,6 +39,8 @@ from bench.preference import FIRST
 from bench.tables import read_table
 
 TaskName = Literal["edit", "prefer", "rank", "spans"]
+LONGEST = 1 << 18
+"""Bytes of a response: a form holds it in three times as many."""
 TASKS: tuple[TaskName, ...] = get_args(TaskName)
 Value = dict[str, Any]
 
@@ -196,13 +198,19 @@ def _read(path: Path, reader: _Reader, task: TaskName) -> Iterator[tuple[Item, V
             first = error.errors()[0]
             field = ".".join(str(part) for part in first["loc"]) or "the row"
             raise UserError(f"{path}, {place}, field {field}: {first['msg']}") from error
+        item = Item.of(task, content)
+        longest = max(len(text.encode()) for text in item.responses)
+        if longest > LONGEST:
+            raise UserError(
+                f"{path}, {place}: a response of {longest} bytes; the page takes at most {LONGEST}"
+            )
         if content.id is not None:
             earlier = places.setdefault(content.id, place)
             if earlier != place:
                 raise UserError(
                     f"{path}, {place}, field id: {content.id!r} is the id of {earlier}, too"
                 )
-        yield Item.of(task, content), value
+        yield item, value
 
 
 _Reader = Callable[[dict[str, Any]], tuple[Content, Value | None]]

@@ -11,7 +11,7 @@ import pytest
 
 from bench.errors import UserError
 from bench.studio.study import Study
-from bench.studio.tasks import TaskName, read_items
+from bench.studio.tasks import LONGEST, TaskName, read_items
 from tests.studio.studies import ORIGINAL, answer_all, pairs, people, study, write
 
 EDIT = {
@@ -117,6 +117,12 @@ def test_a_wrong_row_is_one_line_and_nothing_is_added(
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
     assert made.tasks() == []
+
+
+def test_a_response_that_no_form_holds_is_refused(tmp_path: Path) -> None:
+    row = pairs(1)[0] | {"rejected": "é" * (LONGEST // 2) + "x"}
+    with pytest.raises(UserError, match="line 1: a response of 262145 bytes; the page takes"):
+        read_items(write(tmp_path / "rows.jsonl", [row]), "edit")
 
 
 def test_a_file_without_rows_and_a_gold_without_its_answer_are_refused(tmp_path: Path) -> None:

@@ -16,9 +16,9 @@ from starlette.requests import Request
 from bench.errors import UserError
 from bench.studio.answers import KINDS
 from bench.studio.study import LONGEST_S
-from bench.studio.tasks import TaskName
+from bench.studio.tasks import LONGEST, TaskName
 
-LARGEST = 1 << 20  # bytes of a form
+LARGEST = 4 * LONGEST  # bytes of a form
 _FIELDS = 100
 _KIND = "application/x-www-form-urlencoded"
 Fields = dict[str, list[str]]

@@ -10,7 +10,7 @@ import pytest
 
 from bench.studio.results import results_of
 from bench.studio.study import Study
-from bench.studio.tasks import TaskName
+from bench.studio.tasks import LONGEST, TaskName
 from tests.studio.studies import ORIGINAL, pairs, rankings, study
 from tests.studio.web.visits import Visit, address, csrf, found, texts
 
@@ -47,6 +47,15 @@ def test_preferences_are_kept_as_they_were_shown_and_the_next_item_comes(tmp_pat
     assert "2.5 s" not in page
     assert "2 s each" in page
     assert values(made, "prefer") == [{"preference": 1.0}, {"preference": 1.5}, None]
+
+
+def test_the_longest_response_can_be_edited_and_skipped(tmp_path: Path) -> None:
+    long = "😀 " * (LONGEST // 5)
+    made = study(tmp_path, [{"prompt": "q", "chosen": "x", "rejected": long}], "edit")
+    visit = Visit(made)
+    page = visit.page("edit")
+    assert visit.answer(page, draft=True, text=long + "x").status_code == 200
+    assert visit.answer(page, text=long, kind="skip").status_code == 200
 
 
 def test_leaving_and_coming_back_goes_on_at_the_same_item(tmp_path: Path) -> None:
