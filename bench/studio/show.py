@@ -80,10 +80,13 @@ def _numbers(estimate: Estimate | None, digits: int) -> tuple[str, str]:
 def _said(said: dict[str, Value | None]) -> str:
     """Each person's value, without the word for it; a dash for one who gave none."""
     return "; ".join(
-        f"{name}: {DASH if value is None else _plain(*value.values())}"
-        for name, value in said.items()
+        f"{name}: {DASH if value is None else _plain(value)}" for name, value in said.items()
     )
 
 
-def _plain(value: object) -> str:
-    return shortened(value, _SAID) if isinstance(value, str) else json.dumps(value)
+def _plain(value: Value) -> str:
+    if "spans" in value:
+        marked = (f"{span['start']}-{span['end']} {span['kind']}" for span in value["spans"])
+        return ", ".join(marked) or "nothing"
+    [said] = value.values()
+    return shortened(said, _SAID) if isinstance(said, str) else json.dumps(said)

@@ -155,3 +155,14 @@ def test_a_study_that_nobody_answered_has_a_report(task: TaskName, tmp_path: Pat
     tables = report_tables(report)
     assert all(isinstance(table, Grid) for table in tables)
     assert tables[1].notes[0].endswith("no item was answered by two.")
+
+
+def test_marks_are_shown_as_places_and_types(tmp_path: Path) -> None:
+    made = study(tmp_path, pairs(1), "spans")
+    made.set(overlap=2)
+    marks = [{"start": start, "end": end, "type": "fact"} for start, end in ((0, 3), (11, 16))]
+    answers(made, "ana", "spans", {"pair0": {"kind": "spans", "spans": marks}})
+    answers(made, "ben", "spans", {"pair0": {"kind": "spans", "spans": []}})
+    table = report_tables(make_report(read_results(tmp_path / "study.db", "spans")))[-1]
+    assert isinstance(table, Grid)
+    assert "ana: 0-3 fact, 11-16 fact; ben: nothing" in str(vars(table))
