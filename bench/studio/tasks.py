@@ -39,8 +39,9 @@ from bench.preference import FIRST
 from bench.tables import read_table
 
 TaskName = Literal["edit", "prefer", "rank", "spans"]
-LONGEST = 1 << 18
-"""Bytes of a response: a form holds it in three times as many."""
+LONGEST = 1 << 16
+"""Bytes of a response. A form holds it in three times as many; and what an edit changed is found in
+memory that grows with the product of both texts, so that longer ones could fill the machine."""
 TASKS: tuple[TaskName, ...] = get_args(TaskName)
 Value = dict[str, Any]
 

@@ -1,4 +1,4 @@
-"""The commands of docs/studio.md, from a run's own pairs to a reward model of people's edits."""
+"""The commands of docs/studio.md, from a run's own pairs to a policy that people's edits pay."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def only(folder: str) -> Record:
 def test_the_documented_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("BENCH_STORE", str(tmp_path / "store"))
-    sample, add, edit, report, train = documented()
+    sample, add, edit, report, train, to_the_policy = documented()
     done(sample)
     assert "30 items added, 0 were there already" in done(add)
     [folder] = Path("first").glob("*/*")
@@ -101,6 +101,12 @@ def test_the_documented_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert outcomes["ok"] > 0
     assert "api_error" not in outcomes
     assert [stage.name for stage in record.stages][-1] == "rm_evaluation"
+    done(to_the_policy)
+    policy = only("third")
+    assert (policy.status, policy.method) == ("ok", "token_ppo")
+    assert policy.editor is not None
+    assert policy.editor.name == "human"
+    assert policy.metrics["win_rate"].n > 0
     assert len(list((tmp_path / "store" / "preferences").iterdir())) == 1  # the same pairs
 
 
