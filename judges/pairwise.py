@@ -16,9 +16,9 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from bench.judging.canaries import canary_pairs, check
-from bench.judging.diagnostics import counts, diagnose, refusals
-from bench.judging.marks import marks
-from bench.judging.pairs import Pair, combine
+from bench.judging.diagnostics import refusals
+from bench.judging.marks import account
+from bench.judging.pairs import Pair, combine, pairs_of
 from bench.llm import Answer, Asker, LLMOptions, Request
 from bench.llm.caching import LONG_BYTES, apart
 from bench.llm.json_answers import ZERO_WIDTH, Remark, find_answer
@@ -134,7 +134,7 @@ class Pairwise:
         """
         self.try_canaries(prompts, outputs, references)
         pairs = pairs_of(prompts, outputs, references)
-        answers = self._ask(pair for pair in to_ask(pairs) if pair not in self._verdicts)
+        answers = self._ask(pair for pair in _to_ask(pairs) if pair not in self._verdicts)
         self._verdicts |= {pair: combine(said) for pair, said in answers.items()}
         verdicts = [self._verdicts.get(pair, Verdict(TIE, "identical")) for pair in pairs]
         self._judged += zip(pairs, verdicts, strict=True)
@@ -159,16 +159,20 @@ class Pairwise:
         self, prompts: list[str], outputs: list[str], references: list[str]
     ) -> Iterator[Request]:
         """What `compare` would ask, canaries first, for an estimate."""
+        for pair in self._all(prompts, outputs, references):
+            yield from self._questions(pair)
+
+    def _all(
+        self, prompts: list[str], outputs: list[str], references: list[str]
+    ) -> dict[Pair, None]:
+        """Every different pair that is asked about, canaries first."""
         pairs = pairs_of(prompts, outputs, references)
         canaries = [pair for _, pair in canary_pairs(pairs, self.options.canaries)]
-        for pair in dict.fromkeys(canaries + to_ask(pairs)):
-            yield from self._questions(pair)
+        return dict.fromkeys(canaries + _to_ask(pairs))
 
     def about(self) -> dict[str, Any]:
         """Cost, models and dates of the answers; canaries, counts, marks and more of `compare`."""
         tally = self.asker.tally
-        verdicts = [verdict for _, verdict in self._judged]
-        diagnostics = diagnose(self._judged)
         return {
             "cost_usd": tally.cost_usd,
             "possibly_billed_usd": tally.possibly_billed_usd,
@@ -180,10 +184,8 @@ class Pairwise:
             "prices": self.asker.budget.prices.about(),
             "template": self.template.name,
             "canaries": self._canaries or {},
-            "counts": counts(verdicts),
-            "refusals": refusals(verdicts),
-            "diagnostics": diagnostics,
-            "marks": [mark.model_dump() for mark in marks(self._judged, diagnostics)],
+            "refusals": refusals(verdict for _, verdict in self._judged),
+            **account(self._judged),
         }
 
     def _ask(self, pairs: Iterable[Pair]) -> dict[Pair, list[OrderVerdict]]:
@@ -272,11 +274,6 @@ def read(answer: Answer, order: int) -> OrderVerdict:
     return OrderVerdict(preference, "ok", said.rationale, answer.text)
 
 
-def pairs_of(prompts: list[str], outputs: list[str], references: list[str]) -> list[Pair]:
-    """One an instruction."""
-    return [Pair(*texts) for texts in zip(prompts, references, outputs, strict=True)]
-
-
-def to_ask(pairs: Iterable[Pair]) -> list[Pair]:
+def _to_ask(pairs: Iterable[Pair]) -> list[Pair]:
     """The different ones among them; identical outputs are a tie without a question."""
     return list(dict.fromkeys(pair for pair in pairs if pair.output != pair.reference))

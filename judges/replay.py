@@ -13,9 +13,8 @@ from bench.config.section import Section
 from bench.errors import UserError
 from bench.files import content_sha
 from bench.judging.alpaca_eval import Annotation, read
-from bench.judging.diagnostics import counts, diagnose
-from bench.judging.marks import marks
-from bench.judging.pairs import Pair
+from bench.judging.marks import account
+from bench.judging.pairs import Pair, pairs_of
 from bench.judging.references import require_same
 from bench.llm.answers import Outcome
 from bench.plugins.protocols import Verdict
@@ -92,7 +91,7 @@ class Replay:
             {row.prompt: row.output_1 for row in rows.values()},
             str(self.path),
         )
-        pairs = [Pair(*texts) for texts in zip(prompts, references, outputs, strict=True)]
+        pairs = pairs_of(prompts, outputs, references)
         verdicts = [self._verdict(pair, rows.get((pair.prompt, pair.output))) for pair in pairs]
         absent = sum(verdict.status == "api_error" for verdict in verdicts)
         if absent:
@@ -102,14 +101,8 @@ class Replay:
 
     def about(self) -> dict[str, Any]:
         """Nothing was paid; who annotated, counts, marks and diagnostics of `compare`."""
-        diagnostics = diagnose(self._judged)
-        return {
-            "cost_usd": 0.0,
-            "models": dict(sorted(self._annotators.items())),
-            "counts": counts(verdict for _, verdict in self._judged),
-            "diagnostics": diagnostics,
-            "marks": [mark.model_dump() for mark in marks(self._judged, diagnostics)],
-        }
+        models = dict(sorted(self._annotators.items()))
+        return {"cost_usd": 0.0, "models": models, **account(self._judged)}
 
     def _annotations(self) -> dict[tuple[str, str], Annotation]:
         if self._rows is None:

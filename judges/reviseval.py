@@ -23,13 +23,12 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from bench.data import Text
-from bench.judging.canaries import canary_pairs
 from bench.judging.pairs import Pair
 from bench.llm import Answer, Request
 from bench.llm.json_answers import find_answer
 from bench.llm.templates import Template
 from bench.plugins.protocols import OrderVerdict
-from judges.pairwise import SLOTS, Pairwise, PairwiseOptions, pairs_of, to_ask, unanswered
+from judges.pairwise import SLOTS, Pairwise, PairwiseOptions, unanswered
 
 _SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -113,14 +112,6 @@ class RevisEval(Pairwise):
             for _, response in self._revisions(pair)
             for text in (response, *("" for _ in self._orders(pair)))
         ]
-
-    def _all(
-        self, prompts: list[str], outputs: list[str], references: list[str]
-    ) -> dict[Pair, None]:
-        """Every different pair that is asked about, canaries first."""
-        pairs = pairs_of(prompts, outputs, references)
-        canaries = [pair for _, pair in canary_pairs(pairs, self.options.canaries)]
-        return dict.fromkeys(canaries + to_ask(pairs))
 
     def _ask(self, pairs: Iterable[Pair]) -> dict[Pair, list[OrderVerdict]]:
         """What the model says of each pair in each order, beside both revisions on average."""

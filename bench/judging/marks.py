@@ -28,7 +28,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from bench.judging.diagnostics import Judged, contradict, rate
+from bench.judging.diagnostics import Judged, contradict, counts, diagnose, rate
 from bench.preference import TIE
 from bench.records.schema import Mark, MarkLevel
 
@@ -62,6 +62,16 @@ def marks(judged: Judged, diagnostics: Mapping[str, Any]) -> list[Mark]:
     )
     found = [_flips(diagnostics["flip_rate"]), _position(diagnostics["first_position_rate"])]
     return [mark for mark in (*found, _ties(ties)) if mark is not None]
+
+
+def account(judged: Judged) -> dict[str, Any]:
+    """What every judge's `about` says of its verdicts: counts, diagnostics and marks."""
+    diagnostics = diagnose(judged)
+    return {
+        "counts": counts(verdict for _, verdict in judged),
+        "diagnostics": diagnostics,
+        "marks": [mark.model_dump() for mark in marks(judged, diagnostics)],
+    }
 
 
 def _flips(share: Share | None) -> Mark | None:

@@ -22,6 +22,11 @@ class Pair(NamedTuple):
     adapted: str = ""
 
 
+def pairs_of(prompts: list[str], outputs: list[str], references: list[str]) -> list[Pair]:
+    """One an instruction."""
+    return [Pair(*texts) for texts in zip(prompts, references, outputs, strict=True)]
+
+
 def combine(orders: Sequence[OrderVerdict]) -> Verdict:
     """The mean of all orders; without one of them there is no verdict, and its status says why."""
     known = [order.preference for order in orders if order.preference is not None]

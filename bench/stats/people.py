@@ -90,7 +90,7 @@ def krippendorff_alpha(
     counts = np.array([[list(unit).count(kind) for kind in kinds] for unit, _ in paired], float)
     sizes = counts.sum(axis=1, keepdims=True)
     observed = (counts * (sizes - counts) / (sizes - 1)).sum(axis=1)
-    # Alpha depends on sums over units unanimous: a cluster is resampled by the sums of its own.
+    # Alpha depends on sums over units alone: a cluster is resampled by the sums of its own.
     rows = {label: row for row, label in enumerate(dict.fromkeys(label for _, label in paired))}
     summed = np.zeros((len(rows), len(kinds) + 1))
     members = [rows[label] for _, label in paired]
@@ -129,7 +129,7 @@ def _expected(totals: np.ndarray) -> np.ndarray:
 
 
 def _alpha(summed: np.ndarray) -> np.ndarray:
-    """Alpha of (..., C + 1) counts and D_o; NaN where chance unanimous agrees."""
+    """Alpha of (..., C + 1) counts and D_o; NaN where chance alone agrees."""
     expected = _expected(summed[..., :-1])
     ratio = np.full_like(expected, np.nan)
     return 1 - np.divide(summed[..., -1], expected, out=ratio, where=expected > 0)

@@ -7,9 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench.judging.diagnostics import counts, diagnose
-from bench.judging.marks import marks
-from bench.judging.pairs import Pair
+from bench.judging.marks import account
+from bench.judging.pairs import Pair, pairs_of
 from bench.plugins.protocols import Verdict
 from bench.preference import TIE, exchanged
 from bench.studio.options import StudyOptions
@@ -68,7 +67,7 @@ class HumanJudge:
             key = content.prompt, content.output_1, content.output_2
             if key not in known or not known[key].values:  # the same texts may be of two rows
                 known[key] = answered
-        pairs = [Pair(*texts) for texts in zip(prompts, references, outputs, strict=True)]
+        pairs = pairs_of(prompts, outputs, references)
         verdicts = [self._verdict(pair, known) for pair in pairs]
         missing = sum(verdict.status == "api_error" for verdict in verdicts)
         if missing:
@@ -79,14 +78,8 @@ class HumanJudge:
 
     def about(self) -> dict[str, Any]:
         """Nothing was paid; answers by person, counts, diagnostics and marks of `compare`."""
-        diagnostics = diagnose(self._judged)
-        return {
-            "cost_usd": 0.0,
-            "models": dict(sorted(self._people.items())),
-            "counts": counts(verdict for _, verdict in self._judged),
-            "diagnostics": diagnostics,
-            "marks": [mark.model_dump() for mark in marks(self._judged, diagnostics)],
-        }
+        models = dict(sorted(self._people.items()))
+        return {"cost_usd": 0.0, "models": models, **account(self._judged)}
 
     def _verdict(self, pair: Pair, known: dict[tuple[str, str, str], Answered]) -> Verdict:
         prompt, reference, output, _ = pair
