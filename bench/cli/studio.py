@@ -16,6 +16,7 @@ from bench.cli.terminal import guarded, show
 from bench.errors import UserError
 
 if TYPE_CHECKING:
+    from bench.studio.results import Results
     from bench.studio.study import Study
     from bench.studio.tasks import TaskName
 
@@ -34,28 +35,26 @@ Task = Annotated[
 ]
 
 
+FILE = "What is to be answered: .json or .jsonl, or with .gz; a run's folder: its pairs."
+Store = Annotated[
+    Path | None, typer.Option(help="Where a run's pairs are; default: BENCH_STORE or a cache.")
+]
+Overlap = Annotated[int | None, typer.Option(help="People an item of the share.")]
+Share = Annotated[float | None, typer.Option(help="Of the items that --overlap people answer.")]
+
+
 @studio.command()
 @guarded
 def add(
     db: Db,
-    file: Annotated[
-        Path | None,
-        typer.Argument(
-            help="What is to be answered: .json or .jsonl, or with .gz; a run's folder: its pairs."
-        ),
-    ] = None,
+    file: Annotated[Path | None, typer.Argument(help=FILE)] = None,
     task: Task = None,
-    store: Annotated[
-        Path | None,
-        typer.Option(help="Where a run's pairs are; default: BENCH_STORE or a cache."),
-    ] = None,
+    store: Store = None,
     gold: Annotated[
         Path | None, typer.Option(help="Items with known answers, hidden among the others.")
     ] = None,
-    overlap: Annotated[int | None, typer.Option(help="People an item of the share.")] = None,
-    share: Annotated[
-        float | None, typer.Option(help="Of the items that --overlap people answer.")
-    ] = None,
+    overlap: Overlap = None,
+    share: Share = None,
     gold_rate: Annotated[float | None, typer.Option(help="Share of hidden items.")] = None,
     lease_s: Annotated[
         float | None, typer.Option(help="Seconds until an unfinished item goes to others.")
@@ -68,16 +67,14 @@ def add(
     ] = None,
 ) -> None:
     """Add a file's items to a study, which is made where it is not there; change its settings."""
-    from bench.studio.tasks import TASKS, check_task, read_items
+    from bench.studio.tasks import TASKS, check_task
 
     name = None if task is None else check_task(task)
     if not db.exists() and (file is None or name is None):
         what = f"a new one needs a file of items and --task ({', '.join(TASKS)})"
         raise UserError(f"there is no study {db}: {what}")
-    if file is not None and file.is_dir():
-        file = pairs_of(file, store)
-    if file is not None and name is not None:
-        read_items(file, name)  # first: a wrong file leaves no empty study behind
+    if file is not None:
+        file = items_file(file, name, store)
     with _opened(db, create=file is not None and name is not None) as study:
         chosen = _task(study, task, new=True) if file or gold else None
         study.set(
@@ -89,8 +86,7 @@ def add(
             span_types=None if span_types is None else _types(span_types),
         )
         if file is not None and chosen is not None:
-            added = study.add(file, chosen)
-            show(f"{file}: {added.new} items added, {added.known} were there already")
+            add_items(study, file, chosen)
         if gold is not None and chosen is not None:
             added = study.add_golds(gold, chosen)
             show(f"{gold}: {added.golds} known answers added, of {added.new + added.known}")
@@ -141,13 +137,9 @@ def export(
 ) -> None:
     """Write what people said; hidden items are left out. People may go on working."""
     from bench.studio.export import export as write
-    from bench.studio.results import results_of
     from bench.studio.show import exported_line
 
-    with _opened(db) as study:
-        name = _task(study, task)
-        with study.database.read() as connection:
-            results = results_of(connection, name)
+    results = _results(db, task)
     show(exported_line(write(results, out), str(out)))
 
 
@@ -163,14 +155,9 @@ def report(
     """Agreement, time an item, accuracy on hidden items, disagreements."""
     from bench.files import write_json_option
     from bench.studio.report import make_report
-    from bench.studio.results import results_of
     from bench.studio.show import report_tables
 
-    with _opened(db) as study:
-        name = _task(study, task)
-        with study.database.read() as connection:
-            results = results_of(connection, name)
-    found = make_report(results)
+    found = make_report(_results(db, task))
     if json_file is not None:
         write_json_option(json_file, json.dumps(found.as_dict(), indent=1) + "\n")
     show(*report_tables(found))
@@ -196,12 +183,36 @@ def _opened(db: Path, *, create: bool = False) -> Iterator[Study]:
         study.close()
 
 
-def pairs_of(run: Path, store: Path | None) -> Path:
-    """The file of a run's pairs, in the store."""
-    from bench.pipeline.store import Store
-    from bench.running.stored import pairs_file
+def items_file(file: Path, task: TaskName | None, store: Path | None) -> Path:
+    """The file of the items: of a run's folder its pairs in the store.
 
-    return pairs_file(run, Store(store))
+    Where the task is known it is read, so that a wrong file leaves no empty study behind.
+    """
+    from bench.studio.tasks import read_items
+
+    if file.is_dir():  # what it takes to know a run is slow to import
+        from bench.pipeline import store as stores
+        from bench.running.stored import pairs_file
+
+        file = pairs_file(file, stores.Store(store))
+    if task is not None:
+        read_items(file, task)
+    return file
+
+
+def add_items(study: Study, file: Path, task: TaskName) -> None:
+    """Add a file's items, and say how many."""
+    added = study.add(file, task)
+    show(f"{file}: {added.new} items added, {added.known} were there already")
+
+
+def _results(db: Path, task: str | None) -> Results:
+    from bench.studio.results import results_of
+
+    with _opened(db) as study:
+        name = _task(study, task)
+        with study.database.read() as connection:
+            return results_of(connection, name)
 
 
 def _types(listed: str) -> list[str]:

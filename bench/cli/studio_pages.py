@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.cli.studio import Db, pairs_of, studio
+from bench.cli.studio import FILE, Db, Overlap, Share, Store, add_items, items_file, studio
 from bench.cli.terminal import guarded, show
 from bench.errors import UserError
 
@@ -23,15 +23,7 @@ _VERBS: dict[TaskName, str] = {
     "spans": "Serve a page on which people mark the errors of a response.",
 }
 
-File = Annotated[
-    Path,
-    typer.Argument(
-        help="What is to be answered: .json or .jsonl, or with .gz; a run's folder: its pairs."
-    ),
-]
-Store = Annotated[
-    Path | None, typer.Option(help="Where a run's pairs are; default: BENCH_STORE or a cache.")
-]
+File = Annotated[Path, typer.Argument(help=FILE)]
 Made = Annotated[
     Path, typer.Option("--db", metavar="STUDY.db", help="The study; made where it is not there.")
 ]
@@ -46,8 +38,6 @@ Names = Annotated[
 Instructions = Annotated[
     Path | None, typer.Option(metavar="FILE.md", help="For the people, instead of the built-in.")
 ]
-Overlap = Annotated[int | None, typer.Option(help="People an item of the share.")]
-Share = Annotated[float | None, typer.Option(help="Of the items that --overlap people answer.")]
 
 
 def _add_verb(task: TaskName) -> None:
@@ -67,16 +57,12 @@ def _add_verb(task: TaskName) -> None:
         store: Store = None,
     ) -> None:
         from bench.studio.study import Study
-        from bench.studio.tasks import read_items
 
         page = _page(host, port, names, instructions)
-        if file.is_dir():
-            file = pairs_of(file, store)
-        read_items(file, task)  # first: a wrong file leaves no empty study behind
+        file = items_file(file, task, store)
         with closing(Study(db, create=True)) as study:
             study.set(overlap=overlap, share=share)
-            added = study.add(file, task)
-            show(f"{file}: {added.new} items added, {added.known} were there already")
+            add_items(study, file, task)
             page.serve(study, (task,), show)
 
 

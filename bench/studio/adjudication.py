@@ -12,12 +12,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.errors import UserError
-from bench.studio.agreement import unity
+from bench.studio.agreement import unlike
 from bench.studio.answers import Checker
+from bench.studio.database import insert
+from bench.studio.items import number_of
 from bench.studio.people import Person
-from bench.studio.results import Answered, results_of
+from bench.studio.results import Answered, Results, results_of
 from bench.studio.settings import Settings
 from bench.studio.tasks import TaskName
+
+
+class NoDispute(UserError):
+    """People do not disagree on the item."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +47,23 @@ def disputes(connection: sqlite3.Connection, person: Person, task: TaskName) -> 
         UserError: the person may not adjudicate.
     """
     _check(person)
-    found = []
-    for answered in results_of(connection, task).items:
-        alike = unity(answered)
-        if alike is not None and alike < 1:
-            found.append(Dispute(answered, alike))
+    found = _disputed(results_of(connection, task))
     return sorted(found, key=lambda one: (one.answered.adjudicated is not None, one.alike))
+
+
+def dispute(connection: sqlite3.Connection, person: Person, item: str) -> Dispute:
+    """The item of an id, on which people disagree.
+
+    Raises:
+        UserError: the person may not adjudicate, or people do not disagree on it.
+    """
+    _check(person)
+    row = connection.execute("SELECT task FROM items WHERE id = ?", (item,)).fetchone()
+    found = [] if row is None else _disputed(results_of(connection, row["task"], item))
+    if not found:
+        raise NoDispute(f"people do not disagree on the item {item}")
+    [one] = found
+    return one
 
 
 def adjudicate(
@@ -71,16 +88,11 @@ def adjudicate(
         UserError: the person may not adjudicate, people do not disagree on the item, or this is no
             answer to it.
     """
-    _check(person)
-    row = connection.execute("SELECT number, task FROM items WHERE id = ?", (item,)).fetchone()
-    found = () if row is None else results_of(connection, row["task"], item).items
-    if not any(map(_disputed, found)):
-        raise UserError(f"people do not disagree on the item {item}")
-    [answered] = found
-    own_order = range(len(answered.item.responses))
-    said = Checker(answered.item, own_order, settings).checked(answer)
-    values = (person.number, row["number"], said.kind, said.model_dump_json(), None, now)
-    return _insert(connection, values)
+    found = dispute(connection, person, item).answered.item
+    said = Checker(found, range(len(found.responses)), settings).checked(answer)
+    number = number_of(connection, item)
+    kept = {"kind": said.kind, "answer": said.model_dump_json(), "at": now}
+    return insert(connection, "adjudications", person=person.number, item=number, **kept)
 
 
 def undo(connection: sqlite3.Connection, person: Person, task: TaskName, now: float) -> str | None:
@@ -100,7 +112,8 @@ def undo(connection: sqlite3.Connection, person: Person, task: TaskName, now: fl
     ).fetchone()
     if last is None:
         return None
-    _insert(connection, (person.number, last["item"], "undo", "{}", last["number"], now))
+    undone = {"kind": "undo", "answer": "{}", "undoes": last["number"], "at": now}
+    insert(connection, "adjudications", person=person.number, item=last["item"], **undone)
     return str(last["id"])
 
 
@@ -111,15 +124,6 @@ def _check(person: Person) -> None:
         )
 
 
-def _disputed(answered: Answered) -> bool:
-    alike = unity(answered)
-    return alike is not None and alike < 1
-
-
-def _insert(connection: sqlite3.Connection, row: tuple[Any, ...]) -> int:
-    cursor = connection.execute(
-        "INSERT INTO adjudications (person, item, kind, answer, undoes, at) "
-        "VALUES (?, ?, ?, ?, ?, ?)",
-        row,
-    )
-    return int(cursor.lastrowid or 0)
+def _disputed(results: Results) -> list[Dispute]:
+    found = ((answered, unlike(answered)) for answered in results.items)
+    return [Dispute(answered, alike) for answered, alike in found if alike is not None]

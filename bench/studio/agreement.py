@@ -54,6 +54,12 @@ def unity(answered: Answered) -> float | None:
     return fmean(agree(*pair) for pair in combinations(said, 2))
 
 
+def unlike(answered: Answered) -> float | None:
+    """The `unity` of an item on which people disagree, below 1; None: they do not."""
+    found = unity(answered)
+    return None if found == 1 else found
+
+
 def measures(results: Results) -> list[Measure]:
     """How far people agree on the items that several of them answered."""
     several = [one for one in results.items if len(_said(one)) > 1]

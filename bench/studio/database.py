@@ -15,6 +15,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from bench.errors import UserError
@@ -63,15 +64,8 @@ class Database:
         Raises:
             UserError: it cannot be written, which says that nothing was (exit code 1).
         """
-        with self._lock, self._named_errors("write"):
-            self._writer.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._writer
-                self._writer.execute("COMMIT")
-            except BaseException:
-                if self._writer.in_transaction:
-                    self._writer.execute("ROLLBACK")
-                raise
+        with self._lock, self._named_errors("write"), self._transaction():
+            yield self._writer
 
     @contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
@@ -151,13 +145,19 @@ class Database:
 
     def _migrate(self, create: bool) -> None:
         """Lead an older schema to today's, in one transaction; another process may have done so."""
-        self._writer.execute("BEGIN IMMEDIATE")
-        try:
+        with self._transaction():
             for statements in MIGRATIONS[self._version(create) :]:
                 for statement in statements:
                     self._writer.execute(statement)
             self._writer.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             self._writer.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """All of the block, or nothing of it."""
+        self._writer.execute("BEGIN IMMEDIATE")
+        try:
+            yield
             self._writer.execute("COMMIT")
         except BaseException:
             if self._writer.in_transaction:
@@ -183,3 +183,16 @@ class Database:
             raise UserError(
                 f"cannot {verb} the study {self.path}: {what}", exit_code=code
             ) from error
+
+
+def insert(connection: sqlite3.Connection, table: str, **row: Any) -> int:
+    """Add a row; its number.
+
+    Args:
+        connection: of a transaction that writes.
+        table: a table's name; it and the names of columns are the code's own, never a person's.
+        row: value by column.
+    """
+    columns, places = ", ".join(row), ", ".join("?" * len(row))
+    sql = f"INSERT INTO {table} ({columns}) VALUES ({places})"
+    return int(connection.execute(sql, tuple(row.values())).lastrowid or 0)

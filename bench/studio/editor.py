@@ -11,7 +11,6 @@ from bench.editing.acceptance import EditResult, EditStatus
 from bench.editing.changes import text_changes
 from bench.studio.options import StudyOptions
 from bench.studio.results import Answered
-from bench.studio.tasks import ToEdit
 
 _STATUSES: dict[str, tuple[EditStatus, str]] = {
     "cannot_be_mended": ("refusal", "people say that it cannot be mended"),
@@ -56,13 +55,7 @@ class HumanEditor:
 
     def edit(self, pairs: Iterable[tuple[str, str]]) -> list[EditResult]:
         """What people made of each (prompt, response), in order."""
-        known: dict[tuple[str, str], Answered] = {}
-        for answered in self._options.results.items:
-            content = answered.item.content
-            assert isinstance(content, ToEdit)
-            key = content.prompt, content.original
-            if key not in known or not known[key].values:  # the same text may be of two pairs
-                known[key] = answered
+        known = self._options.results.by_texts()
         results = [_result(pair, known.get(pair)) for pair in pairs]
         missing = sum(result.status == "api_error" for result in results)
         if missing:

@@ -79,8 +79,8 @@ def _counted(results: Results, rows: list[Row]) -> Exported:
         items=len(results.items),
         outcomes=named | {status: n for status, n in sorted(outcomes.items()) if status != "ok"},
         unchanged=sum(isinstance(row, Edit) and row.edited == row.original for row in rows),
-        several=sum(len(answered.given) > 1 for answered in results.items),
-        adjudicated=sum(answered.adjudicated is not None for answered in results.items),
+        several=results.several,
+        adjudicated=results.adjudicated,
         people=dict(Counter(one.person for answered in results.items for one in answered.given)),
     )
 

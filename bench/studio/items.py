@@ -69,6 +69,11 @@ def _add(connection: sqlite3.Connection, item: Item, now: float) -> int:
     return cursor.rowcount
 
 
+def number_of(connection: sqlite3.Connection, item: str) -> int:
+    """Of an item that the study has, by its id."""
+    return int(connection.execute("SELECT number FROM items WHERE id = ?", (item,)).fetchone()[0])
+
+
 def share_of(*texts: object) -> float:
     """A number in [0, 1) that is always the same for the same texts."""
     digest = hashlib.sha256("\n".join(map(str, texts)).encode()).digest()

@@ -13,7 +13,6 @@ from bench.plugins.protocols import Verdict
 from bench.preference import TIE, exchanged
 from bench.studio.options import StudyOptions
 from bench.studio.results import Answered
-from bench.studio.tasks import ToPrefer
 
 _STATUSES = {"skip": "refusal", "unanswered": "api_error"}
 
@@ -60,13 +59,7 @@ class HumanJudge:
         self, prompts: list[str], outputs: list[str], references: list[str]
     ) -> list[Verdict]:
         """Verdicts of people; what nobody compared has the status "api_error"."""
-        known: dict[tuple[str, str, str], Answered] = {}
-        for answered in self._options.results.items:
-            content = answered.item.content
-            assert isinstance(content, ToPrefer)
-            key = content.prompt, content.output_1, content.output_2
-            if key not in known or not known[key].values:  # the same texts may be of two rows
-                known[key] = answered
+        known = self._options.results.by_texts()
         pairs = pairs_of(prompts, outputs, references)
         verdicts = [self._verdict(pair, known) for pair in pairs]
         missing = sum(verdict.status == "api_error" for verdict in verdicts)
@@ -81,7 +74,7 @@ class HumanJudge:
         models = dict(sorted(self._people.items()))
         return {"cost_usd": 0.0, "models": models, **account(self._judged)}
 
-    def _verdict(self, pair: Pair, known: dict[tuple[str, str, str], Answered]) -> Verdict:
+    def _verdict(self, pair: Pair, known: dict[tuple[str, ...], Answered]) -> Verdict:
         prompt, reference, output, _ = pair
         if reference == output:
             return Verdict(TIE, "identical")

@@ -10,6 +10,7 @@ import unicodedata
 from dataclasses import dataclass
 
 from bench.errors import UserError, unknown
+from bench.studio.database import insert
 from bench.studio.names import NAME, is_name
 
 YOU = "you"  # who works on a study that has no people
@@ -55,10 +56,7 @@ def invite(
         )
     token = secrets.token_urlsafe(32)
     person = _person(connection, name, now)
-    connection.execute(
-        "INSERT INTO tokens (person, sha, at) VALUES (?, ?, ?)",
-        (person, _sha(token), now),
-    )
+    insert(connection, "tokens", person=person, sha=_sha(token), at=now)
     if adjudicates:
         connection.execute("INSERT OR IGNORE INTO adjudicators VALUES (?, ?)", (person, now))
     return token
@@ -74,7 +72,7 @@ def revoke(connection: sqlite3.Connection, name: str, now: float) -> None:
     name = name if name in live else _tidy(name)
     if name not in live:
         raise UserError(unknown("person with a token", name, live))
-    connection.execute("INSERT INTO revocations (token, at) VALUES (?, ?)", (live[name], now))
+    insert(connection, "revocations", token=live[name], at=now)
 
 
 def with_token(connection: sqlite3.Connection, token: str) -> Person | None:

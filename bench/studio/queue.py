@@ -13,6 +13,7 @@ import sqlite3
 from dataclasses import dataclass
 from typing import Any
 
+from bench.studio.database import insert
 from bench.studio.items import share_of
 from bench.studio.people import Person
 from bench.studio.settings import Settings
@@ -193,7 +194,5 @@ def lease(
         ).fetchone()
         if newest["item"] == item:
             return
-    connection.execute(
-        "INSERT INTO leases (person, item, at, until) VALUES (?, ?, ?, ?)",
-        (person.number, item, now, now + settings.lease_s),
-    )
+    until = now + settings.lease_s
+    insert(connection, "leases", person=person.number, item=item, at=now, until=until)

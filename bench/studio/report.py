@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from bench.stats import Estimate, mean_interval
-from bench.studio.agreement import Measure, alike, measures, unity
+from bench.studio.agreement import Measure, alike, measures, unlike
 from bench.studio.results import Answered, Given, Results
 from bench.studio.tasks import Value
 
@@ -88,8 +88,8 @@ def make_report(results: Results) -> Report:
         items=len(results.items),
         golds=len(results.golds),
         outcomes={"ok": 0, **dict(sorted(outcomes.items()))},
-        several=sum(len(answered.given) > 1 for answered in results.items),
-        adjudicated=sum(one.adjudicated is not None for one in results.items),
+        several=results.several,
+        adjudicated=results.adjudicated,
         work=[_work(name, given, hidden) for name in names],
         agreement=measures(results),
         disagreements=_disagreements(results.items),
@@ -120,8 +120,8 @@ def _disagreements(items: Sequence[Answered]) -> list[Disagreement]:
     """The items of several people that are not all alike, the least alike first."""
     found = []
     for answered in items:
-        mean = unity(answered)
-        if mean is None or mean == 1:
+        mean = unlike(answered)
+        if mean is None:
             continue
         said = {one.person: one.value for one in answered.given}
         content, ruled = answered.item.content, answered.adjudicated

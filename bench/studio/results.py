@@ -122,6 +122,25 @@ class Results:
         return sorted({one.person for answered in self.items for one in answered.given})
 
     @property
+    def several(self) -> int:
+        """How many items more than one person answered."""
+        return sum(len(answered.given) > 1 for answered in self.items)
+
+    @property
+    def adjudicated(self) -> int:
+        """How many items an adjudicator decided."""
+        return sum(answered.adjudicated is not None for answered in self.items)
+
+    def by_texts(self) -> dict[tuple[str, ...], Answered]:
+        """Items by prompt and responses; of rows with the same texts, one that has a value."""
+        found: dict[tuple[str, ...], Answered] = {}
+        for answered in self.items:
+            key = answered.item.content.prompt, *answered.item.responses
+            if key not in found or not found[key].values:
+                found[key] = answered
+        return found
+
+    @property
     def sha(self) -> str:
         """SHA-256 over what counts of which item, and nothing else."""
         said = [

@@ -23,8 +23,8 @@ from bench.errors import UserError
 from bench.studio import adjudication, people
 from bench.studio.adjudication import Dispute
 from bench.studio.answers import Checker
-from bench.studio.database import Database
-from bench.studio.items import Added, add_golds, add_items, read_golds
+from bench.studio.database import Database, insert
+from bench.studio.items import Added, add_golds, add_items, number_of, read_golds
 from bench.studio.people import Person
 from bench.studio.queue import Assigned, Queue, assigned, lease
 from bench.studio.settings import Settings
@@ -104,10 +104,7 @@ class Study:
             except ValidationError as error:
                 raise UserError(validation_message(error, Settings)) from error
             if after != before:
-                connection.execute(
-                    "INSERT INTO settings (value, at) VALUES (?, ?)",
-                    (after.model_dump_json(), self._clock()),
-                )
+                insert(connection, "settings", value=after.model_dump_json(), at=self._clock())
         return after
 
     def add(self, path: Path, task: TaskName) -> Added:
@@ -211,11 +208,12 @@ class Study:
             given, settings = _given(connection, person, item), _settings(connection)
         checked = Checker(given.item, given.shown, settings).checked(answer, done=done)
         with self.database.write() as connection:
-            number = _number(connection, item)
+            number = number_of(connection, item)
             if not done:
                 lease(connection, person, number, self._clock(), settings)
-            row = (person.number, number, checked.kind, checked.model_dump_json(), done, seconds)
-            return _insert(connection, (*row, None, self._clock()))
+            said = {"kind": checked.kind, "answer": checked.model_dump_json(), "done": done}
+            took = {"seconds": seconds, "at": self._clock()}
+            return insert(connection, "actions", person=person.number, item=number, **said, **took)
 
     def undo(self, person: Person, task: TaskName) -> Assigned | None:
         """Take back the person's last action of a task that stands; None where there is none.
@@ -232,8 +230,9 @@ class Study:
             if last is None:
                 return None
             now = self._clock()
-            row = (person.number, last["item"], "undo", "{}", 0, 0.0, last["number"], now)
-            _insert(connection, row)
+            undone = {"kind": "undo", "answer": "{}", "done": 0, "undoes": last["number"]}
+            when = {"seconds": 0.0, "at": now}
+            insert(connection, "actions", person=person.number, item=last["item"], **undone, **when)
             lease(connection, person, last["item"], now, _settings(connection))
             return _given(connection, person, last["id"])
 
@@ -245,6 +244,15 @@ class Study:
         """
         with self.database.read() as connection:
             return adjudication.disputes(connection, person, task)
+
+    def dispute(self, person: Person, item: str) -> Dispute:
+        """An item on which people disagree.
+
+        Raises:
+            UserError: as `adjudication.dispute`.
+        """
+        with self.database.read() as connection:
+            return adjudication.dispute(connection, person, item)
 
     def adjudicate(self, person: Person, item: str, answer: dict[str, Any]) -> int:
         """Decide what comes out of an item on which people disagree; the row's number.
@@ -293,16 +301,3 @@ def _given(connection: sqlite3.Connection, person: Person, item: str) -> Assigne
     if found is None:
         raise NotGiven(f"the item {item} was not given to {person.name}")
     return found
-
-
-def _number(connection: sqlite3.Connection, item: str) -> int:
-    return int(connection.execute("SELECT number FROM items WHERE id = ?", (item,)).fetchone()[0])
-
-
-def _insert(connection: sqlite3.Connection, row: tuple[Any, ...]) -> int:
-    cursor = connection.execute(
-        "INSERT INTO actions (person, item, kind, answer, done, seconds, undoes, at) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        row,
-    )
-    return int(cursor.lastrowid or 0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
-from bench.studio.adjudication import Dispute
+from bench.studio.adjudication import Dispute, NoDispute
 from bench.studio.answers import Checker
 from bench.studio.queue import Assigned
 from bench.studio.results import Answered, Given
@@ -73,34 +72,41 @@ class Decisions:
 
     def undo(self, request: Request, visitor: Visitor, task: TaskName, fields: Fields) -> Response:
         """Take back the last decision; its item."""
-        self._disputes(visitor, task)
+        _check(visitor)
         item = self._study.undo_adjudication(visitor.person, task)
         said = "There is nothing to undo" if item is None else "Undone"
         return self._desk.part(said, **self._values(visitor, task, item))
 
-    def _disputes(self, visitor: Visitor, task: TaskName) -> Sequence[Dispute]:
-        if not visitor.person.adjudicates:
-            raise HTTPException(404, "There is no such page.")
-        return self._study.disputes(visitor.person, task)
-
     def _dispute(self, request: Request, visitor: Visitor, task: TaskName) -> Dispute:
-        for dispute in self._disputes(visitor, task):
-            if dispute.answered.item.id == request.path_params["item"]:
-                return dispute
-        raise HTTPException(404, "People do not disagree on this item.")
+        """The item of the address."""
+        _check(visitor)
+        try:
+            found = self._study.dispute(visitor.person, request.path_params["item"])
+        except NoDispute as error:
+            raise HTTPException(404, "People do not disagree on this item.") from error
+        if found.answered.item.task != task:
+            raise HTTPException(404, "People do not disagree on this item.")
+        return found
 
     def _values(self, visitor: Visitor, task: TaskName, item: str | None = None) -> dict[str, Any]:
         """Of one item's page: the named one, else the first that nobody decided."""
-        found = self._disputes(visitor, task)
+        _check(visitor)
+        found = self._study.disputes(visitor.person, task)
         left = [one.answered for one in found if one.answered.adjudicated is None]
         named = [one.answered for one in found if one.answered.item.id == item]
         progress = Progress(len(found) - len(left), len(left), None)
         values = page_values(visitor, task, progress, f"/{task}/decide")
-        for answered in (*named, *left):
-            settings = self._study.settings()
-            others = [_said(one) | {"person": one.person} for one in answered.given]
-            return values | item_values(_assigned(answered), settings) | {"others": others}
-        return values
+        answered = next(iter((*named, *left)), None)
+        if answered is None:
+            return values
+        others = [_said(one) | {"person": one.person} for one in answered.given]
+        shown = item_values(_assigned(answered), self._study.settings())
+        return values | shown | {"others": others}
+
+
+def _check(visitor: Visitor) -> None:
+    if not visitor.person.adjudicates:
+        raise HTTPException(404, "There is no such page.")
 
 
 def _assigned(answered: Answered) -> Assigned:
