@@ -214,6 +214,46 @@ def export(
 
 @app.command()
 @guarded
+def outputs(
+    run: Annotated[str, typer.Argument(help="A run's folder, or its name below --results.")],
+    out: Annotated[Path, typer.Option(help="The file to write: .json or .jsonl.")],
+    against: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RUN", help="Another run, or `references`: write pairs, that one's first."
+        ),
+    ] = None,
+    which: Annotated[
+        str, typer.Option(help="sampled or greedy; matched (at matched KL); unseen (prompts).")
+    ] = "sampled",
+    results: Results = Path("results"),
+    store: Annotated[
+        Path | None,
+        typer.Option(help="Where the runs' stages are; default: BENCH_STORE or a cache."),
+    ] = None,
+) -> None:
+    """Write what a run answered as AlpacaEval's rows: for `judge`, `studio prefer`, other tools."""
+    from bench.pipeline.store import Store
+    from bench.records.files import read_record
+    from bench.running import outputs as writing
+
+    if which not in writing.WHICH:
+        *others, last = writing.WHICH
+        raise UserError(f"--which {which}: choose {', '.join(others)} or {last}")
+    record, stages = read_record(find_run(run, results)), Store(store)
+    answers = writing.answers_of(record, stages, which)
+    other = None
+    if against == "references":
+        other = writing.references_of(record, stages, answers)
+    elif against is not None:
+        other = writing.answers_of(read_record(find_run(against, results)), stages, which)
+    rows = writing.rows(answers, record.suite, other)
+    writing.write_rows(rows, out)
+    typer.echo(f"wrote {len(rows)} rows to {out}")
+
+
+@app.command()
+@guarded
 def compare(
     labels: Annotated[
         list[str],

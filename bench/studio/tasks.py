@@ -35,6 +35,7 @@ from bench.data import (
     Text,
 )
 from bench.errors import UserError, unknown
+from bench.judging import alpaca_eval
 from bench.preference import FIRST
 from bench.tables import read_table
 
@@ -176,9 +177,9 @@ def read_items(path: Path, task: TaskName) -> list[tuple[Item, Value | None]]:
     """The items of a file (.json or .jsonl, either with .gz), with the answers that it holds.
 
     Args:
-        path: edit: rows of `bench.data.Preference` or `Edit`; prefer: `Preference` or `Comparison`;
-            rank: `Ranking`, its ranks may be missing; spans: `Annotation`, `Demonstration` or
-            `Preference`, of which the rejected response is marked.
+        path: edit: rows of `bench.data.Preference` or `Edit`; prefer: `Preference`, `Comparison` or
+            AlpacaEval's comparisons; rank: `Ranking`, its ranks may be missing; spans:
+            `Annotation`, `Demonstration` or `Preference`, of which the rejected response is marked.
         task: what is to be done.
 
     Raises:
@@ -231,6 +232,13 @@ def _read_edit(row: dict[str, Any]) -> tuple[Content, Value | None]:
 
 
 def _read_prefer(row: dict[str, Any]) -> tuple[Content, Value | None]:
+    if "instruction" in row:  # AlpacaEval's own, as `bench outputs` writes them
+        kind = alpaca_eval.Annotation if "preference" in row else alpaca_eval.Comparison
+        compared = kind.model_validate(row)
+        said = getattr(compared, "preference", None)
+        prompt, first, second = compared.prompt, compared.output_1, compared.output_2
+        content = ToPrefer(prompt=prompt, output_1=first, output_2=second)
+        return content, None if said is None else {"preference": said}
     if "output_1" in row:
         given = _Compared.model_validate(row)
         value = None if given.preference is None else {"preference": given.preference}
