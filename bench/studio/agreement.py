@@ -62,7 +62,7 @@ def unlike(answered: Answered) -> float | None:
 
 def measures(results: Results) -> list[Measure]:
     """How far people agree on the items that several of them answered."""
-    several = [one for one in results.items if len(_said(one)) > 1]
+    several = [one for one in results.items if len(one.said) > 1]
     found = [_mean(_NAMES[results.task], several, alike)]
     if results.task == "prefer":
         found += _chance_corrected(several, _sides, len(several))
@@ -74,20 +74,13 @@ def measures(results: Results) -> list[Measure]:
     return found
 
 
-def _said(answered: Answered) -> list[Value]:
-    """What people said: an adjudicator's word is not about how far they agree."""
-    return [one.value for one in answered.given if one.value is not None]
-
-
 def _mean(
     name: str, several: Sequence[Answered], score: Callable[[Item, Value, Value], float]
 ) -> Measure:
     """Over items, of the mean over an item's pairs of people."""
     if not several:
         return Measure(name, None, "no item was answered by two")
-    means = [
-        fmean(score(one.item, *pair) for pair in combinations(_said(one), 2)) for one in several
-    ]
+    means = [fmean(score(one.item, *pair) for pair in combinations(one.said, 2)) for one in several]
     return Measure(name, mean_interval(means))
 
 
@@ -127,7 +120,7 @@ def _kappas(several: Sequence[Answered]) -> list[Measure]:
 
 
 def _sides(answered: Answered) -> list[list[str]]:
-    return [[side(_by_text(answered.item, value)) for value in _said(answered)]]
+    return [[side(_by_text(answered.item, value)) for value in answered.said]]
 
 
 def _by_text(item: Item, value: Value) -> float:
@@ -146,7 +139,7 @@ def _orders(answered: Answered) -> list[list[str]]:
     texts = answered.item.responses
     by_text = sorted(range(len(texts)), key=texts.__getitem__)
     return [
-        [_order(value["ranks"], i, j) for value in _said(answered)]
+        [_order(value["ranks"], i, j) for value in answered.said]
         for i, j in combinations(by_text, 2)
     ]
 

@@ -32,7 +32,7 @@ class Exported:
         outcomes: items by status, "ok" first: the rows that were written; "tie" is one of two
             responses of which neither is better, for which there is no row.
         unchanged: of the edits, those that left the response as it was.
-        several: items that more than one person answered.
+        several: items with a value of more than one person.
         adjudicated: items of which an adjudicator's word counts.
         people: answers by person.
     """

@@ -74,6 +74,11 @@ class Answered:
         return [one.value for one in self.counted if one.value is not None]
 
     @property
+    def said(self) -> list[Value]:
+        """What people said, an adjudicator apart: his word is not about how far they agree."""
+        return [one.value for one in self.given if one.value is not None]
+
+    @property
     def first(self) -> Given | None:
         """The first one with a value that counts; texts and marks of several are not mixed."""
         return next((one for one in self.counted if one.value is not None), None)
@@ -123,8 +128,8 @@ class Results:
 
     @property
     def several(self) -> int:
-        """How many items more than one person answered."""
-        return sum(len(answered.given) > 1 for answered in self.items)
+        """How many items have a value of more than one person: who skipped one gave none."""
+        return sum(len(answered.said) > 1 for answered in self.items)
 
     @property
     def adjudicated(self) -> int:

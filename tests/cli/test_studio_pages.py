@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 import signal
@@ -10,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx2
 import pytest
@@ -18,6 +20,7 @@ from typer.testing import CliRunner
 from bench.cli import app
 from bench.records.provenance import REPO
 from bench.studio.study import Study
+from bench.studio.web.serve import Page
 from tests.studio.studies import pairs, write
 from tests.studio.web.visits import HTMX, address, csrf
 
@@ -91,6 +94,17 @@ def test_others_are_let_in_with_links_alone(host: str) -> None:
     said = refused("edit", "pairs.jsonl", "--db", "a.db", "--host", host, "--port", "0")
     assert "nobody has a link" in said
     assert "python -m bench studio people a.db --add NAME" in said
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
+def test_a_link_to_all_addresses_names_one_that_can_be_visited(host: str) -> None:
+    url = urlsplit(Page(host, 0, (), None).url(8000))
+    assert url.hostname is not None
+    assert url.port == 8000
+    address = ipaddress.ip_address(url.hostname)
+    assert not address.is_unspecified
+    assert address.version == (6 if ":" in host else 4)
+    assert urlsplit(Page(host, 0, ("studio.lan",), None).url(80)).hostname == "studio.lan"
 
 
 def test_a_port_that_is_taken_is_said() -> None:

@@ -116,6 +116,19 @@ def test_nor_is_the_order_of_a_file_s_rankings_chance(tmp_path: Path) -> None:
     assert alpha.estimate.mean == pytest.approx(1 - 2 * 19 / (2 * 9 * 11))  # as of preferences
 
 
+def test_who_skips_an_item_is_none_of_its_several_people(tmp_path: Path) -> None:
+    made = study(tmp_path, pairs(3), "prefer")
+    made.set(overlap=2)
+    first = {"kind": "prefer", "choice": "a"}
+    answers(made, "ana", "prefer", dict.fromkeys(("pair0", "pair1", "pair2"), first))
+    answers(made, "ben", "prefer", {"pair0": first})  # the others are skipped
+    results = read_results(tmp_path / "study.db", "prefer")
+    assert results.several == 1
+    [same, *_] = measures(results)
+    assert same.estimate is not None
+    assert same.estimate.n == results.several
+
+
 def test_attention_and_time_of_each_person(tmp_path: Path) -> None:
     made = study(tmp_path, pairs(4), "prefer")
     gold = [{"id": f"g{i}", "prompt": f"g{i}", "chosen": "x", "rejected": "y"} for i in range(4)]

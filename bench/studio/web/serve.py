@@ -71,8 +71,11 @@ class Page:
                 say(f"ended; what was saved is in {study.database.path}")
 
     def url(self, port: int) -> str:
-        """As a browser takes it."""
+        """As a browser takes it: of one that is all addresses, 0.0.0.0 or ::, one of them."""
         host = self.names[0] if self.names else self.host
+        number = _number(host)
+        if number is not None and number.is_unspecified:
+            host = _own_address(number.version)
         return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
     def _is_here(self) -> bool:
@@ -131,6 +134,25 @@ def _number(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
         return ipaddress.ip_address(host)
     except ValueError:
         return None
+
+
+def _own_address(version: int) -> str:
+    """An address of this machine by which others may reach it: that of its way to the network.
+
+    A datagram socket that is connected knows it; nothing is sent. The targets are addresses that
+    are kept for documentation (RFC 5737, RFC 3849).
+    """
+    family, target, here = (
+        (socket.AF_INET, "192.0.2.1", "127.0.0.1")
+        if version == 4
+        else (socket.AF_INET6, "2001:db8::1", "::1")
+    )
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((target, 9))
+            return str(probe.getsockname()[0])
+    except OSError:  # no network at all
+        return here
 
 
 def _invite(study: Study) -> str:
