@@ -59,7 +59,7 @@ class _Run(FinishedRun):
 def measure(
     folders: Sequence[Path], asked: Asked, store: Store, progress: Progress
 ) -> list[TokenCredit]:
-    """Measure credit in finished runs, all at the same tokens unless each policy draws its own.
+    """Measure credit in finished runs, those of a seed at the same tokens.
 
     Args:
         folders: of the runs.
@@ -71,8 +71,8 @@ def measure(
         One for each folder, in order; of a method that pays nothing, only a note.
 
     Raises:
-        UserError: a suite has no gold score, a store lacks a run's stages, the runs have different
-            states, or no method pays anything.
+        UserError: a suite has no gold score, a store lacks a run's stages, runs of one seed have
+            different states, or no method pays anything.
     """
     found = [_find(folder, asked, store) for folder in folders]
     runs = [one for one in found if isinstance(one, _Run)]
@@ -98,7 +98,7 @@ def _find(folder: Path, asked: Asked, store: Store) -> _Run | TokenCredit:
     require(suite, f"credit of {record.run_id}", Gold, mend="give runs of another suite")
     if plan.paid is None:
         note = f"the method {record.method} pays no token: nothing is drawn and paid in training"
-        return TokenCredit(record.run_id, record.method, note=note)
+        return TokenCredit(record.run_id, record.method, record.label, record.seed, note=note)
     stages = Stages(plan.config, suite)
     truth = stages.monte_carlo(
         plan.policy if asked.policy else stages.sft(),
@@ -111,11 +111,13 @@ def _find(folder: Path, asked: Asked, store: Store) -> _Run | TokenCredit:
 
 
 def _check_same_states(runs: list[_Run]) -> None:
-    first = runs[0]
+    """Runs of one seed are compared with each other; each seed may have an SFT model of its own."""
+    first: dict[int, _Run] = {}
     for run in runs:
-        if run.truth.key != first.truth.key:
+        other = first.setdefault(run.record.seed, run)
+        if run.truth.key != other.truth.key:
             raise UserError(
-                f"{first.record.run_id} and {run.record.run_id} have no states in common: their "
+                f"{other.record.run_id} and {run.record.run_id} have no states in common: their "
                 "SFT models, test prompts, evaluation.max_new_tokens or ppo.temperature differ; "
                 "ask for one at a time"
             )
@@ -152,9 +154,12 @@ def _credit(
     )
     if policy.stats.get("best_step") == 0:
         note = note or "its chosen checkpoint is step 0: policy and value are as they began"
+    record = run.record
     return TokenCredit(
-        run.record.run_id,
-        run.record.method,
+        record.run_id,
+        record.method,
+        record.label,
+        record.seed,
         _truth(rows),
         shares,
         advantages,

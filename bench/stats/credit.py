@@ -223,6 +223,8 @@ class TokenCredit:
     Attributes:
         run: its id.
         method: its name.
+        label: the method with what differs from the defaults.
+        seed: of the run.
         truth: what they were worth; None: nothing was measured, see `note`.
         shares: (N,) what the method pays them, the KL apart.
         advantages: (N,) what it learns from; None: see `note`.
@@ -233,6 +235,8 @@ class TokenCredit:
 
     run: str
     method: str
+    label: str
+    seed: int
     truth: Truth | None = None
     shares: Floats | None = None
     advantages: Floats | None = None

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bench.stats import over_seeds
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from bench.stats.credit import Correlation, Mean, TokenCredit, Truth
-    from bench.stats.intervals import Floats
+    from bench.stats.intervals import Estimate, Floats
 
 
 FEW = 10  # instructions: a bootstrap over fewer is too narrow
@@ -40,7 +42,7 @@ class CreditRow:
     """One run.
 
     Attributes:
-        run, method: its id and its method's name.
+        run, method, label, seed: its id, its method's name, that with its options, its seed.
         tokens, responses, instructions: on what it is measured.
         reliability: of the Monte-Carlo advantages, Pearson's.
         ceiling: what the true advantages would correlate with the Monte-Carlo ones.
@@ -52,6 +54,8 @@ class CreditRow:
 
     run: str
     method: str
+    label: str
+    seed: int
     tokens: int = 0
     responses: int = 0
     instructions: int = 0
@@ -65,11 +69,31 @@ class CreditRow:
 
 
 @dataclass(frozen=True)
+class LabelCredit:
+    """One label: means over its seeds, each measured at tokens of its own.
+
+    Attributes:
+        label: method with its options.
+        seeds: that were measured.
+        shares, advantages, ceiling: of Pearson's r; None: a seed has none.
+        errors, others: of the mean that such tokens are paid, likewise.
+    """
+
+    label: str
+    seeds: tuple[int, ...]
+    shares: Estimate | None
+    advantages: Estimate | None
+    ceiling: Estimate | None
+    errors: Estimate | None
+    others: Estimate | None
+
+
+@dataclass(frozen=True)
 class Credit:
     """All runs, and at which states they were measured.
 
     Attributes:
-        drawn_by: "sft": the SFT model that all runs have in common; "policy": each one's own.
+        drawn_by: "sft": the SFT model that a seed's runs have in common; "policy": each one's own.
         continuations: K.
         seed: of the draws.
         rows: one a run.
@@ -80,16 +104,52 @@ class Credit:
     seed: int
     rows: list[CreditRow]
 
+    @property
+    def labels(self) -> list[LabelCredit]:
+        """A row a label, in the order of the runs; none where no label has several seeds."""
+        of_label: dict[str, list[CreditRow]] = {}
+        for row in self.rows:
+            if row.ceiling is not None:
+                of_label.setdefault(row.label, []).append(row)
+        if all(len(rows) == 1 for rows in of_label.values()):
+            return []
+        return [_over_seeds(label, rows) for label, rows in of_label.items()]
+
+
+def _over_seeds(label: str, rows: Sequence[CreditRow]) -> LabelCredit:
+    def mean(values: list[float | None]) -> Estimate | None:
+        known = [value for value in values if value is not None]
+        return over_seeds(known) if len(known) == len(rows) else None
+
+    def pearson(parts: list[Correlations | None]) -> Estimate | None:
+        return mean([None if part is None else part.pearson.value for part in parts])
+
+    def paid(kinds: list[Kind | None]) -> Estimate | None:
+        shares = [None if kind is None else kind.share for kind in kinds]
+        return mean([None if share is None else share.mean for share in shares])
+
+    return LabelCredit(
+        label=label,
+        seeds=tuple(row.seed for row in rows),
+        shares=pearson([row.shares for row in rows]),
+        advantages=pearson([row.advantages for row in rows]),
+        ceiling=pearson([row.ceiling for row in rows]),
+        errors=paid([row.errors for row in rows]),
+        others=paid([row.others for row in rows]),
+    )
+
 
 def credit_row(found: TokenCredit) -> CreditRow:
     """The correlations of one run."""
     truth, shares = found.truth, found.shares
     if truth is None or shares is None:
-        return CreditRow(found.run, found.method, note=found.note)
+        return CreditRow(found.run, found.method, found.label, found.seed, note=found.note)
     reliability = truth.reliability()
     return CreditRow(
         run=found.run,
         method=found.method,
+        label=found.label,
+        seed=found.seed,
         tokens=len(shares),
         responses=found.responses,
         instructions=len(set(truth.clusters)),

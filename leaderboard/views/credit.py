@@ -9,7 +9,8 @@ from leaderboard.analysis.credit import notes
 
 if TYPE_CHECKING:
     from bench.stats.credit import Correlation, Mean
-    from leaderboard.analysis.credit import Correlations, Credit, CreditRow, Kind
+    from bench.stats.intervals import Estimate
+    from leaderboard.analysis.credit import Correlations, Credit, CreditRow, Kind, LabelCredit
 
 HEADERS = (
     "Run", "Paid r", "Paid rho", "Paid r / ceiling", "Advantage r", "Advantage rho",
@@ -18,6 +19,9 @@ HEADERS = (
 KINDS = (
     "Run", "Errors: worth", "Errors: paid", "Errors: tokens", "Others: worth", "Others: paid",
     "Others: tokens",
+)  # fmt: skip
+LABELS = (
+    "Method", "Seeds", "Paid r", "Advantage r", "Ceiling r", "Errors: paid", "Others: paid",
 )  # fmt: skip
 WHO = {"sft": "responses of the SFT model", "policy": "responses of each run's own policy"}
 
@@ -37,6 +41,9 @@ def credit_grids(found: Credit) -> list[Grid]:
     cells = [_cells(row) for row in found.rows]
     title = f"Credit: correlation with the true advantage at {at}"
     grids = [Grid(title, HEADERS, cells, [*EXPLAINED, *notes(found.rows)])]
+    if labels := found.labels:
+        told = "Means over seeds, with 95 % intervals (t over seeds); a seed's tokens are its own."
+        grids.append(Grid("Over seeds", LABELS, list(map(_label, labels)), [told], level=4))
     if kinds := [_kinds(row) for row in rows if row.errors and row.others]:
         told = "Worth: the mean Monte-Carlo advantage. Errors are where the suite says they are."
         grids.append(Grid("Means by kind of token", KINDS, kinds, [told], level=4))
@@ -67,6 +74,21 @@ def _cell(found: Correlation) -> str:
     return text if found.ci95 is None else f"{text} {_interval(found.ci95, 2)}"
 
 
+def _label(row: LabelCredit) -> list[str]:
+    correlations = (row.shares, row.advantages, row.ceiling)
+    return [
+        row.label,
+        str(len(row.seeds)),
+        *("none" if found is None else _estimate(found, 2) for found in correlations),
+        *(DASH if found is None else _estimate(found, 3) for found in (row.errors, row.others)),
+    ]
+
+
+def _estimate(found: Estimate | Mean, digits: int) -> str:
+    text = f"{found.mean:z.{digits}f}"
+    return text if found.ci95 is None else f"{text} {_interval(found.ci95, digits)}"
+
+
 def _kinds(row: CreditRow) -> list[str]:
     return [row.run, *(cell for kind in (row.errors, row.others) for cell in _kind(kind))]
 
@@ -80,8 +102,7 @@ def _kind(kind: Kind | None) -> list[str]:
 def _mean(found: Mean | None) -> str:
     if found is None:
         return DASH
-    text = f"{found.mean:z.3f}"
-    return text if found.ci95 is None else f"{text} {_interval(found.ci95, 3)}"
+    return _estimate(found, 3)
 
 
 def _interval(ci95: tuple[float, float], digits: int) -> str:

@@ -396,6 +396,8 @@ class CreditRow(Shape):
 
     run: str
     method: str
+    label: str
+    seed: int
     tokens: int = Field(description="at which it is measured; 0: the method pays none")
     responses: int
     instructions: int
@@ -408,6 +410,18 @@ class CreditRow(Shape):
     note: str = Field(description="what is missing and why")
 
 
+class LabelCredit(Shape):
+    """One label, over its seeds."""
+
+    label: str
+    seeds: list[int]
+    shares: Cell | None = Field(description="Pearson's r of what is paid; null: a seed has none")
+    advantages: Cell | None
+    ceiling: Cell | None
+    errors: Cell | None = Field(description="mean that is paid at tokens within errors")
+    others: Cell | None
+
+
 class Credit(Shape):
     """`bench credit`."""
 
@@ -415,6 +429,7 @@ class Credit(Shape):
     continuations: int = Field(description="K, of each state")
     seed: int
     rows: list[CreditRow] = Field(description="in the order of the runs")
+    labels: list[LabelCredit] = Field(description="empty where no label has several seeds")
 
 
 class Measured(Shape):

@@ -41,7 +41,8 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
     ):
         record = run(config(f"method={name}", *FAST, *more), store, results)
         folders[name] = results / "testbed" / record.run_id
-    return folders, store
+    record = run(config("method=rloo", "seed=1", *FAST), store, results)
+    return folders | {"rloo, seed 1": results / "testbed" / record.run_id}, store
 
 
 def credit(ran: Ran, *arguments: object, few: tuple[str, ...] = FEW) -> Result:
@@ -102,6 +103,22 @@ def test_the_table_is_a_row_a_run_and_says_what_is_missing(
     note = f"{folders['sft'].name}: the method sft pays no token"
     assert any(line.startswith(note) for line in lines)
     assert "Means by kind of token" in lines
+
+
+@pytest.mark.slow
+def test_each_seed_has_states_of_its_own_and_a_label_its_mean(ran: Ran) -> None:
+    runs = ("rloo", "rloo, seed 1", "gold_token_ppo")
+    result = credit(ran, *runs, "--format", "json")
+    assert result.exit_code == 0, result.output
+    data = document(result, "credit")
+    zero, one, gold = data["rows"]
+    assert zero["ceiling"] == gold["ceiling"] != one["ceiling"]
+    group, alone = data["labels"]
+    assert (group["label"], group["seeds"]) == (zero["label"], [0, 1])
+    assert alone["seeds"] == [0]
+    both = [row["others"]["share"]["mean"] for row in (zero, one)]
+    assert group["others"]["mean"] == pytest.approx(sum(both) / 2)
+    assert "Over seeds" in credit(ran, *runs).stdout
 
 
 @pytest.mark.slow
