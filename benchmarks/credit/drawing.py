@@ -6,7 +6,7 @@ from pathlib import Path
 from textwrap import fill
 from typing import Any
 
-from leaderboard.plots.draw import COLOURS, GRID, INK, MARKERS, PAPER
+from leaderboard.plots.look import COLOURS, GRID, INK, MARKERS, PAPER
 
 
 def draw(result: dict[str, Any], path: Path) -> None:

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from bench.errors import UserError
 from leaderboard.plots.data import Plot, curve, load_curves, make_plots
-from leaderboard.plots.draw import Look, dark, draw, save
+from leaderboard.plots.draw import draw, save
+from leaderboard.plots.look import Look, dark
 
 __all__ = [
     "Look", "Plot", "curve", "dark", "draw", "load_curves", "make_plots", "save", "write_figures",

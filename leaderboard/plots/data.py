@@ -75,6 +75,17 @@ class Plot:
         """In the order of the points."""
         return list(dict.fromkeys(point.label for point in self.points))
 
+    @property
+    def metrics(self) -> list[list[str]]:
+        """Of bars: those of held-out pairs, then those of planted errors; as there are any."""
+        places = {str(point.step): point.x for point in self.points}
+        names = sorted(places, key=lambda metric: places[metric])
+        parts = [
+            [name for name in names if name.startswith("probe.") is probe]
+            for probe in (False, True)
+        ]
+        return [part for part in parts if part]
+
     def of(self, label: str) -> list[Point]:
         """The points of one label."""
         return [point for point in self.points if point.label == label]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from leaderboard.plots import Look, Plot, dark, save
 from leaderboard.plots.data import DAGGER, STRETCHED, Point, bar_label
-from leaderboard.plots.draw import COLOURS
+from leaderboard.plots.look import COLOURS
 from leaderboard.site.sheets import EMPTY, Column, Field, Sheet
 
 STEPS = 5  # so many of a curve's steps are in its table

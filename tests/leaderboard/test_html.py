@@ -6,7 +6,7 @@ import pytest
 from jinja2 import UndefinedError
 
 from bench.naming import Names
-from leaderboard.plots.draw import COLOURS
+from leaderboard.plots.look import COLOURS
 from leaderboard.views.html import TEMPLATES, breakable, policy, renderer
 
 # (text, background) pairs that the page draws, each at 4.5:1 or more (WCAG AA)

@@ -2,14 +2,16 @@ import json
 import re
 
 import pytest
+from matplotlib.figure import Figure
 
 from bench.errors import UserError
 from bench.records.files import Damage
 from leaderboard.analysis.aggregate import tables
 from leaderboard.analysis.runs import load
-from leaderboard.plots import Look, dark, make_plots, write_figures
-from leaderboard.plots.data import load_curves, summary
-from leaderboard.plots.draw import COLOURS, GRID, INK, MARKERS, PAPER
+from leaderboard.plots import Look, dark, draw, make_plots, write_figures
+from leaderboard.plots.data import Plot, Point, load_curves, summary
+from leaderboard.plots.look import COLOURS, GRID, INK, MARKERS, PAPER
+from leaderboard.plots.panels import MANY
 
 STEMS = ("gold-kl", "gold-steps", "gold-time", "kl", "matched-score", "rm-accuracy")
 
@@ -179,3 +181,41 @@ def test_no_curves_still_draws_the_bars(make_run, tmp_path):
     (make_run("sft") / "metrics.jsonl").unlink()
     paths = write_figures(tmp_path / "results", tmp_path / "out", "testbed")
     assert {path.stem for path in paths} == {"rm-accuracy"}
+
+
+def drawn(labels: list[str], *, bars: bool = False) -> Figure:
+    """Two points of each label, or two metrics."""
+    steps = ("rm_accuracy.edited", "probe.omission") if bars else (0, 10)
+    points = [
+        Point(label, step, float(x), 0.5, 0.4, 0.6, 5)
+        for label in labels
+        for x, step in enumerate(steps)
+    ]
+    plot = Plot("name", "Title", "training step", "score", points, bars=bars)
+    figure = draw(plot, Look.of(labels))
+    figure.draw_without_rendering()
+    return figure
+
+
+def test_of_many_labels_each_has_a_panel_that_names_it():
+    labels = [f"token_ppo reward.option={i}" for i in range(MANY + 1)]
+    figure = drawn(labels)
+    panels = [axes for axes in figure.axes if axes.axison]
+    assert [axes.get_title(loc="left").replace("\n", " ") for axes in panels] == labels
+    assert {len(axes.lines) for axes in panels} == {len(labels)}  # its own and those behind it
+    assert not figure.legends
+
+
+def test_of_many_labels_each_metric_has_a_panel_with_a_line_a_label():
+    labels = [f"method{i}" for i in range(MANY + 1)]
+    figure = drawn(labels, bars=True)
+    assert [axes.get_title() for axes in figure.axes] == ["edits", "omission"]
+    assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == labels
+
+
+@pytest.mark.parametrize("letters", [5, 24, 27, 40])
+def test_the_legend_of_few_labels_is_not_cut_off(letters):
+    name = "token_ppo preferences.responses=4 reward.loss=divergence"
+    figure = drawn([f"{i} {name}"[:letters] for i in range(MANY)])
+    (legend,) = figure.legends
+    assert legend.get_window_extent().x1 <= figure.bbox.x1
