@@ -25,7 +25,7 @@ def said(*arguments: str) -> list[dict[str, str]]:
 def test_a_frame_has_a_row_a_run_with_its_intervals() -> None:
     runs = bench.load(TESTBED)
     frame = runs.to_pandas().set_index("run_id")
-    assert len(frame) == len(runs) == 60
+    assert len(frame) == len(runs) == 155
     record = runs[3]
     metric, row = record.metrics["win_rate"], frame.loc[record.run_id]
     assert (row["win_rate"], row["win_rate.se"]) == (metric.mean, metric.standard_error)
@@ -35,7 +35,8 @@ def test_a_frame_has_a_row_a_run_with_its_intervals() -> None:
 
 def test_runs_are_chosen_by_suite_method_label_and_any_field() -> None:
     assert {run.label for run in bench.load(TESTBED, method="token_ppo")} == {
-        "token_ppo", "token_ppo assignment=growth", "token_ppo loss=eq4", "token_ppo paid_at=end",
+        "token_ppo", "token_ppo assignment=growth", "token_ppo loss=divergence",
+        "token_ppo loss=eq4", "token_ppo paid_at=end",
     }  # fmt: skip
     chosen = bench.load(TESTBED, suite="testbed", label="token_ppo")
     assert [run.seed for run in chosen] == [0, 1, 2, 3, 4]
@@ -71,7 +72,7 @@ def test_the_table_and_the_differences_are_the_command_lines() -> None:
 
 def test_a_choice_of_runs_has_a_table_of_its_own() -> None:
     board = bench.load(TESTBED).where(method="token_ppo").leaderboard()
-    assert len(board[0].rows) == 4
+    assert len(board[0].rows) == 5
     assert len(board.sections()) > len(board.grids()) == 1
 
 
@@ -126,7 +127,8 @@ def test_what_cannot_be_drawn_is_said() -> None:
     everything = bench.load(bench.PUBLISHED)
     with pytest.raises(bench.UserError, match=r"choose one of records.tables\(\)"):
         bench.plot.curves(everything)
-    assert len(bench.plot.curves(everything.tables()[0]).axes) == 1
+    assert len(bench.plot.curves(runs).axes) == 1
+    assert len(bench.plot.curves(everything.tables()[0]).axes) == 28  # a panel a row with a curve
 
 
 def test_results_are_the_published_ones_in_any_folder(
