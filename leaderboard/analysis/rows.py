@@ -1,11 +1,14 @@
 """What a leaderboard consists of, and how its numbers are written. No heavy import."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from bench.grid import DASH
 
 Interval = tuple[float, float]
 
+STAGES_APART = 12  # columns that a table of times has room for
+BRIEF = 3.0  # seconds
 PERCENT = ("win_rate", "rm_accuracy.", "longer_wins.", "probe.")
 FRACTIONS = ("_accuracy", "_share")  # what a suite's own metric ends in, if it is one
 
@@ -104,6 +107,32 @@ class Row:
     def seconds(self) -> float | None:
         """All stages together."""
         return sum(self.stage_seconds.values()) if self.stage_seconds else None
+
+
+def timed_stages(rows: "Iterable[Row]") -> tuple[list[str], list[str]]:
+    """The stages that have a column of their own in a table of times, and those that share one.
+
+    Of up to `STAGES_APART` stages each has its own; of more, those share that one row alone has, or
+    that take less than `BRIEF` seconds in every row. The rows with the most stages come first, so
+    that the stages stand in the order of a run.
+    """
+    found: dict[str, list[float]] = {}
+    for row in sorted(rows, key=lambda row: -len(row.stage_seconds)):
+        for name, took in row.stage_seconds.items():
+            found.setdefault(name, []).append(took)
+    if len(found) <= STAGES_APART:
+        return list(found), []
+    own: list[str] = []
+    shared: list[str] = []
+    for name, times in found.items():
+        (own if len(times) > 1 and max(times) >= BRIEF else shared).append(name)
+    return own, shared
+
+
+def together(row: "Row", stages: Iterable[str]) -> float | None:
+    """Seconds of some stages; None where the row has none of them."""
+    known = [row.stage_seconds[name] for name in stages if name in row.stage_seconds]
+    return sum(known) if known else None
 
 
 @dataclass(frozen=True)

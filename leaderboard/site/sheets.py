@@ -12,10 +12,13 @@ from leaderboard.analysis.rows import (
     interval,
     number,
     seconds,
+    timed_stages,
+    together,
     with_error,
 )
 from leaderboard.views.columns import PROBE, sections
 from leaderboard.views.glossary import COLUMNS, COMMON, STAGES, method_term, metric_term
+from leaderboard.views.render import time_notes
 
 
 @dataclass(frozen=True)
@@ -151,14 +154,13 @@ def _with_lowest(sheet: Sheet) -> Sheet:
 def cost_sheets(table: Table) -> list[Sheet]:
     """Time of each stage; convergence, memory and money."""
     timed = [row for row in table.rows if row.stage_seconds]
-    longest_first = sorted(timed, key=lambda row: -len(row.stage_seconds))
-    stages = list(dict.fromkeys(name for row in longest_first for name in row.stage_seconds))
+    stages, others = timed_stages(timed)
     columns = [_stage(name) for name in stages]
+    if others:
+        columns.append((Column("Others"), lambda row: _time(together(row, others))))
     columns.append((Column("All stages"), lambda row: _time(row.seconds)))
     times = _sheet("Time by stage, mean over seeds", timed, columns)
-    times.notes.append(
-        "A shared stage counts at its full cost in each row, also where it was cached."
-    )
+    times.notes.extend(time_notes(others))
     cost = _sheet("Convergence, memory and money", timed, _cost_columns(table))
     sheets = [times, cost]
     if table.common is not None:

@@ -91,7 +91,7 @@
     chooseDashes() {
       this.lines.forEach((line, i) => {
         const taken = this.lines.slice(0, i).filter((other) => other.colour === line.colour).map((other) => other.dash);
-        line.dash = [i, i + 1, i + 2].map((k) => k % 3).find((dash) => !taken.includes(dash)) ?? i % 3;
+        line.dash = [i, i + 1, i + 2, i + 3].map((k) => k % 4).find((dash) => !taken.includes(dash)) ?? i % 4;
       });
     }
 

@@ -15,6 +15,8 @@ from leaderboard.analysis.rows import (
     interval,
     number,
     seconds,
+    timed_stages,
+    together,
     with_error,
 )
 from leaderboard.views.columns import REWARD_MODELS, sections
@@ -173,20 +175,28 @@ def _metric_grid(title: str, table: Table, columns: dict[str, str]) -> Grid:
 
 def _time_grid(table: Table) -> Grid:
     """Mean time of each stage: what it cost when it was computed."""
-    timed = sorted(table.rows, key=lambda row: -len(row.stage_seconds))
-    stages = list(dict.fromkeys(name for row in timed for name in row.stage_seconds))
+    stages, others = timed_stages(table.rows)
     rows = [
         [
             row.label,
             *(seconds(row.stage_seconds.get(name)) for name in stages),
+            seconds(together(row, others)),
             seconds(row.seconds),
         ]
         for row in table.rows
         if row.stage_seconds
     ]
-    headers, rows = drop_empty(["Method", *stages, "all stages"], rows)
-    notes = ["A shared stage counts at its full cost in each row, also where it was cached."]
+    headers, rows = drop_empty(["Method", *stages, "others", "all stages"], rows)
+    notes = time_notes(others)
     return Grid("Time by stage, mean over seeds", headers, rows, notes, level=4)
+
+
+def time_notes(others: list[str]) -> list[str]:
+    """What is said below a table of times, in which some stages share a column."""
+    notes = ["A shared stage counts at its full cost in each row, also where it was cached."]
+    if others:
+        notes.append(f"Others: stages of one row alone, or of a moment: {', '.join(others)}.")
+    return notes
 
 
 def _cost_grid(table: Table) -> Grid:

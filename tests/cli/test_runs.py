@@ -235,7 +235,7 @@ def test_a_run_ends_beside_the_published_row_and_leaves_it_alone(
     beside, _, table = result.stdout.partition("Published: testbed: judged by gold")
     assert re.search(r"^token_ppo +0 +[0-9.]+ .* as expected *$", beside, re.MULTILINE)
     rows = re.findall(r"^\w.* 5 +256 *$", table, re.MULTILINE)
-    assert len(rows) == 12
+    assert len(rows) == 31
     result = bench("run", "--method", "token_ppo,sft", "--seeds", "1,2")
     assert "Yours: testbed: judged by gold" in result.stdout
     assert result.stdout.count("as expected") == 4

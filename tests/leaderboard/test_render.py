@@ -13,7 +13,16 @@ from rich.console import Console
 from bench.grid import Grid, to_markdown
 from bench.records.files import JudgeRecord, Metric, Reference
 from leaderboard.analysis.reported import load_reported
-from leaderboard.analysis.rows import interval, number, probability, seconds
+from leaderboard.analysis.rows import (
+    STAGES_APART,
+    Row,
+    interval,
+    number,
+    probability,
+    seconds,
+    timed_stages,
+    together,
+)
 from leaderboard.views.render import MORE, leaderboard
 
 REPORTED = Path(__file__).parents[2] / "results" / "reported" / "xu2024.json"
@@ -216,3 +225,19 @@ def test_importing_is_light(module):
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
+
+
+def timed(label: str, **took: float) -> Row:
+    return Row(label, label, "", "testbed", "ok", stage_seconds=took)
+
+
+def test_of_many_stages_those_of_one_row_or_of_a_moment_share_a_column():
+    shared = {f"stage{i}": 10.0 for i in range(STAGES_APART - 1)}
+    rows = [timed("a", **shared, brief=1.0), timed("b", **shared, brief=2.9, own=50.0)]
+    stages, others = timed_stages(rows)
+    assert stages == list(shared)
+    assert others == ["brief", "own"]
+    assert [together(row, others) for row in rows] == [1.0, 52.9]
+    assert together(timed("c"), others) is None
+    few, none = timed_stages(rows[:1])  # twelve have room
+    assert (few, none) == ([*shared, "brief"], [])
