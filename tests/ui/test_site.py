@@ -192,7 +192,7 @@ def test_the_values_under_the_pointer_and_the_slider_are_those_of_the_table(visi
     box = band.bounding_box()
     figure.page.mouse.move(box["x"] + box["width"] - 1, box["y"] + 2)
     assert (step.text_content(), said.text_content()) == at_the_end
-    assert figure.locator(".drawing circle").count() == CURVES
+    assert figure.locator(".drawing circle").count() == CURVES - 1  # expert iteration ended at 57
 
 
 def spaced(value):
