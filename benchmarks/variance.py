@@ -70,11 +70,9 @@ def components(rates: np.ndarray) -> tuple[Spread, Spread]:
     is taken as known: it has M - 1 times as many degrees of freedom.
     """
     rows, seeds = rates.shape
-    by_seed = rates.mean(axis=0) - rates.mean()
-    residual = rates - rates.mean(axis=1, keepdims=True) - by_seed
-    own_df = (rows - 1) * (seeds - 1)
-    own = float((residual**2).sum()) / own_df
-    square = rows * float((by_seed**2).sum()) / (seeds - 1)
+    _, squares = mean_squares(rates.T)  # rows are to seeds what instructions are elsewhere
+    own, own_df = float(squares.residual), (rows - 1) * (seeds - 1)
+    square = float(squares.seed)
     low, high = (bound**2 for bound in _chi_bounds(square, seeds - 1))
 
     def shared(mean_square: float) -> float:

@@ -5,7 +5,7 @@ Heavy libraries are imported inside the verbs that need them, so that help and `
 
 import sys
 
-from bench.cli import runs, models, records, credit, reward_models, submissions  # isort: skip (the order of the verbs in the help)
+from bench.cli import runs, models, records, exports, credit, reward_models, submissions  # isort: skip (the order of the verbs in the help)
 from bench.cli import studio, studio_pages  # isort: skip (likewise)
 from bench.cli.app import app
 from bench.cli.terminal import answer, exit_code, signals_end
@@ -15,6 +15,7 @@ from bench.running.quiet import libraries_quiet
 __all__ = [
     "app",
     "credit",
+    "exports",
     "main",
     "models",
     "records",

@@ -82,6 +82,10 @@ Results = Annotated[
         help="Where records are; `results` stands for the published ones in any folder.",
     ),
 ]
+StagesOf = Annotated[
+    Path | None,
+    typer.Option("--store", help="Where the runs' stages are; default: BENCH_STORE or a cache."),
+]
 Baseline = Annotated[
     Path, typer.Option(callback=_at_hand, help="What `baseline` wrote, or a folder of runs.")
 ]

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.app import TABLE_OR_JSON, Results, TableOrJson, app, check_format
+from bench.cli.app import TABLE_OR_JSON, Results, StagesOf, TableOrJson, app, check_format
 from bench.cli.records import find_run
 from bench.cli.terminal import guarded, show
 
@@ -31,10 +31,7 @@ def credit(
     ] = 9,
     seed: Annotated[int, typer.Option(help="Of responses and continuations.")] = 0,
     results: Results = Path("results"),
-    store: Annotated[
-        Path | None,
-        typer.Option(help="Where the runs' stages are; default: BENCH_STORE or a cache."),
-    ] = None,
+    store: StagesOf = None,
     format: TableOrJson = "table",
 ) -> None:
     """Do the rewards follow what each token was worth? Needs a suite with gold scores."""

@@ -21,6 +21,7 @@ from bench.records.files import Record
 from bench.records.schema import texts_sha
 from bench.running.plan import make_plan
 from bench.running.rerun import recorded_config
+from bench.running.stored import file_of
 from bench.stages.outputs import OUTPUTS
 
 WHICH = ("sampled", "greedy", "matched", "unseen")
@@ -53,16 +54,8 @@ def answers_of(record: Record, store: Store, which: str) -> Answers:
     Raises:
         UserError: the run has no such outputs, or the store has them no more.
     """
-    keys = [stage.key for stage in record.stages if stage.name == "outputs"]
-    if not keys:
-        raise UserError(f"{record.run_id}: this run answered no test prompts")
-    found = store.find("outputs", keys[0])
-    if found is None:
-        raise UserError(
-            f"{record.run_id}: the store {store.root} does not have its outputs: give the one in "
-            "which they are with --store"
-        )
-    outputs = json.loads((found.path / OUTPUTS).read_text(encoding="utf-8"))
+    file = file_of(record, "outputs", OUTPUTS, "outputs", store)
+    outputs = json.loads(file.read_text(encoding="utf-8"))
     if which not in outputs:
         there = ", ".join(name for name in WHICH if name in outputs)
         raise UserError(f"{record.run_id}: it has no {which} outputs; there are: {there}")
@@ -88,38 +81,43 @@ def references_of(record: Record, store: Store, answers: Answers) -> Answers:
     return Answers(f"{record.suite} references", answers.prompts, [texts])
 
 
-def rows(answers: Answers, dataset: str, against: Answers | None = None) -> list[dict[str, str]]:
-    """One for each sample and prompt.
+def output_rows(answers: Answers, dataset: str) -> list[dict[str, str]]:
+    """A row for each sample and prompt.
 
     Args:
         answers: the responses.
         dataset: where the prompts are from.
-        against: what each is compared with: as many samples, or one, with which all are.
+    """
+    return [
+        {"instruction": prompt, "output": text, "generator": answers.generator, "dataset": dataset}
+        for texts in answers.samples
+        for prompt, text in zip(answers.prompts, texts, strict=True)
+    ]
+
+
+def comparison_rows(first: Answers, second: Answers, dataset: str) -> list[dict[str, str]]:
+    """A pair for each sample and prompt.
+
+    Args:
+        first: what is compared with: as many samples as `second`, or one, with which all are.
+        second: the responses.
+        dataset: where the prompts are from.
 
     Raises:
-        UserError: `against` answered other prompts, or not as many times.
+        UserError: `first` answered other prompts, or not as many times.
     """
-    others: Sequence[list[str] | None] = [None] * len(answers.samples)
-    if against is not None:
-        others = against.samples
-        if len(others) == 1:
-            others = others * len(answers.samples)
-        if against.prompts != answers.prompts or len(others) != len(answers.samples):
-            raise UserError(
-                f"{against.generator} answered other prompts than {answers.generator}, or not as "
-                "many times: their responses are no pairs"
-            )
-    found = []
-    for texts, beside in zip(answers.samples, others, strict=True):
-        for index, (prompt, text) in enumerate(zip(answers.prompts, texts, strict=True)):
-            row = {"instruction": prompt}
-            if against is None or beside is None:
-                row |= {"output": text, "generator": answers.generator}
-            else:
-                row |= {"output_1": beside[index], "generator_1": against.generator}
-                row |= {"output_2": text, "generator_2": answers.generator}
-            found.append(row | {"dataset": dataset})
-    return found
+    samples = first.samples * (len(second.samples) if len(first.samples) == 1 else 1)
+    if first.prompts != second.prompts or len(samples) != len(second.samples):
+        raise UserError(
+            f"{first.generator} answered other prompts than {second.generator}, or not as many "
+            "times: their responses are no pairs"
+        )
+    return [
+        {"instruction": prompt, "output_1": one, "generator_1": first.generator,
+         "output_2": other, "generator_2": second.generator, "dataset": dataset}
+        for texts in zip(samples, second.samples, strict=True)
+        for prompt, one, other in zip(second.prompts, *texts, strict=True)
+    ]  # fmt: skip
 
 
 def write_rows(found: Sequence[dict[str, str]], out: Path) -> None:

@@ -30,15 +30,30 @@ def pairs_file(folder: Path, store: Store) -> Path:
     Raises:
         UserError: there is no record, the run made no pairs, or the store has them no more.
     """
-    record = read_record(folder)
-    keys = [stage.key for stage in record.stages if stage.name == "preferences"]
+    return file_of(read_record(folder), "preferences", PREFERENCES, "pairs", store)
+
+
+def file_of(record: Record, stage: str, name: str, what: str, store: Store) -> Path:
+    """A file that a stage of a run left, by the key in its record: of old code, too.
+
+    Args:
+        record: of the run.
+        stage: that made it.
+        name: the file's.
+        what: is in it, for the message.
+        store: which still has it.
+
+    Raises:
+        UserError: the run has no such stage, or the store has the file no more.
+    """
+    keys = [done.key for done in record.stages if done.name == stage]
     if not keys:
-        raise UserError(f"{record.run_id}: this run made no pairs")
-    found = store.find("preferences", keys[0])
-    file = None if found is None else found.path / PREFERENCES
+        raise UserError(f"{record.run_id}: this run made no {what}")
+    found = store.find(stage, keys[0])
+    file = None if found is None else found.path / name
     if file is None or not file.exists():
         raise UserError(
-            f"{record.run_id}: the store {store.root} does not have its pairs: give the one in "
+            f"{record.run_id}: the store {store.root} does not have its {what}: give the one in "
             "which they are with --store"
         )
     return file

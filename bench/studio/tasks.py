@@ -234,15 +234,12 @@ def _read_edit(row: dict[str, Any]) -> tuple[Content, Value | None]:
 def _read_prefer(row: dict[str, Any]) -> tuple[Content, Value | None]:
     if "instruction" in row:  # AlpacaEval's own, as `bench outputs` writes them
         kind = alpaca_eval.Annotation if "preference" in row else alpaca_eval.Comparison
-        compared = kind.model_validate(row)
-        said = getattr(compared, "preference", None)
-        prompt, first, second = compared.prompt, compared.output_1, compared.output_2
-        content = ToPrefer(prompt=prompt, output_1=first, output_2=second)
-        return content, None if said is None else {"preference": said}
+        found = kind.model_validate(row)
+        content = ToPrefer(prompt=found.prompt, output_1=found.output_1, output_2=found.output_2)
+        return content, _preference(getattr(found, "preference", None))
     if "output_1" in row:
         given = _Compared.model_validate(row)
-        value = None if given.preference is None else {"preference": given.preference}
-        return _picked(ToPrefer, given), value
+        return _picked(ToPrefer, given), _preference(given.preference)
     pair = Preference.model_validate(row)
     content = ToPrefer(
         id=pair.id,
@@ -253,6 +250,10 @@ def _read_prefer(row: dict[str, Any]) -> tuple[Content, Value | None]:
         ids_2=pair.rejected_ids,
     )
     return content, {"preference": FIRST}
+
+
+def _preference(said: float | None) -> Value | None:
+    return None if said is None else {"preference": said}
 
 
 def _read_rank(row: dict[str, Any]) -> tuple[Content, Value | None]:

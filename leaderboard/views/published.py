@@ -40,11 +40,12 @@ def pages(root: Path) -> dict[Path, str]:
     Raises:
         UserError: a page has no place for the ranking.
     """
+    around = {root / name: _around_ranking(root / name) for name in RANKED}
     results = root / "results" / "testbed"
     found, _ = tables(results, curves=True)
     table = found[0]  # the largest: the preset's own
-    ranking = to_markdown(result_grid(table))
-    texts = {root / name: _with_ranking(root / name, ranking) for name in RANKED}
+    ranking = f"{BEGIN}\n{to_markdown(result_grid(table))}\n\n{END}"
+    texts = {page: ranking.join(parts) for page, parts in around.items()}
     _, *others = table_grids(table)
     sections = [replace(grid, level=2) for grid in others]
     for base in BASES:
@@ -53,12 +54,13 @@ def pages(root: Path) -> dict[Path, str]:
     return texts | {root / ALL: f"{_HEAD}\n{markdown_page(sections)}"}
 
 
-def _with_ranking(page: Path, ranking: str) -> str:
+def _around_ranking(page: Path) -> tuple[str, str]:
+    """What stands before and behind the ranking."""
     before, begin, rest = page.read_text().partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
         raise UserError(f"{page}: the lines {BEGIN.strip()} and {END.strip()} are not there")
-    return f"{before}{BEGIN}\n{ranking}\n\n{END}{after}"
+    return before, after
 
 
 if __name__ == "__main__":
