@@ -3,6 +3,7 @@
 Run-time shape checks: the jaxtyping annotations of `bench.rl` hold in every test.
 """
 
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,9 @@ import pytest
 from bench.hub import commit
 from tests.llm.server import Server
 
+# As tox sets it, before torch is imported: a process that was forked behind a product on several
+# threads, as the tests of several processes fork theirs, waits for those threads for ever.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Here, before any test module is imported: the hook changes nothing that is imported already.
 jaxtyping.install_import_hook(("bench.rl",), "beartype.beartype")
 # A script's `&` starts what it starts with Ctrl-C ignored; the tests of Ctrl-C then wait in vain.

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
@@ -51,6 +50,7 @@ class Engine:
         requests: (path, body) of every request, in order of arrival.
         change: applied to the choice of every completion before it is sent.
         max_rank: as --max-lora-rank.
+        under_way, most_at_once: requests that are being answered, and the most that were.
     """
 
     def __init__(self, backbone: Backbone, max_rank: int = 16) -> None:
@@ -60,8 +60,9 @@ class Engine:
         self.faults: Callable[[str, int], Any] = nothing
         self.change: Callable[[dict[str, Any]], dict[str, Any]] = lambda choice: choice
         self.most_at_once = 0
-        self._under_way, self._counts = 0, Counter[str]()
-        self._lock, self._model = threading.Lock(), threading.Lock()
+        self.under_way, self._counts = 0, Counter[str]()
+        self._lock, self._model = threading.Condition(), threading.Lock()
+        self._ended = threading.Event()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, self))
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
@@ -72,6 +73,11 @@ class Engine:
         return self
 
     def __exit__(self, *error: object) -> None:
+        # A request whose client has given up must not go on behind the test: a new adapter draws
+        # from torch's global generator, from which the next test may be drawing.
+        self._ended.set()
+        with self._lock:
+            self._lock.wait_for(lambda: not self.under_way)
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
@@ -86,18 +92,21 @@ class Engine:
             self._counts[path] += 1
             fault = self.faults(path, self._counts[path])
             self.requests.append((path, body))
-            self._under_way += 1
-            self.most_at_once = max(self.most_at_once, self._under_way)
+            self.under_way += 1
+            self.most_at_once = max(self.most_at_once, self.under_way)
         try:
             if isinstance(fault, float):
-                time.sleep(fault)
-            elif isinstance(fault, tuple):
+                self._ended.wait(fault)
+            if self._ended.is_set():
+                return None
+            if isinstance(fault, tuple):
                 return fault
             reply = None if fault == "cut" else self._route(path, body)
             return None if fault == "lost" else reply
         finally:
             with self._lock:
-                self._under_way -= 1
+                self.under_way -= 1
+                self._lock.notify_all()
 
     def _route(self, path: str, body: dict[str, Any]) -> Reply:
         if path == DRAW:
