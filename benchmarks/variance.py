@@ -13,6 +13,11 @@ Rows that share a reward model are taken as if they did not, so that `own` is a 
 part of it is no training at all: other draws of the same policy win on other instructions. The
 residual mean square of a row's table of seeds x N instructions, over N, is that part.
 `--apart NAME=DIR` adds the spread of runs that differ in less: those in DIR, all of one method.
+
+`--again DIR`: do other seeds say the same? DIR has rows of the table once more, from other seeds. A
+row is compared with itself (A/A): the two sets of seeds, which must tie, and all ways to part its
+seeds in halves, which the paired test of the table must tell apart in one of twenty, no more.
+Rows are compared with each other by the new seeds alone, beside what the table says.
 """
 
 from __future__ import annotations
@@ -20,15 +25,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import typer
-from scipy import special
+from scipy import special, stats
 
 from bench.errors import UserError
 from bench.grid import DASH
+from bench.stats import two_way
 from bench.stats.crossed import mean_squares
 from benchmarks.report import table
 from leaderboard.analysis.runs import Instructions, load
@@ -90,8 +97,63 @@ def _chi_bounds(variance: float, df: int) -> tuple[float, float]:
     return math.sqrt(variance * df / low), math.sqrt(variance * df / high)
 
 
-def win_rates(results: Path) -> list[np.ndarray]:
-    """Of each label: (S, N), its seeds' verdicts on the instructions that all labels share.
+def told_apart(verdicts: np.ndarray, alpha: float = 0.05) -> float:
+    """The share of ways to part a row's seeds in halves that the paired test tells apart.
+
+    Args:
+        verdicts: (S, N) of one row, S at least 4; of an odd S one seed is left out each time.
+        alpha: of the test.
+    """
+    everyone = range(len(verdicts))
+    halves = [half for half in combinations(everyone, len(verdicts) // 2) if 0 in half]
+    found = []
+    for half in halves:
+        other = [seed for seed in everyone if seed not in half][: len(half)]
+        found.append(two_way(verdicts[list(half)] - verdicts[other], bootstrap=False).p_value)
+    return float(np.mean(np.array(found) <= alpha))
+
+
+def again(table: dict[str, np.ndarray], new: dict[str, np.ndarray]) -> list[list[str]]:
+    """Lines about the rows of `new`, by other seeds, beside the same rows of `table`.
+
+    Args:
+        table: (S, N) verdicts by label.
+        new: the same of other seeds, and of the same N instructions.
+
+    Raises:
+        UserError: a row of `new` is not in the table.
+    """
+    if unknown := sorted(new.keys() - table.keys()):
+        raise UserError(f"not in the table: {', '.join(unknown)}")
+    lines = []
+    for label, verdicts in new.items():
+        first, second = (of.mean(axis=1) for of in (table[label], verdicts))
+        test = stats.ttest_ind(second, first, equal_var=False)
+        low, high = test.confidence_interval()
+        both = np.concatenate([table[label], verdicts])
+        lines.append(
+            [
+                label,
+                f"{100 * first.mean():.1f}",
+                f"{100 * second.mean():.1f}",
+                _points(second.mean() - first.mean(), (low, high)),
+                f"{100 * told_apart(both):.0f} %",
+            ]
+        )
+    for a, b in combinations(new, 2):
+        then, now = (two_way(of[a] - of[b], bootstrap=False) for of in (table, new))
+        shown = [_points(found.mean, found.ci95) for found in (then, now)]
+        lines.append([f"{a} minus {b}", *shown, DASH, DASH])
+    return lines
+
+
+def _points(mean: float, ci95: tuple[float, float] | None) -> str:
+    assert ci95 is not None, "a table of several seeds has an interval"
+    return f"{100 * mean:.1f} [{100 * ci95[0]:.1f}, {100 * ci95[1]:.1f}]"
+
+
+def win_rates(results: Path) -> dict[str, np.ndarray]:
+    """By label: (S, N), its seeds' verdicts on the instructions that all labels share.
 
     Raises:
         UserError: no run there was judged.
@@ -101,7 +163,7 @@ def win_rates(results: Path) -> list[np.ndarray]:
     if not any(group.seeds_with(METRIC) for group in groups):
         raise UserError(f"{results}: no run with a {METRIC}")
     instructions = Instructions(groups)
-    return [instructions.values(one, METRIC, one.seeds_with(METRIC)) for one in groups]
+    return {one.label: instructions.values(one, METRIC, one.seeds_with(METRIC)) for one in groups}
 
 
 def main(
@@ -109,16 +171,20 @@ def main(
         "results/testbed"
     ),
     apart: Annotated[list[str] | None, typer.Option(metavar="NAME=DIR")] = None,
+    again_in: Annotated[
+        Path | None, typer.Option("--again", help="The same rows from other seeds.")
+    ] = None,
 ) -> None:
-    """Print the table."""
-    verdicts = np.stack(win_rates(results))
+    """Print the tables."""
+    by_label = win_rates(results)
+    verdicts = np.stack(list(by_label.values()))
     shared, own = components(verdicts.mean(axis=2))
     _, squares = mean_squares(verdicts)
     drawn = math.sqrt(float(squares.residual.mean()) / squares.instructions)
     lines = [("shared by the rows of a seed", shared), ("a row's own", own)]
     for one in apart or ():
         name, _, folder = one.partition("=")
-        rates = np.concatenate([row.mean(axis=1) for row in win_rates(Path(folder))])
+        rates = np.concatenate([row.mean(axis=1) for row in win_rates(Path(folder)).values()])
         lines.append((name, spread(rates.tolist())))
     cells = [
         [
@@ -133,6 +199,9 @@ def main(
         2, ["of it, draws and instructions", f"{100 * drawn:.1f}", DASH, f"{verdicts[..., 0].size}"]
     )
     typer.echo(table(["what differs", "SD, points", "95 % interval", "runs"], cells))
+    if again_in is not None:
+        heads = ["win %", "table", "other seeds", "difference", "halves told apart"]
+        typer.echo("\n" + table(heads, again(by_label, win_rates(again_in))))
 
 
 if __name__ == "__main__":
