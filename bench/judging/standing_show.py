@@ -11,8 +11,9 @@ _FEW = 6  # models of which all pairs are shown
 _EDGE = "*"
 _SPARE = ("Samples", "Missing", "Instructions", "Length", "Equal length %", "LC SE", "SE")
 _GROUPS = (
-    "Group: models that differ significantly (paired by instruction, Holm over all pairs, 5 %) "
-    "are in different groups; within a group the order means nothing."
+    "Group: two models that differ significantly (paired by instruction, Holm over all pairs, "
+    "5 %) are never in one group, and within a group the order means nothing. Models of different "
+    "groups need not differ."
 )
 
 Interval = tuple[float, float] | None

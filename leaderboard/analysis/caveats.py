@@ -113,8 +113,8 @@ def _unequal(groups: list[Group]) -> Iterator[str]:
         labels[f"{few:,}" if few == many else f"{few:,} to {many:,} by seed"].append(label)
     told = "; ".join(f"{', '.join(own)}: {n}" for n, own in labels.items())
     yield (
-        f"Reward models learned from unequal numbers of pairs ({told}): a pair whose sides are the "
-        "same teaches nothing and is left out, and what else is missing is a difference in data."
+        f"Reward models learned from unequal numbers of pairs ({told}). A pair whose two sides are "
+        "the same teaches nothing and is left out; any other gap is a difference in data."
     )
 
 

@@ -139,8 +139,9 @@ def _notes(table: Table) -> list[str]:
     from bench.stats import CROSSED, ONE_RUN
 
     groups = (
-        "Group: methods that differ significantly (paired by seed and instruction, Holm over all "
-        "pairs, 5 %) are in different groups; within a group the order means nothing."
+        "Group: two methods that differ significantly (paired by seed and instruction, Holm over "
+        "all pairs, 5 %) are never in one group, and within a group the order means nothing. "
+        "Methods of different groups need not differ: `bench compare` tells which do."
     )
     notes = [groups] if any(row.group for row in table.rows) else []
     if any(row.group is None and table.metric in row.metrics for row in table.rows):

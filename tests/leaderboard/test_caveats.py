@@ -148,7 +148,7 @@ def test_unequal_numbers_of_training_pairs_are_named(make_run, tmp_path):
     (line,) = warnings(results)
     assert line.startswith(
         "Reward models learned from unequal numbers of pairs (fine_grained_ppo, token_ppo: 2,974; "
-        "ppo_rlhf: 2,998 to 2,999 by seed): "
+        "ppo_rlhf: 2,998 to 2,999 by seed). "
     )
     assert line in leaderboard(results, fmt="csv")[0]
     shown = leaderboard(results, fmt="md")[0]
