@@ -105,7 +105,7 @@ def test_the_ranking_alone_names_what_shows_the_rest(results):
     assert short.rstrip().splitlines()[-1] == MORE
     assert MORE not in whole
     assert "95 % interval" in short
-    assert "Group: methods" in short
+    assert "Group: two methods" in short
 
 
 def test_where_nobody_was_judged_the_reward_models_are_shown(make_run, tmp_path):
