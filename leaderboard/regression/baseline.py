@@ -97,8 +97,8 @@ def make_baseline(records: Sequence[Record], confidence: float | None = None) ->
 
     Its level is 95 % for each `HEADLINE` metric; the m others share 5 % (Bonferroni), so that each
     is at ``1 - 0.05 / m``: thirty metrics at 95 % each fail every other run that is as good as the
-    baseline's. So made, 1 of the 40 published runs of the testbed fails, each held against the four
-    others of its row.
+    baseline's. So made, 12 of the 155 published runs of the testbed fail, each held against the
+    four others of its row; with all bands at 95 % it would be 104.
 
     Args:
         records: runs of one label.
