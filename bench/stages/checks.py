@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -109,21 +110,37 @@ def check_data(config: RunConfig, suite: Any, missing: set[str]) -> None:
 
     Raises:
         UserError: there are fewer demonstrations, prompts or pairs than the configuration asks for,
-            or the suite's pairs and edits, or marked errors, do not fit each other.
+            or the suite's pairs and edits, or marked errors, do not fit each other. All that is
+            wrong is said at once: with data of one's own most sizes of a preset are too large.
     """
+    wrong: dict[str, None] = {}  # several stages miss the same prompts
+
+    @contextmanager
+    def heard() -> Iterator[None]:
+        try:
+            yield
+        except UserError as error:
+            wrong[str(error)] = None
+
     if "sft" in missing and config.sft.path is None and config.sft.steps != 0:
-        draw_demonstrations(suite, config.seeded_sft)
+        with heard():
+            draw_demonstrations(suite, config.seeded_sft)
     for stage, split, _ in SPLITS:
         if stage in missing and not (stage == "samples" and uses_pairs_of(suite, config)):
-            draw_prompts(suite, split, config)
+            with heard():
+                draw_prompts(suite, split, config)
     if uses_pairs_of(suite, config) and missing & {"preferences", "edits", "spans"}:
-        pairs = drawn_pairs(suite, config)
-        if "edits" in missing and uses_edits_of(suite, config):
-            joined_edits(suite, pairs, config.edits.max_missing)
-        if "spans" in missing and not isinstance(suite, SimulatedMarker):
-            given_spans(suite, pairs, config.edits.max_missing)
+        with heard():
+            pairs = drawn_pairs(suite, config)
+            if "edits" in missing and uses_edits_of(suite, config):
+                joined_edits(suite, pairs, config.edits.max_missing)
+            if "spans" in missing and not isinstance(suite, SimulatedMarker):
+                given_spans(suite, pairs, config.edits.max_missing)
     if uses_pairs_of(suite, config) and "heldout_preferences" in missing:
-        drawn_pairs(suite, heldout_config(config))
+        with heard():
+            drawn_pairs(suite, heldout_config(config))
+    if wrong:
+        raise UserError("\n".join(wrong))
 
 
 @dataclass(frozen=True)

@@ -282,6 +282,15 @@ def test_a_split_shorter_than_asked_is_refused_before_anything_runs(
     assert not list((tmp_path / "store").glob("*/*/meta.json"))
 
 
+def test_all_that_is_too_short_is_said_at_once(tmp_path: Path) -> None:
+    """With data of one's own most sizes of a preset are too large: one message, a line each."""
+    asked = ("sft.demonstrations=9", "ppo.prompts=9", "evaluation.test_prompts=805")
+    with pytest.raises(UserError) as raised:
+        stages_of(config("method=token_ppo", *asked), Store(tmp_path / "store"))
+    lines = str(raised.value).splitlines()
+    assert [line.partition(",")[0] for line in lines] == list(asked)
+
+
 def test_a_split_that_becomes_too_short_meanwhile_is_refused_when_it_is_drawn(
     files: Path,
 ) -> None:

@@ -311,5 +311,7 @@ class PolicyStages(RewardModelStages):
         name = getattr(self.config.evaluation, field)
         for needed in getattr(JUDGES.get(name), "needs", ()):
             mend = f"choose another judge with evaluation.{field}"
+            if field == "validation_judge":
+                mend += ", or keep the policy of the last step: evaluation.validation=last"
             require(self.suite, f"evaluation.{field}={name}", needed, mend=mend)
         return {"name": name, "options": judge_options(self.config, name).result_fields()}
