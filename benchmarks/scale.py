@@ -124,7 +124,7 @@ class Scale:
 
 
 SCALES = (
-    Scale("testbed, .8M", "testbed", TESTBED, _SHORT),
+    Scale("testbed, .9M", "testbed", TESTBED, _SHORT),
     Scale("SmolLM2-135M", "smollm2-gpu", SMOLLM2, _SHORT),
     Scale("LLaMA-7B", "paper", SEVEN, LENGTHS, asks=True),
     Scale("LLaMA-2-70B", "paper", SEVENTY, LENGTHS, asks=True),
