@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -114,33 +114,35 @@ def check_data(config: RunConfig, suite: Any, missing: set[str]) -> None:
             wrong is said at once: with data of one's own most sizes of a preset are too large.
     """
     wrong: dict[str, None] = {}  # several stages miss the same prompts
-
-    @contextmanager
-    def heard() -> Iterator[None]:
+    for draw in _draws(config, suite, missing):
         try:
-            yield
+            draw()
         except UserError as error:
             wrong[str(error)] = None
-
-    if "sft" in missing and config.sft.path is None and config.sft.steps != 0:
-        with heard():
-            draw_demonstrations(suite, config.seeded_sft)
-    for stage, split, _ in SPLITS:
-        if stage in missing and not (stage == "samples" and uses_pairs_of(suite, config)):
-            with heard():
-                draw_prompts(suite, split, config)
-    if uses_pairs_of(suite, config) and missing & {"preferences", "edits", "spans"}:
-        with heard():
-            pairs = drawn_pairs(suite, config)
-            if "edits" in missing and uses_edits_of(suite, config):
-                joined_edits(suite, pairs, config.edits.max_missing)
-            if "spans" in missing and not isinstance(suite, SimulatedMarker):
-                given_spans(suite, pairs, config.edits.max_missing)
-    if uses_pairs_of(suite, config) and "heldout_preferences" in missing:
-        with heard():
-            drawn_pairs(suite, heldout_config(config))
     if wrong:
         raise UserError("\n".join(wrong))
+
+
+def _draws(config: RunConfig, suite: Any, missing: set[str]) -> Iterator[Callable[[], object]]:
+    """What the stages that will run draw from the suite."""
+    if "sft" in missing and config.sft.path is None and config.sft.steps != 0:
+        yield partial(draw_demonstrations, suite, config.seeded_sft)
+    for stage, split, _ in SPLITS:
+        if stage in missing and not (stage == "samples" and uses_pairs_of(suite, config)):
+            yield partial(draw_prompts, suite, split, config)
+    if uses_pairs_of(suite, config) and missing & {"preferences", "edits", "spans"}:
+        yield partial(_joined, config, suite, missing)
+    if uses_pairs_of(suite, config) and "heldout_preferences" in missing:
+        yield partial(drawn_pairs, suite, heldout_config(config))
+
+
+def _joined(config: RunConfig, suite: Any, missing: set[str]) -> None:
+    """The suite's pairs, with its edits and marked errors, of those stages that will run."""
+    pairs = drawn_pairs(suite, config)
+    if "edits" in missing and uses_edits_of(suite, config):
+        joined_edits(suite, pairs, config.edits.max_missing)
+    if "spans" in missing and not isinstance(suite, SimulatedMarker):
+        given_spans(suite, pairs, config.edits.max_missing)
 
 
 @dataclass(frozen=True)

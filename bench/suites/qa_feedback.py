@@ -189,8 +189,8 @@ class QAFeedback(HasEdits, HasSpans):
             over = sum(share > 0.5 for share in changed)
             self.say(
                 "edits",
-                f"people changed {median(changed):.0%} of the words and marks of the longer text at "
-                f"the median, more than half in {over} of {len(changed)}: no minimal edits",
+                f"people changed {median(changed):.0%} of the words and marks of the longer text "
+                f"at the median, more than half in {over} of {len(changed)}: no minimal edits",
             )
         return found
 

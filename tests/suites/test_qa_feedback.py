@@ -171,7 +171,7 @@ def test_how_much_people_changed_is_said(tmp_path: Path) -> None:
     found = suite(tmp_path)
     found.edits()
     (said,) = [line for line in found.notes() if "changed" in line]
-    assert "people changed 43% of the words and marks of the longer text at the median, more" in said
+    assert "people changed 43% of the words and marks of the longer text at the median" in said
 
 
 @pytest.mark.skipif(not REAL.exists(), reason=f"{REAL} is not here")
