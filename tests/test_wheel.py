@@ -19,7 +19,7 @@ from leaderboard.analysis.aggregate import tables
 from tests.integration.test_run import SMALL
 from tests.records.test_provenance import git
 
-MAX_MB = 10
+MAX_MB = 12
 MADE = BUILT.relative_to(REPO)
 
 
