@@ -20,8 +20,10 @@ from typing import Annotated
 import typer
 
 from bench.errors import UserError
-from bench.stats import Estimate, over_seeds, two_way
+from bench.stats import two_way
 from benchmarks.report import table
+from leaderboard.analysis.aggregate import by_seed
+from leaderboard.analysis.rows import Cell, with_error
 from leaderboard.analysis.runs import Group, Instructions, load
 
 METHODS = {"ppo_rlhf": False, "fine_grained_ppo": True, "token_ppo": True}  # do they need edits?
@@ -42,8 +44,8 @@ class Point:
     method: str
     pairs: int
     dollars: float
-    win_rate: Estimate
-    accuracy: Estimate
+    win_rate: Cell
+    accuracy: Cell
 
 
 def points(folders: Sequence[Path], comparison: float, edit: float) -> list[Point]:
@@ -57,7 +59,8 @@ def points(folders: Sequence[Path], comparison: float, edit: float) -> list[Poin
     Raises:
         UserError: there are no such rows, they are not comparable, or they have no seed in common.
     """
-    groups = [group for group in _largest_tables(folders) if _pairs(group) is not None]
+    sized = [(g, n) for g in _largest_tables(folders) if (n := _pairs(g)) is not None]
+    groups = [group for group, _ in sized]
     if not groups:
         raise UserError(f"{', '.join(map(str, folders))}: no row of {', '.join(METHODS)}")
     seeds = sorted(set.intersection(*(set(group.seeds_with("win_rate")) for group in groups)))
@@ -65,18 +68,17 @@ def points(folders: Sequence[Path], comparison: float, edit: float) -> list[Poin
         raise UserError("the rows have no seed in common")
     instructions = Instructions(groups)
     found = []
-    for group in groups:
-        method, n = group.runs[0].record.method, _pairs(group) or 0
+    for group, n in sized:
+        method = group.runs[0].record.method
+        wins = two_way(instructions.values(group, "win_rate", seeds), rate=True)
         accuracies = [group.ok[seed].record.metrics[ACCURACY] for seed in seeds]
         found.append(
             Point(
                 method=method,
                 pairs=n,
                 dollars=n / 1000 * (comparison + METHODS[method] * edit),
-                win_rate=two_way(instructions.values(group, "win_rate", seeds), rate=True),
-                accuracy=over_seeds(
-                    [m.mean for m in accuracies], [m.standard_error for m in accuracies]
-                ),
+                win_rate=Cell(wins.mean, wins.standard_error),
+                accuracy=by_seed(ACCURACY, accuracies),
             )
         )
     return sorted(found, key=lambda one: (list(METHODS).index(one.method), one.pairs))
@@ -119,20 +121,20 @@ def draw(found: Sequence[Point], path: Path) -> None:
     ):
         for method in METHODS:
             own = [one for one in found if one.method == method]
-            estimates: list[Estimate] = [getattr(one, name) for one in own]
+            cells: list[Cell] = [getattr(one, name) for one in own]
             axes.errorbar(
                 [one.dollars for one in own],
-                [100 * one.mean for one in estimates],
-                yerr=[100 * (one.standard_error or 0) for one in estimates],
+                [100 * cell.mean for cell in cells],
+                yerr=[100 * (cell.standard_error or 0) for cell in cells],
                 color=look.colours[method],
                 marker=look.markers[method],
                 label=method,
                 capsize=3,
             )
-            for one, estimate in zip(own, estimates, strict=True):
+            for one, cell in zip(own, cells, strict=True):
                 axes.annotate(
                     f"{one.pairs:,}",
-                    (one.dollars, 100 * estimate.mean),
+                    (one.dollars, 100 * cell.mean),
                     xytext=(-5, 5) if method == "token_ppo" else (5, -10),
                     textcoords="offset points",
                     ha="right" if method == "token_ppo" else "left",
@@ -162,10 +164,8 @@ def main(
             one.method,
             f"{one.pairs:,}",
             f"{one.dollars:.1f}",
-            *(
-                f"{100 * e.mean:.1f} ± {100 * (e.standard_error or 0):.1f}"
-                for e in (one.win_rate, one.accuracy)
-            ),
+            with_error("win_rate", one.win_rate),
+            with_error(ACCURACY, one.accuracy),
         ]
         for one in found
     ]

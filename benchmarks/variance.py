@@ -38,6 +38,7 @@ from bench.grid import DASH
 from bench.stats import two_way
 from bench.stats.crossed import mean_squares
 from benchmarks.report import table
+from leaderboard.analysis.rows import interval, number
 from leaderboard.analysis.runs import Instructions, load
 
 METRIC = "win_rate"
@@ -138,8 +139,8 @@ def again(table: dict[str, np.ndarray], new: dict[str, np.ndarray]) -> list[list
         lines.append(
             [
                 label,
-                f"{100 * first.mean():.1f}",
-                f"{100 * second.mean():.1f}",
+                number(METRIC, first.mean()),
+                number(METRIC, second.mean()),
                 _points(second.mean() - first.mean(), (low, high)),
                 f"{100 * told_apart(both):.0f} %",
             ]
@@ -152,8 +153,7 @@ def again(table: dict[str, np.ndarray], new: dict[str, np.ndarray]) -> list[list
 
 
 def _points(mean: float, ci95: tuple[float, float] | None) -> str:
-    assert ci95 is not None, "a table of several seeds has an interval"
-    return f"{100 * mean:.1f} [{100 * ci95[0]:.1f}, {100 * ci95[1]:.1f}]"
+    return f"{number(METRIC, mean)} {interval(METRIC, ci95)}"
 
 
 def win_rates(results: Path) -> dict[str, np.ndarray]:

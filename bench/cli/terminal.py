@@ -167,15 +167,10 @@ def fail(line: str, code: int) -> NoReturn:
 
 
 def use_threads(threads: int | None) -> None:
-    """Give torch this many CPU threads, or as many as it finds; before torch is imported."""
+    """Give torch this many CPU threads; before torch is imported."""
     if threads is not None:
         for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
             os.environ[name] = str(threads)
-    # libgomp's threads wait for each other by spinning, at every layer, for milliseconds. Beside
-    # other work one of them has no core just then, and the others spin their own away: a run took
-    # over twenty times as long. So many turns cost nothing where the cores are free.
-    if not os.environ.keys() & {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"}:
-        os.environ["GOMP_SPINCOUNT"] = "3000"
 
 
 def show(*things: Grid | RenderableType | str) -> None:

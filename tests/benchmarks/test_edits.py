@@ -44,10 +44,8 @@ def test_the_figure_is_drawn(records: Path) -> None:
 
 
 def test_what_cannot_be_compared_is_said(records: Path) -> None:
-    for run in records.glob("testbed/token_ppo-s*"):
-        if run.name.startswith("token_ppo-s1"):
-            shutil.rmtree(run)
-    for run in records.glob("testbed/ppo_rlhf-s0*"):
+    for left_out in ("token_ppo-s1", "ppo_rlhf-s0"):
+        (run,) = records.glob(f"testbed/{left_out}-*")
         shutil.rmtree(run)
     with pytest.raises(UserError, match="no seed in common"):
         points([records], 5.0, 6.0)

@@ -12,8 +12,6 @@ from typing import Any
 
 import pytest
 
-from bench.cli.terminal import use_threads
-
 REPO = Path(__file__).parents[2]
 # A run that waits inside its first stage, as the runner has it, until a signal comes.
 WAITS = """
@@ -176,17 +174,3 @@ def test_a_signal_that_is_ignored_stays_so(number: int, monkeypatch, tmp_path: P
     monkeypatch.setenv("BENCH_RESULTS", str(tmp_path / "results"))
     code, _ = signalled(number, signal.SIGTERM, ignored=number)
     assert code == 128 + signal.SIGTERM
-
-
-@pytest.mark.parametrize(
-    ("own", "turns"),
-    [({}, "3000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "passive"}, None)],
-)
-def test_threads_wait_briefly_unless_the_user_says_how(
-    own: dict[str, str], turns: str | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Beside other work, threads that spin for long make a run take twenty times as long."""
-    monkeypatch.setattr(os, "environ", dict(own))
-    use_threads(2)
-    assert os.environ["OMP_NUM_THREADS"] == "2"
-    assert os.environ.get("GOMP_SPINCOUNT") == turns
